@@ -1,0 +1,25 @@
+"""MuJoCo environments with goal images, and the collection of episodes from them. Knows no model, planner or server."""
+
+import gymnasium
+
+from envs.mujoco_env import MujocoGoalEnv
+from envs.reacher import ReacherEnv
+from envs.two_room import TwoRoomEnv
+
+ENVS: dict[str, type[MujocoGoalEnv]] = {"telos/TwoRoom-v0": TwoRoomEnv, "telos/Reacher-v0": ReacherEnv}
+MAX_EPISODE_STEPS = 100
+
+for _env_id, _env_class in ENVS.items():
+    gymnasium.register(
+        _env_id, entry_point=f"{_env_class.__module__}:{_env_class.__name__}", max_episode_steps=MAX_EPISODE_STEPS
+    )
+
+
+def env_class(env_id: str) -> type[MujocoGoalEnv]:
+    """The class behind an environment id. Raises ValueError, listing the known ids, for any other."""
+    if env_id not in ENVS:
+        raise ValueError(f"unknown environment {env_id!r}; known ones are {sorted(ENVS)}")
+    return ENVS[env_id]
+
+
+__all__ = ["ENVS", "MAX_EPISODE_STEPS", "MujocoGoalEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]

@@ -1,0 +1,281 @@
+"""Collects episodes into a store, in parallel and resumably. The format is in EPISODE_FORMAT.md.
+
+The content of shard k is a function of the parameters and k alone: neither the number of workers nor how often the
+collection was killed and run again changes it.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import h5py
+import mujoco
+import numpy as np
+from tqdm import tqdm
+
+from envs import env_class
+from envs.episodes import FORMAT, EpisodeWriter, remove_leftovers, shard_path, write_atomically
+from envs.mujoco_env import MujocoGoalEnv
+from envs.pixel_camera import gl_renderer_name
+from envs.rollout import VARIATION_MODES, VariationMode, rollout
+
+POLICY_MIXTURE = "collection mixture: 60 % expert, 40 % random"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectConfig:
+    """What decides the content of a store."""
+
+    env_id: str
+    episodes: int
+    steps: int
+    seed: int
+    image_size: int
+    episodes_per_shard: int
+    variation: VariationMode
+
+    def __post_init__(self) -> None:
+        env_class(self.env_id)
+        for name in ("episodes", "steps", "episodes_per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}; give an integer from 0")
+        if self.variation not in VARIATION_MODES:
+            raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
+
+    @property
+    def shards(self) -> int:
+        return -(-self.episodes // self.episodes_per_shard)
+
+    def episode_ids(self, shard: int) -> range:
+        first = shard * self.episodes_per_shard
+        return range(first, min(first + self.episodes_per_shard, self.episodes))
+
+
+def collect(
+    env_id: str,
+    out: str | Path,
+    *,
+    episodes: int,
+    steps: int = 100,
+    seed: int,
+    workers: int = 1,
+    image_size: int = 64,
+    episodes_per_shard: int = 50,
+    variation: VariationMode = "nominal",
+    progress: bool = True,
+) -> Path:
+    """Fill the store in `out` (made if missing) and return its path; shards that are already there are kept.
+
+    Workers are processes started afresh, so a script that calls this with `workers` > 1 needs the usual
+    `if __name__ == "__main__"` guard.
+
+    Args:
+        env_id: a key of `envs.ENVS`.
+        out: the store's directory.
+        episodes: how many episodes the store shall hold.
+        steps: control steps per episode; an episode has one frame more.
+        seed: of everything random.
+        workers: processes; 1 collects in this one.
+        image_size: height and width of the frames in pixels.
+        episodes_per_shard: the unit of work that a kill can lose.
+        variation: "nominal", or "random" factors of variation for each episode.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an invalid argument, or `out` holds a store made with other parameters, versions or renderer.
+        RuntimeError: another collection is writing to `out`, or a worker failed; run again to resume.
+    """
+    config = CollectConfig(
+        env_id=env_id,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        image_size=image_size,
+        episodes_per_shard=episodes_per_shard,
+        variation=variation,
+    )
+    if workers < 1:
+        raise ValueError(f"workers={workers}; give at least 1")
+    directory = Path(out)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _only_writer(directory):
+        remove_leftovers(directory)
+        _write_description(directory, config)
+        missing = [shard for shard in range(config.shards) if not shard_path(directory, shard).exists()]
+        done = episodes - sum(len(config.episode_ids(shard)) for shard in missing)
+        with tqdm(total=episodes, initial=done, unit="episode", disable=not progress) as bar:
+            if workers == 1:
+                _collect_shards(config, directory, missing, bar.update)
+            else:
+                _collect_in_parallel(config, directory, missing, workers, bar.update)
+    return directory
+
+
+def _collect_shards(config: CollectConfig, directory: Path, shards: list[int], report: Callable[[], Any]) -> None:
+    env = env_class(config.env_id)(image_size=config.image_size)
+    try:
+        for shard in shards:
+            _collect_shard(config, env, directory, shard, report)
+    finally:
+        env.close()
+
+
+def _collect_shard(
+    config: CollectConfig, env: MujocoGoalEnv, directory: Path, shard: int, report: Callable[[], Any]
+) -> None:
+    with EpisodeWriter(
+        shard_path(directory, shard),
+        image_size_px=config.image_size,
+        action_width=len(env.action_names),
+        state_width=len(env.state_names),
+        feature_width=len(env.feature_names),
+    ) as writer:
+        for episode_id in config.episode_ids(shard):
+            trajectory = rollout(
+                env,
+                config.env_id,
+                seed=config.seed,
+                episode_index=episode_id,
+                steps=config.steps,
+                namespace="collect",
+                variation=config.variation,
+            )
+            writer.add(
+                frames=np.stack([env.render_state(state) for state in trajectory.states]),
+                actions=trajectory.actions,
+                state=trajectory.states,
+                features=env.state_features(trajectory.states),
+                episode_id=episode_id,
+                policy=trajectory.policy,
+            )
+            report()
+
+
+# --- workers --------------------------------------------------------------------------------------------------------
+
+
+def _collect_in_parallel(
+    config: CollectConfig, directory: Path, shards: list[int], workers: int, report: Callable[[], Any]
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes, readers = [], []
+    try:
+        for worker in range(min(workers, len(shards))):
+            reader, writer = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(config, directory, shards[worker::workers], writer))
+            process.start()
+            writer.close()  # the worker's end must be the only one, or its death would go unseen
+            processes.append(process)
+            readers.append(reader)
+        _listen(readers, report)
+        for process in processes:
+            process.join()
+            if process.exitcode != 0:
+                raise RuntimeError(f"a collection worker ended with exit code {process.exitcode}; run again to resume")
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _listen(readers: list[Connection], report: Callable[[], Any]) -> None:
+    """Count finished episodes until every worker has closed its pipe."""
+    while readers:
+        for reader in wait(readers):
+            assert isinstance(reader, Connection)
+            try:
+                message = reader.recv()
+            except EOFError:
+                readers.remove(reader)
+                continue
+            if message is not None:
+                raise RuntimeError(f"a collection worker failed; run again to resume. It said:\n{message}")
+            report()
+
+
+def _work(config: CollectConfig, directory: Path, shards: list[int], parent: Connection) -> None:
+    try:
+        _collect_shards(config, directory, shards, lambda: parent.send(None))
+    except BrokenPipeError:
+        os._exit(1)  # the parent was killed: nobody waits for this worker
+    except Exception:
+        parent.send(traceback.format_exc())
+
+
+# --- the store's description ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _only_writer(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the kernel releases when this process dies."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"another collection is writing to {directory}; wait for it or choose another"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_description(directory: Path, config: CollectConfig) -> None:
+    """Write dataset.json, or check that the present one says the same."""
+    wanted = _description(config)
+    path = directory / "dataset.json"
+    if not path.exists():
+        if any(directory.glob("shard-*.h5")):
+            raise ValueError(f"{directory} has shards but no dataset.json; choose an empty directory")
+        write_atomically(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    present = json.loads(path.read_text(encoding="utf-8"))
+    differing = sorted(key for key in wanted | present if wanted.get(key) != present.get(key))
+    if differing:
+        details = "; ".join(f"{key}: there {present.get(key)!r}, asked {wanted.get(key)!r}" for key in differing)
+        raise ValueError(f"{directory} holds another dataset ({details}); choose another directory or ask for the same")
+
+
+def _description(config: CollectConfig) -> dict[str, Any]:
+    env = env_class(config.env_id)
+    high = [float(limit) for limit in env.action_high]
+    return {
+        "format": FORMAT,
+        "env_id": config.env_id,
+        "image": {"height_px": config.image_size, "width_px": config.image_size, "camera": env.camera_name},
+        "dt_s": env.dt_s,
+        "action": {
+            "names": list(env.action_names),
+            "units": list(env.action_units),
+            "low": [-limit for limit in high],
+            "high": high,
+        },
+        "state": {"names": list(env.state_names), "units": list(env.state_units)},
+        "features": {"names": list(env.feature_names)},
+        "policy": POLICY_MIXTURE,
+        "seed": config.seed,
+        "episodes_requested": config.episodes,
+        "collection": {
+            "steps_per_episode": config.steps,
+            "episodes_per_shard": config.episodes_per_shard,
+            "variation": config.variation,
+        },
+        "versions": {
+            "gymnasium": gymnasium.__version__,
+            "h5py": h5py.__version__,
+            "mujoco": mujoco.__version__,
+            "numpy": np.__version__,
+        },
+        "renderer": gl_renderer_name(),
+    }

@@ -1,0 +1,63 @@
+"""Factors of variation: what may differ between two worlds of one environment (colours, light, sizes, friction).
+
+An environment lists its factors in one frozen dataclass whose fields are made by `factor`. The default value of a
+field is the nominal world; the range is what `sample` draws from and what a caller may ask for.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+
+def factor(nominal: float | tuple[float, ...], low: float, high: float, unit: str, meaning: str) -> Any:
+    """A dataclass field for one factor; `low` and `high` bound every component of `nominal`. Unit "1" is unitless."""
+    return dataclasses.field(default=nominal, metadata={"low": low, "high": high, "unit": unit, "meaning": meaning})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variation:
+    """Base of every environment's factors: checks ranges, samples, and reads reset options."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check(field)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Factors named in `options`, the others nominal.
+
+        Raises:
+            ValueError: an unknown factor, or a value out of its range.
+        """
+        known = sorted(field.name for field in dataclasses.fields(cls))
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ValueError(f"unknown factors of variation {unknown}; {cls.__name__} has {known}")
+        return cls(**{name: _as_plain(value) for name, value in options.items()})
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> Self:
+        """Every factor drawn uniformly and independently from its range."""
+        return cls(**{field.name: _draw(field, rng) for field in dataclasses.fields(cls)})
+
+    def _check(self, field: dataclasses.Field[Any]) -> None:
+        low, high, unit = field.metadata["low"], field.metadata["high"], field.metadata["unit"]
+        value, nominal = np.asarray(getattr(self, field.name), dtype=np.float64), np.asarray(field.default)
+        if value.shape != nominal.shape or not bool(np.all((value >= low) & (value <= high))):
+            raise ValueError(
+                f"{field.name}={getattr(self, field.name)!r} ({field.metadata['meaning']}): give {nominal.size} "
+                f"value(s) in [{low}, {high}] {unit}; nominal is {field.default}"
+            )
+
+
+def _as_plain(value: Any) -> float | tuple[float, ...]:
+    """Floats and tuples only, so that two equal variations compare equal."""
+    array = np.asarray(value, dtype=np.float64)
+    return float(array) if array.ndim == 0 else tuple(float(item) for item in array.ravel())
+
+
+def _draw(field: dataclasses.Field[Any], rng: np.random.Generator) -> float | tuple[float, ...]:
+    shape = np.asarray(field.default).shape
+    return _as_plain(rng.uniform(field.metadata["low"], field.metadata["high"], size=shape))

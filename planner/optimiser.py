@@ -1,0 +1,43 @@
+"""What every optimiser is: ask for candidates, tell their costs.
+
+It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots into
+one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who shares
+the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Where one robot's search stands: what `tell` returns and `ask` goes on from."""
+
+    mean: Float[Tensor, "h v"]
+    std: Float[Tensor, "h v"]
+    best: Float[Tensor, "h v"]
+    """Best candidate so far; the mean before any was scored."""
+    best_cost: float
+    converged: bool = False
+
+
+class Optimiser(Protocol):
+    @property
+    def iterations(self) -> int:
+        """Most iterations it takes."""
+        ...
+
+    def start(self, horizon: int, warm_start: Float[Tensor, "h v"] | None) -> Search:
+        """Raises ValueError when the warm start has another shape."""
+        ...
+
+    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:
+        """Candidates, every one of them within bounds."""
+        ...
+
+    def tell(self, search: Search, candidates: Float[Tensor, "s h v"], costs: Float[Tensor, " s"]) -> Search:
+        """`best_cost` never rises. NaN costs never win."""
+        ...

@@ -1,0 +1,54 @@
+"""Named planner settings: what a request means by "fast", "default" or "thorough"."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planner.cem import CEM
+from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    candidates: int
+    elites: int
+    iterations: int
+    std: float = 0.7
+    std_floor: float = 0.05
+    search_space: SearchSpaceName = "constant"
+    horizon: int = 5
+    """Model steps."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"horizon={self.horizon} must be at least 1 model step")
+        one = torch.ones(1)
+        self.optimiser(SearchSpace(-one, one, 1))
+
+    def optimiser(self, space: SearchSpace) -> CEM:
+        """Raises ValueError when the settings do not go together."""
+        return CEM(
+            space=space,
+            candidates=self.candidates,
+            elites=self.elites,
+            iterations=self.iterations,
+            std=self.std,
+            std_floor=self.std_floor,
+        )
+
+
+PRESETS = {
+    "fast": Preset(candidates=64, elites=8, iterations=4),
+    "default": Preset(candidates=128, elites=16, iterations=6),
+    "thorough": Preset(candidates=300, elites=30, iterations=10),
+}
+
+
+def build(
+    preset: Preset, *, low: Float[Tensor, " x"], high: Float[Tensor, " x"], control_steps: int
+) -> tuple[CEM, SearchSpace]:
+    """Optimiser and search space for one control step's unitless limits `low` and `high`."""
+    space = make_search_space(preset.search_space, low=low, high=high, control_steps=control_steps)
+    return preset.optimiser(space), space

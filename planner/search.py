@@ -1,0 +1,81 @@
+"""The loop that every optimiser runs in: ask, imagine, score, tell, for many robots in one batch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from planner.optimiser import Optimiser, Search
+from planner.plan import Plan
+from planner.protocols import Cost, RolloutState, WorldModel
+from planner.search_space import SearchSpace
+
+
+class NoFinitePlan(ArithmeticError):
+    """Every candidate of a robot had a cost that is not finite: there is no action to give."""
+
+
+def plan_iterations(
+    model: WorldModel,
+    state: RolloutState,
+    cost: Cost,
+    *,
+    optimiser: Optimiser,
+    space: SearchSpace,
+    horizon: int,
+    warm_starts: Sequence[Float[Tensor, "h v"] | None],
+    generators: Sequence[Generator],
+) -> Iterator[tuple[Plan, ...]]:
+    """After each iteration, the best plan so far of each robot. Stop at a deadline by not asking for the next.
+
+    `warm_starts` and `generators` have one entry a robot, in the order of `state`'s batch. Raises NoFinitePlan.
+    """
+    searches = [optimiser.start(horizon, warm_start) for warm_start in warm_starts]
+    records = [_Record() for _ in searches]
+    for _ in range(optimiser.iterations):
+        asked = [optimiser.ask(search, generator) for search, generator in zip(searches, generators, strict=True)]
+        candidates = torch.stack(asked)  # [b s h v]
+        actions = space.decode(candidates)
+        latents = model.rollout(state, actions)
+        costs = cost(latents, actions)
+        for robot, record in enumerate(records):
+            record.keep_best(costs[robot], latents[robot])
+            searches[robot] = optimiser.tell(searches[robot], candidates[robot], costs[robot])
+            record.costs.append(searches[robot].best_cost)
+        if any(search.best_cost == float("inf") for search in searches):
+            raise NoFinitePlan("every candidate had a cost that is not finite; check the images and the checkpoint")
+        yield tuple(_plan(search, record, space) for search, record in zip(searches, records, strict=True))
+        if all(search.converged for search in searches):
+            return
+
+
+class _Record:
+    """The evidence of one robot's search."""
+
+    def __init__(self) -> None:
+        self.costs: list[float] = []
+        self.best_cost = float("inf")
+        self.latents: Tensor | None = None
+
+    def keep_best(self, costs: Float[Tensor, " s"], latents: Float[Tensor, "s h n d"]) -> None:
+        finite = torch.where(costs.isfinite(), costs, torch.inf)
+        index = int(finite.argsort(stable=True)[0])
+        if float(finite[index]) < self.best_cost:
+            self.best_cost = float(finite[index])
+            self.latents = latents[index]
+
+
+def _plan(search: Search, record: _Record, space: SearchSpace) -> Plan:
+    assert record.latents is not None  # a finite cost came with latents
+    return Plan(
+        actions=space.decode(search.best),
+        variables=search.best,
+        latents=record.latents,
+        cost=search.best_cost,
+        first_cost=record.costs[0],
+        best_costs=tuple(record.costs),
+        elite_std=float(search.std.mean()),
+        iterations=len(record.costs),
+        converged=search.converged,
+    )

@@ -1,0 +1,1 @@
+"""One file a subcommand of `telos`: its arguments and what it does."""

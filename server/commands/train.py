@@ -1,0 +1,68 @@
+"""`telos train`: a world model from an episode store."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from server.commands.errors import CommandError
+from server.commands.progress import StageProgress
+from server.provenance import provenance
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a world model from collected episodes",
+        description="Train a world model, learn its steps-to-go distance, calibrate its surprise and write a checkpoint. "
+        "The state is saved every half minute; the same command goes on after an interruption.",
+    )
+    parser.add_argument("--data", required=True, type=Path, help="episode store, as made by telos collect")
+    parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
+    parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
+    parser.add_argument("--recipe", default="lewm", help="JEPA recipe (default %(default)s)")
+    parser.add_argument("--preset", default="small", help="size of the model: small or paper (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=5000, help="optimiser steps (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto measures both (default)"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--json", action="store_true", help="print the manifest's training record as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run_command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from worldmodel.episodes import EpisodeStore
+    from worldmodel.fit import FitConfig, fit
+    from worldmodel.recipes import RECIPES
+    from worldmodel.training import TrainingConfig
+
+    if arguments.recipe not in RECIPES:
+        raise CommandError(f"recipe {arguments.recipe!r} is not known; this build has {sorted(RECIPES)}")
+    presets = RECIPES[arguments.recipe][2]
+    if arguments.preset not in presets:
+        raise CommandError(f"preset {arguments.preset!r} is not known; recipe {arguments.recipe} has {sorted(presets)}")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    try:
+        training = TrainingConfig(steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    store = EpisodeStore(arguments.data)
+    config = FitConfig(
+        recipe=arguments.recipe, preset=arguments.preset, training=training, precision=arguments.precision
+    )
+    record = {**provenance(), "data": store.description}
+    with StageProgress(arguments.quiet) as progress:
+        manifest = fit(store, config, arguments.run or Path("runs") / arguments.out.name, arguments.out, record, progress)
+    if arguments.json:
+        json.dump(dataclasses.asdict(manifest)["training"], sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(f"wrote {arguments.out}: telos models show {arguments.out.name}\n")

@@ -1,0 +1,128 @@
+"""The episode store: readable, the same however it was made, and never torn."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import h5py
+import numpy as np
+import pytest
+
+from envs.collect import collect
+from envs.episodes import EpisodeWriter
+from envs.rollout import rollout_states
+from envs.two_room import TwoRoomEnv
+
+ENV_ID = "telos/TwoRoom-v0"
+PARAMETERS = {"episodes": 10, "steps": 12, "seed": 3, "image_size": 16, "episodes_per_shard": 2}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return collect(ENV_ID, tmp_path_factory.mktemp("store"), workers=1, progress=False, **PARAMETERS)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def test_store_holds_what_the_format_says(store: Path) -> None:
+    description = json.loads((store / "dataset.json").read_text())
+    assert description["format"] == 1 and description["env_id"] == ENV_ID and description["dt_s"] == 0.1
+    assert description["image"] == {"height_px": 16, "width_px": 16, "camera": "top"}
+    assert description["action"]["low"] == [-1.0, -1.0] and description["action"]["units"] == ["m/s", "m/s"]
+    shards = sorted(store.glob("shard-*.h5"))
+    assert [path.name for path in shards] == [f"shard-{k:05d}.h5" for k in range(5)]
+    ids = []
+    for path in shards:
+        with h5py.File(path) as shard:
+            lengths = shard["lengths"][:]
+            assert lengths.tolist() == [13, 13]
+            assert shard["frames"].shape == (26, 16, 16, 3) and shard["frames"].chunks == (1, 16, 16, 3)
+            last = np.isnan(shard["actions"][:]).all(axis=1)
+            assert np.flatnonzero(last).tolist() == (np.cumsum(lengths) - 1).tolist()
+            assert np.isnan(shard["actions"][:]).any(axis=1).sum() == 2
+            assert shard["state"].dtype == np.float64 and shard["features"].dtype == np.float32
+            assert all(isinstance(name, str) for name in shard["policy"].asstr()[:])
+            ids += shard["episode_id"][:].tolist()
+    assert ids == list(range(10))
+
+
+def test_frames_actions_and_states_belong_together(store: Path) -> None:
+    """Replaying a stored episode in the simulator gives its states and pixels, to the bit."""
+    env = TwoRoomEnv(image_size=16)
+    with h5py.File(store / "shard-00001.h5") as shard:
+        frames, actions, state = shard["frames"][:13], shard["actions"][:13], shard["state"][:13]
+        features = shard["features"][:13]
+    env.set_state(state[0])
+    for step in range(12):
+        assert np.array_equal(env.render(), frames[step])
+        assert np.array_equal(env.advance(actions[step]), state[step + 1])
+    assert np.array_equal(env.state_features(state).astype(np.float32), features)
+    trajectory = rollout_states(ENV_ID, 3, 2, 12, namespace="collect")
+    assert np.array_equal(trajectory.states, state) and np.array_equal(trajectory.actions, actions[:-1])
+    env.close()
+
+
+def test_content_does_not_depend_on_the_workers(store: Path, tmp_path: Path) -> None:
+    collect(ENV_ID, tmp_path, workers=2, progress=False, **PARAMETERS)
+    assert content(tmp_path) == content(store)
+
+
+def test_kill_leaves_a_readable_store_and_resuming_completes_it(tmp_path: Path) -> None:
+    parameters = PARAMETERS | {"episodes": 40, "steps": 100}
+    whole = collect(ENV_ID, tmp_path / "whole", workers=1, progress=False, **parameters)
+    killed = tmp_path / "killed"
+    call = f"from envs.collect import collect; collect({ENV_ID!r}, {str(killed)!r}, workers=2, **{parameters!r})"
+    process = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not list(killed.glob("shard-*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    survivors = sorted(killed.glob("shard-*.h5"))
+    assert 0 < len(survivors) < 20, "the collection was to be killed in the middle"
+    for path in survivors:
+        with h5py.File(path) as shard:
+            assert len(shard["frames"]) == 202
+    collect(ENV_ID, killed, workers=1, progress=False, **parameters)
+    assert content(killed) == content(whole)
+
+
+def test_running_again_changes_nothing(store: Path) -> None:
+    before = content(store)
+    collect(ENV_ID, store, workers=2, progress=False, **PARAMETERS)
+    assert content(store) == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"episodes": 12}, {"image_size": 32}, {"steps": 13}])
+def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="holds another dataset"):
+        collect(ENV_ID, store, progress=False, **(PARAMETERS | change))
+
+
+@pytest.mark.parametrize(
+    "change", [{"episodes": 0}, {"steps": 0}, {"seed": -1}, {"workers": 0}, {"variation": "some"}, {"image_size": 4}]
+)
+def test_wrong_arguments_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        collect(ENV_ID, tmp_path, progress=False, **(PARAMETERS | change))
+
+
+def test_random_variation_shows_in_the_frames(tmp_path: Path) -> None:
+    collect(ENV_ID, tmp_path, progress=False, variation="random", **(PARAMETERS | {"episodes": 2}))
+    with h5py.File(tmp_path / "shard-00000.h5") as shard:
+        assert not np.array_equal(shard["frames"][0, 0, 0], shard["frames"][13, 0, 0])
+
+
+def test_an_error_publishes_nothing(tmp_path: Path) -> None:
+    widths = {"image_size_px": 16, "action_width": 2, "state_width": 4, "feature_width": 2}
+    with pytest.raises(KeyError), EpisodeWriter(tmp_path / "shard-00000.h5", **widths):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""Learns and predicts latents. Knows no goal, no planner, no simulator, no transport."""

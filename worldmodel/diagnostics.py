@@ -1,0 +1,52 @@
+"""Is the model good, and has it collapsed? Measured on held-out episodes, against controls."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodel.recipes.lewm import LeWM
+from worldmodel.windows import Windows
+
+
+def effective_rank(latents: Float[Tensor, "b d"]) -> float:
+    """exp of the entropy of the normalised covariance spectrum (Roy and Vetterli 2007): d for white latents, 1 for a line."""
+    spectrum = torch.linalg.svdvals(latents.double() - latents.double().mean(0)).square()
+    weights = spectrum / spectrum.sum().clamp_min(1e-12)
+    return float(torch.exp(-(weights * weights.clamp_min(1e-12).log()).sum()))
+
+
+@torch.no_grad()
+def held_out_metrics(recipe: LeWM, batches: list[Windows]) -> dict[str, float]:
+    """Prediction errors (mean squared, over latent channels) and collapse alarms.
+
+    `predict_mse` from all frames before; `copy_mse` is what repeating the last frame gives; `shuffled_mse` is the model
+    with another clip's actions; `open_loop_mse` imagines from the first frame to the last; `copy_open_loop_mse` repeats
+    the first frame.
+    """
+    recipe.eval()
+    sums: dict[str, float] = {}
+    latents = []
+    for batch in batches:
+        clips, steps = batch.frames.shape[:2]
+        z = recipe.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))
+        latents.append(z.flatten(0, 1))
+        imagined = z[:, :1]
+        for end in range(1, steps):
+            newest = slice(max(0, end - recipe.config.predictor.window), end)
+            imagined = torch.cat([imagined, recipe.predictor(imagined[:, newest], batch.actions[:, newest])[:, -1:]], 1)
+        errors = {
+            "predict_mse": recipe.predictor(z[:, :-1], batch.actions) - z[:, 1:],
+            "copy_mse": z[:, :-1] - z[:, 1:],
+            "shuffled_mse": recipe.predictor(z[:, :-1], batch.actions.roll(1, dims=0)) - z[:, 1:],
+            "open_loop_mse": imagined[:, -1] - z[:, -1],
+            "copy_open_loop_mse": z[:, 0] - z[:, -1],
+        }
+        for name, error in errors.items():
+            sums[name] = sums.get(name, 0.0) + float(error.square().mean()) / len(batches)
+    recipe.train()
+    stacked = torch.cat(latents)
+    return {
+        **sums,
+        "latent_std": float(stacked.std(dim=0).mean()),
+        "effective_rank": effective_rank(stacked),
+    }

@@ -1,0 +1,132 @@
+"""Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training windows from them."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from worldmodel.errors import DatasetError
+from worldmodel.windows import Windows
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Where one episode lies: its shard, its first row there, and its number of frames."""
+
+    shard: int
+    start: int
+    frames: int
+    id: int
+
+
+class EpisodeStore:
+    """A folder of HDF5 shards. Unfinished shards, left by a killed collection, are not seen."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DatasetError when the folder is not a readable store."""
+        self.folder = folder
+        self.description = _read_description(folder)
+        paths = sorted(folder.glob("shard-*.h5"))
+        if not paths:
+            raise DatasetError(f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help")
+        try:
+            self._files = [h5py.File(path, "r") for path in paths]
+        except OSError as error:
+            raise DatasetError(f"a shard of {folder} cannot be opened: {error}") from error
+        self.episodes: list[Episode] = []
+        for index, file in enumerate(self._files):
+            lengths, ids = file["lengths"][:], file["episode_id"][:]
+            starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+            self.episodes += [
+                Episode(index, int(start), int(length), int(id_))
+                for start, length, id_ in zip(starts, lengths, ids, strict=True)
+            ]
+
+    @property
+    def image_px(self) -> int:
+        return int(self.description["image"]["height_px"])
+
+    @cached_property
+    def action_limits(self) -> Float[np.ndarray, "2 x"]:
+        """Lowest and highest action, in physical units."""
+        action = self.description["action"]
+        return np.asarray([action["low"], action["high"]], dtype=np.float32)
+
+    def frames(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
+        """RGB uint8 [count h w 3]: rows start, start + skip, … of the episode."""
+        first = episode.start + start
+        return self._files[episode.shard]["frames"][first : first + (count - 1) * skip + 1 : skip]
+
+    def actions(self, episode: Episode, start: int, count: int) -> Float[np.ndarray, "count x"]:
+        """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits."""
+        first = episode.start + start
+        low, high = self.action_limits
+        raw = self._files[episode.shard]["actions"][first : first + count]
+        return (2 * (raw - low) / (high - low) - 1).astype(np.float32)
+
+    def features(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
+        """Simulator truth that probes regress, float32 [count f]."""
+        first = episode.start + start
+        return self._files[episode.shard]["features"][first : first + (count - 1) * skip + 1 : skip]
+
+    def split(self, held_out: float, seed: int) -> tuple[list[Episode], list[Episode]]:
+        """Training and held-out episodes, drawn by episode. The same seed gives the same split."""
+        order = np.random.default_rng(seed).permutation(len(self.episodes))
+        count = max(1, round(held_out * len(order)))
+        if count >= len(order):
+            raise DatasetError(f"{self.folder} holds {len(order)} episode(s); two or more are needed to hold one out")
+        return [self.episodes[i] for i in sorted(order[count:])], [self.episodes[i] for i in sorted(order[:count])]
+
+
+class WindowSampler:
+    """Uniform random windows over episodes: a pure function of (seed, step), so that a resumed training sees the same."""
+
+    def __init__(self, store: EpisodeStore, episodes: list[Episode], *, clip_frames: int, control_steps: int) -> None:
+        self.store = store
+        self.clip_frames = clip_frames
+        self.control_steps = control_steps
+        span = (clip_frames - 1) * control_steps + 1
+        self.episodes = [episode for episode in episodes if episode.frames >= span]
+        if not self.episodes:
+            raise DatasetError(f"no episode has {span} frames, the length of one window of {clip_frames} model steps")
+        self._ends = np.cumsum([episode.frames - span + 1 for episode in self.episodes])
+
+    def __len__(self) -> int:
+        """Different windows there are."""
+        return int(self._ends[-1])
+
+    def sample(self, size: int, seed: int, step: int) -> Windows:
+        """`size` windows for training step `step`."""
+        picks = np.sort(np.random.default_rng((seed, step)).integers(len(self), size=size))
+        return self.collate([self._locate(int(pick)) for pick in picks])
+
+    def collate(self, places: list[tuple[Episode, int]]) -> Windows:
+        frames = np.stack([self.store.frames(e, start, self.clip_frames, self.control_steps) for e, start in places])
+        steps = self.clip_frames - 1
+        actions = np.stack([self.store.actions(e, start, steps * self.control_steps) for e, start in places])
+        return Windows(torch.from_numpy(frames), torch.from_numpy(actions.reshape(len(places), steps, -1)))
+
+    def _locate(self, pick: int) -> tuple[Episode, int]:
+        index = int(np.searchsorted(self._ends, pick, side="right"))
+        return self.episodes[index], pick - (int(self._ends[index - 1]) if index else 0)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path} is not JSON: {error}") from error
+    if description.get("format") != FORMAT:
+        raise DatasetError(f"{path} says format {description.get('format')!r}; this build reads format {FORMAT}")
+    return description

@@ -1,0 +1,9 @@
+"""Errors that a user of this package can cause and mend."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message says what was found and what is wanted."""
+
+
+class DatasetError(ValueError):
+    """An episode store cannot be used; the message says what was found and what is wanted."""

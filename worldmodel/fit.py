@@ -1,0 +1,222 @@
+"""From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write down what came out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from worldmodel.checkpoint import save_checkpoint
+from worldmodel.diagnostics import held_out_metrics
+from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
+from worldmodel.errors import DatasetError
+from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
+from worldmodel.precision import Precision, faster_precision
+from worldmodel.probes import probe_r2
+from worldmodel.recipes import RECIPES, config_to_json
+from worldmodel.recipes.lewm import LeWM
+from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.training import Run, TrainingConfig, claimed_precision
+from worldmodel.windows import Windows
+from worldmodel.world_model import LatentWorldModel
+
+CONTROL_STEPS = 5
+HORIZON = 5
+CONTEXT_FRAMES = 3
+QUANTILES = 101
+PROBE_EPISODES = 300
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called as (stage, steps done, steps in all, newest metrics)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    recipe: str = "lewm"
+    preset: str = "small"
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Overrides the training's; `auto` takes the faster of both, as measured."""
+    steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
+
+
+def fit(store: EpisodeStore, config: FitConfig, run_folder: Path, out: Path, provenance: dict[str, Any], progress: Progress) -> Manifest:
+    """Train on `store`, resuming what `run_folder` holds, and write the checkpoint `out`.
+
+    `provenance` goes into the manifest's training record. Raises DatasetError when store and preset do not fit together.
+    """
+    module, _, presets = RECIPES[config.recipe]
+    recipe_config = presets[config.preset]()
+    if store.image_px != recipe_config.image_px:
+        raise DatasetError(
+            f"the store's images are {store.image_px} px, preset {config.preset!r} wants {recipe_config.image_px} px: "
+            f"collect with --image-size {recipe_config.image_px} or choose another preset"
+        )
+    action = _action_spec(store)
+    torch.manual_seed(config.training.seed)
+    recipe = module(recipe_config, action.width)
+    train, held_out = store.split(config.training.held_out, config.training.seed)
+    windows = {"clip_frames": recipe_config.clip_frames, "control_steps": CONTROL_STEPS}
+    sampler = WindowSampler(store, train, **windows)
+    held_out_batches = _held_out_batches(WindowSampler(store, held_out, **windows))
+    training = dataclasses.replace(
+        config.training, precision=_precision(config, run_folder, recipe, sampler.sample(config.training.batch, 0, 0))
+    )
+    run = Run(run_folder, recipe, training, {"recipe": config.recipe, "config": config_to_json(recipe_config)})
+    run.train(
+        sampler,
+        lambda: held_out_metrics(recipe, held_out_batches),
+        lambda step, metrics: progress("world model", step, training.steps, metrics),
+    )
+    world_model = LatentWorldModel(recipe)
+    latents = _encode_episodes(world_model, store, train, progress)
+    head_config = StepsToGoConfig()
+    head = _fit_head(latents, head_config, config, progress)
+    manifest = Manifest(
+        name=out.name,
+        version="1",
+        recipe=config.recipe,
+        config=config_to_json(recipe_config),
+        observation=ObservationSpec(
+            camera=store.description["image"]["camera"], height_px=store.image_px, width_px=store.image_px
+        ),
+        action=action,
+        planning=PlanningSpec(
+            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=2 * float(latents.latents.var(0).sum())
+        ),
+        surprise=_calibrate(world_model, store, held_out),
+        weights=WeightsSpec(sha256="", bytes=0),
+        task=store.description.get("env_id", ""),
+        steps_to_go=dataclasses.asdict(head_config),
+        training={
+            **provenance,
+            "config": dataclasses.asdict(training),
+            "episodes": {"train": len(train), "held_out": len(held_out)},
+            "held_out": run.metrics()[-1],
+            "probe_r2": _probe(world_model, module(recipe_config, action.width), store, train, held_out),
+            "curves": _curves(run.metrics()),
+        },
+    )
+    return save_checkpoint(out, manifest, world_model, head)
+
+
+def _precision(config: FitConfig, run_folder: Path, recipe: LeWM, batch: Windows) -> Precision:
+    """What a run began with it keeps."""
+    if config.precision != "auto":
+        return config.precision
+    return claimed_precision(run_folder) or faster_precision(recipe, batch)
+
+
+def _action_spec(store: EpisodeStore) -> ActionSpec:
+    action = store.description["action"]
+    return ActionSpec(
+        names=tuple(action["names"]),
+        units=tuple(action["units"]),
+        low=tuple(float(x) for x in action["low"]),
+        high=tuple(float(x) for x in action["high"]),
+        dt_s=float(store.description["dt_s"]),
+        control_steps=CONTROL_STEPS,
+    )
+
+
+def _held_out_batches(sampler: WindowSampler, batches: int = 4, size: int = 128) -> list[Windows]:
+    return [sampler.sample(size, seed=0, step=index) for index in range(batches)]
+
+
+@torch.inference_mode()
+def _encode(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, "rows d"]:
+    return world_model.encode(torch.from_numpy(frames)).squeeze(1)
+
+
+def _encode_episodes(
+    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
+) -> LatentEpisodes:
+    parts, last_rows, row = [], [], 0
+    for done, episode in enumerate(episodes, start=1):
+        parts.append(_encode(world_model, store.frames(episode, 0, episode.frames, 1)))
+        row += episode.frames
+        last_rows.append(torch.full((episode.frames,), row - 1))
+        progress("encode episodes", done, len(episodes), {})
+    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+
+
+def _fit_head(latents: LatentEpisodes, head: StepsToGoConfig, config: FitConfig, progress: Progress) -> StepsToGo:
+    torch.manual_seed(config.training.seed)
+    return fit_steps_to_go(
+        latents,
+        head,
+        config.steps_to_go,
+        CONTROL_STEPS,
+        Generator().manual_seed(config.training.seed),
+        lambda step, loss: progress("steps to go", step + 1, config.steps_to_go.steps, {"loss": loss}),
+    )
+
+
+@torch.inference_mode()
+def _calibrate(world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> SurpriseSpec:
+    """Surprise of held-out transitions with as many context frames as the service uses."""
+    sampler = WindowSampler(store, episodes, clip_frames=CONTEXT_FRAMES, control_steps=CONTROL_STEPS)
+    values = []
+    for batch in _held_out_batches(sampler, batches=32):
+        clips, steps = batch.frames.shape[:2]
+        latents = world_model.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))
+        values.append(world_model.surprise(latents, batch.actions).flatten())
+    surprise = torch.cat(values).double()
+    ranks = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
+    return SurpriseSpec(
+        quantiles=tuple(surprise.quantile(ranks).tolist()),
+        transitions=len(surprise),
+        threshold=float(surprise.quantile(0.99)),
+    )
+
+
+def _probe(
+    world_model: LatentWorldModel, untrained: LeWM, store: EpisodeStore, train: list[Episode], held_out: list[Episode]
+) -> dict[str, dict[str, float]]:
+    """Linear R^2 of each simulator feature on held-out episodes, for the trained encoder and for a random one."""
+    results: dict[str, dict[str, float]] = {}
+    for name, model in (("trained", world_model), ("random_encoder", LatentWorldModel(_settled(untrained, store, train)))):
+        x, y = _probe_rows(model, store, train[:PROBE_EPISODES])
+        x_test, y_test = _probe_rows(model, store, held_out[:PROBE_EPISODES])
+        names = store.description["features"]["names"]
+        results[name] = dict(zip(names, probe_r2(x, y, x_test, y_test).tolist(), strict=True))
+    return results
+
+
+def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:
+    counts = [(episode.frames - 1) // CONTROL_STEPS + 1 for episode in episodes]
+    pairs = list(zip(episodes, counts, strict=True))
+    latents = [_encode(model, store.frames(episode, 0, count, CONTROL_STEPS)) for episode, count in pairs]
+    truth = [torch.from_numpy(store.features(episode, 0, count, CONTROL_STEPS)) for episode, count in pairs]
+    return torch.cat(latents).clone(), torch.cat(truth)
+
+
+@torch.no_grad()
+def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM:
+    """A random encoder with BatchNorm statistics of real frames: a fair control."""
+    frames = np.concatenate([store.frames(e, 0, e.frames, CONTROL_STEPS) for e in episodes[:20]])
+    recipe.train()
+    for _ in range(20):
+        recipe.encode(torch.from_numpy(frames))
+    return recipe.eval()
+
+
+def _curves(rows: list[dict[str, float]], points: int = 100) -> dict[str, list[float]]:
+    """The losses thinned to about `points`, and every evaluation."""
+    thin = rows[:: max(1, len(rows) // points)]
+    evaluations = [row for row in rows if "predict_mse" in row]
+    return {
+        "step": [row["step"] for row in thin],
+        "predict": [round(row["predict"], 5) for row in thin],
+        "sigreg": [round(row["sigreg"], 5) for row in thin],
+        "evaluation_step": [row["step"] for row in evaluations],
+        **{
+            key: [round(row[key], 5) for row in evaluations]
+            for key in ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
+        },
+    }

@@ -1,0 +1,35 @@
+"""Which arithmetic trains faster on this machine? Measured, not assumed."""
+
+import time
+from typing import Literal
+
+import torch
+from torch import Generator, nn
+
+from worldmodel.windows import Windows
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def faster_precision(recipe: nn.Module, batch: Windows, repeats: int = 2) -> Precision:
+    """Times forward and backward of one batch in both, after one warm-up each. Leaves the recipe's weights as they were."""
+    saved = {key: value.clone() for key, value in recipe.state_dict().items()}
+    seconds = {precision: _seconds(recipe, batch, precision, repeats) for precision in ("float32", "bfloat16")}
+    recipe.load_state_dict(saved)
+    recipe.zero_grad(set_to_none=True)
+    return "bfloat16" if seconds["bfloat16"] < seconds["float32"] else "float32"
+
+
+def autocast(precision: Precision) -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _seconds(recipe: nn.Module, batch: Windows, precision: Precision, repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        with autocast(precision):
+            losses = recipe.losses(batch, Generator().manual_seed(0))  # type: ignore[operator]
+        torch.stack(list(losses.values())).sum().backward()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

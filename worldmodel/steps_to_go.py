@@ -1,0 +1,125 @@
+"""Steps to go: a learned distance between latents, in model steps.
+
+The squared distance of Gaussian latents saturates a short way from the goal and says nothing beyond. This head is trained on
+the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and, across
+episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a wandering
+episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant of
+goal-conditioned implicit value learning (arXiv:2307.11949).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsToGoConfig:
+    width: int = 256
+    longest: float = 30.0
+    """Model steps at which the answer saturates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsToGoTraining:
+    steps: int = 6000
+    batch: int = 512
+    learning_rate: float = 1e-3
+    quantile: float = 0.3
+    noise: float = 0.1
+    """Standard deviation added to latents, which are of unit variance: imagined latents are not exact either."""
+    target_momentum: float = 0.99
+
+
+class StepsToGo(nn.Module):
+    """A planner's distance: model steps from each latent to the goal."""
+
+    def __init__(self, config: StepsToGoConfig, latent_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.Sequential(
+            nn.Linear(3 * latent_width, config.width),
+            nn.LayerNorm(config.width),
+            nn.SiLU(),
+            nn.Linear(config.width, config.width),
+            nn.LayerNorm(config.width),
+            nn.SiLU(),
+            nn.Linear(config.width, 1),
+        )
+
+    def between(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
+        pairs = torch.cat([latents, goals, latents - goals], dim=-1)
+        return self.config.longest * torch.sigmoid(self.layers(pairs).squeeze(-1) - 2)
+
+    def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
+        flat = latents.squeeze(3)
+        return self.between(flat, goal[:, None, :].expand_as(flat))
+
+
+@dataclass(frozen=True)
+class LatentEpisodes:
+    """Latents of every frame of many episodes, end to end."""
+
+    latents: Float[Tensor, "rows d"]
+    last_row: Int[Tensor, "rows"]
+    """For each row, the row of its episode's last frame."""
+
+
+def fit_steps_to_go(
+    data: LatentEpisodes,
+    config: StepsToGoConfig,
+    training: StepsToGoTraining,
+    control_steps: int,
+    generator: Generator,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> StepsToGo:
+    """Train the head; `on_step(step, loss)` is called after each step."""
+    head = StepsToGo(config, data.latents.shape[1])
+    target = StepsToGo(config, data.latents.shape[1]).requires_grad_(False)
+    target.load_state_dict(head.state_dict())
+    optimiser = torch.optim.AdamW(head.parameters(), lr=training.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
+    for step in range(training.steps):
+        loss = _loss(head, target, data, training, control_steps, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        for slow, fast in zip(target.parameters(), head.parameters(), strict=True):
+            slow.lerp_(fast, 1 - training.target_momentum)
+        on_step(step, float(loss.detach()))
+    return head.eval().requires_grad_(False)
+
+
+def _loss(
+    head: StepsToGo,
+    target: StepsToGo,
+    data: LatentEpisodes,
+    training: StepsToGoTraining,
+    control_steps: int,
+    generator: Generator,
+) -> Float[Tensor, ""]:
+    """Half the goals lie later in the same episode, half anywhere."""
+    rows = torch.randint(len(data.latents), (training.batch,), generator=generator)
+    left = data.last_row[rows] - rows
+    share = torch.rand(training.batch, generator=generator)
+    hindsight_goals = rows + (share * (left + 1)).long()
+    any_goals = torch.randint(len(data.latents), (training.batch,), generator=generator)
+    own = torch.arange(training.batch) < training.batch // 2
+    goals = torch.where(own, hindsight_goals, any_goals)
+    start, goal = _noisy(data.latents[rows], training, generator), data.latents[goals]
+    following = torch.minimum(rows + control_steps, data.last_row[rows])
+    with torch.no_grad():
+        onward = target.between(data.latents[following], goal) + (following - rows) / control_steps
+        hindsight = (goals - rows) / control_steps
+        wanted = torch.where(own, torch.minimum(hindsight, onward), onward).clamp_max(head.config.longest)
+    error = wanted - head.between(start, goal)
+    smooth = F.huber_loss(error, torch.zeros_like(error), reduction="none")
+    return (torch.where(error > 0, training.quantile, 1 - training.quantile) * smooth).mean()
+
+
+def _noisy(latents: Tensor, training: StepsToGoTraining, generator: Generator) -> Tensor:
+    return latents + training.noise * torch.randn(latents.shape, generator=generator)

@@ -1,0 +1,179 @@
+"""One training loop for every recipe.
+
+Everything random is a function of (seed, step), and the whole state is saved every half minute at most, so a run that was
+killed goes on as if nothing had happened. The state is safetensors: no pickle.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Generator, Tensor, nn
+
+from worldmodel.checkpoint import write_atomically
+from worldmodel.episodes import WindowSampler
+from worldmodel.errors import DatasetError
+from worldmodel.precision import Precision, autocast
+from worldmodel.windows import Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Optimisation; the model's own configuration is the recipe's."""
+
+    steps: int = 3000
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-3
+    warm_up: float = 0.02
+    """Share of the steps over which the learning rate rises; then it falls as a cosine to zero."""
+    gradient_clip: float = 1.0
+    precision: Precision = "bfloat16"
+    seed: int = 0
+    held_out: float = 0.05
+    metrics_every_steps: int = 10
+    evaluate_every_steps: int = 200
+    save_every_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 2:
+            raise ValueError(f"steps={self.steps} must be at least 1 and batch={self.batch} at least 2")
+
+
+class Run:
+    """A training run in a folder: state.safetensors (model and optimiser), metrics.jsonl, run.json (what it is)."""
+
+    def __init__(self, folder: Path, recipe: nn.Module, config: TrainingConfig, identity: dict[str, Any]) -> None:
+        """Continues the folder's run when there is one. Raises DatasetError when that run is of another kind."""
+        self.folder = folder
+        self.recipe = recipe
+        self.config = config
+        self.optimiser = torch.optim.AdamW(recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._claim({"training": dataclasses.asdict(config), **identity})
+        if (folder / "state.safetensors").is_file():
+            self._restore()
+        self._trim_metrics()
+
+    def train(
+        self,
+        sampler: WindowSampler,
+        evaluate: Callable[[], dict[str, float]],
+        on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    ) -> None:
+        """Train to the configured number of steps. `on_step(steps done, newest metrics)` after each."""
+        saved = time.monotonic()
+        for windows in self._batches(sampler):
+            losses = self._advance(windows)
+            self.step += 1
+            metrics: dict[str, float] = {}
+            if self.step % self.config.metrics_every_steps == 0 or self.step == self.config.steps:
+                metrics = {name: float(value.detach()) for name, value in losses.items()}
+                if not all(math.isfinite(value) for value in metrics.values()):
+                    raise FloatingPointError(f"loss is not finite at step {self.step}: {metrics}; lower the learning rate")
+            if self.step % self.config.evaluate_every_steps == 0 or self.step == self.config.steps:
+                metrics |= evaluate()
+            if metrics:
+                self._log(metrics)
+            on_step(self.step, metrics)
+            if time.monotonic() - saved > self.config.save_every_s or self.step == self.config.steps:
+                self._save()
+                saved = time.monotonic()
+
+    def metrics(self) -> list[dict[str, float]]:
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def _batches(self, sampler: WindowSampler) -> Iterator[Windows]:
+        """The next batch is read while the model learns from this one."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = None
+            for step in range(self.step, self.config.steps):
+                current = ahead or reader.submit(sampler.sample, self.config.batch, self.config.seed, step)
+                ahead = None
+                if step + 1 < self.config.steps:
+                    ahead = reader.submit(sampler.sample, self.config.batch, self.config.seed, step + 1)
+                yield current.result()
+
+    def _advance(self, windows: Windows) -> dict[str, Tensor]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * learning_rate_share(self.step, self.config)
+        seed = self.config.seed * 1_000_003 + self.step
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        with autocast(self.config.precision):
+            losses = self.recipe.losses(windows, Generator().manual_seed(seed))  # type: ignore[operator]
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_(self.recipe.parameters(), self.config.gradient_clip)
+        self.optimiser.step()
+        self.recipe.after_step()  # type: ignore[operator]
+        return losses
+
+    def _claim(self, identity: dict[str, Any]) -> None:
+        path = self.folder / "run.json"
+        text = json.dumps(identity, indent=1, sort_keys=True)
+        if path.is_file() and json.loads(path.read_text()) != json.loads(text):
+            raise DatasetError(f"{self.folder} holds a run with other settings; choose another folder or delete this one")
+        write_atomically(path, text.encode())
+
+    def _save(self) -> None:
+        tensors = {f"model.{key}": value for key, value in self.recipe.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        tensors["step"] = torch.tensor(self.step)
+        write_atomically(self.folder / "state.safetensors", save({k: v.contiguous() for k, v in tensors.items()}))
+
+    def _restore(self) -> None:
+        tensors = load_file(self.folder / "state.safetensors")
+        self.step = int(tensors.pop("step"))
+        self.recipe.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        saved: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".")
+                saved.setdefault(int(index), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": saved, "param_groups": groups})
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, **metrics}) + "\n")
+
+    def _trim_metrics(self) -> None:
+        """Drop rows that were logged after the saved state: they will be logged again."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            rows = [row for row in _parsable(path.read_text().splitlines()) if row["step"] <= self.step]
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def claimed_precision(folder: Path) -> Precision | None:
+    """The precision of the run in `folder`, when there is one."""
+    path = folder / "run.json"
+    return json.loads(path.read_text())["training"]["precision"] if path.is_file() else None
+
+
+def learning_rate_share(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up from 1/k, then half a cosine down to zero."""
+    rising = max(1, round(config.warm_up * config.steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, config.steps - rising)))
+
+
+def _parsable(lines: list[str]) -> Iterator[dict[str, float]]:
+    """A kill can cut the last line."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
