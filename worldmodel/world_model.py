@@ -17,7 +17,7 @@ class LatentWorldModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.recipe.pixel_mean.device
+        return self.recipe.pixel_scale.device
 
     def encode(self, observation: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 1 d"]:
         """Latent of one RGB image a robot. The image has the size that the recipe was trained on."""

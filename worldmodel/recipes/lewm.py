@@ -103,8 +103,8 @@ PRESETS = {"paper": paper, "small": small, "tiny": tiny}
 class LeWM(nn.Module):
     """Encoder and predictor with their two losses."""
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    pixel_scale: Tensor
+    pixel_shift: Tensor
 
     def __init__(self, config: LeWMConfig, action_width: int) -> None:
         super().__init__()
@@ -112,13 +112,14 @@ class LeWM(nn.Module):
         self.encoder = build_encoder(config.encoder, config.image_px)
         self.projector = projector(self.encoder.width, config.projector_width, config.latent_width)
         self.predictor = Predictor(config.predictor, config.latent_width, action_width)
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.pixel_mean, config.pixel_std))
+        self.register_buffer("pixel_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("pixel_shift", -mean / std, persistent=False)
 
     def encode(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b d"]:
         """One latent an image."""
-        pixels = images.movedim(-1, 1).float() / 255  # channels last in memory, as convolutions like it
-        return self.projector(self.encoder((pixels - self.pixel_mean) / self.pixel_std))
+        pixels = images.movedim(-1, 1).contiguous().float()
+        return self.projector(self.encoder(pixels.mul_(self.pixel_scale).add_(self.pixel_shift)))
 
     def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent. `sigreg`: weighted, over the batch for each time step apart."""
