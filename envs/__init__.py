@@ -1,5 +1,12 @@
 """MuJoCo environments with goal images, and the collection of episodes from them. Knows no model, planner or server."""
 
+import os
+import sys
+
+# MuJoCo chooses its OpenGL when it is first imported. EGL needs no display, and one renderer means the same pixels.
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")
+
 import gymnasium
 
 from envs.mujoco_env import MujocoGoalEnv

@@ -40,11 +40,14 @@ class CEM:
         elif tuple(warm_start.shape) == shape:
             mean = self.space.clamp(warm_start)
         else:
-            raise ValueError(f"warm start has shape {tuple(warm_start.shape)}; wanted {shape} (horizon, search variables)")
+            raise ValueError(
+                f"warm start has shape {tuple(warm_start.shape)}; wanted {shape} (horizon, search variables)"
+            )
         return Search(mean=mean, std=torch.full_like(mean, self.std), best=mean, best_cost=float("inf"))
 
     def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:
-        noise = torch.randn((self.candidates, *search.mean.shape), generator=generator)
+        # Drawn where the generator lives, so that a seed means the same plan on every device.
+        noise = torch.randn((self.candidates, *search.mean.shape), generator=generator).to(search.mean.device)
         noise[0] = 0  # the mean itself
         candidates = search.mean + search.std * noise
         if search.best_cost < float("inf"):

@@ -63,7 +63,7 @@ SQUARED_DISTANCE_WEIGHT = 2.0
 
 
 def goal_cost(goal: Float[Tensor, "b n d"], *, scale: float, steps_to_go: Distance | None, over: Over = "mean") -> Cost:
-    """The default cost: learned steps to go, which sees far, plus squared latent distance, which is sharp near the goal."""
+    """The default cost: learned steps to go, which sees far, plus squared distance, which is sharp near the goal."""
     near = GoalCost(SquaredDistance(scale), goal, over)
     if steps_to_go is None:
         return near

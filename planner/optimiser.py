@@ -1,12 +1,12 @@
 """What every optimiser is: ask for candidates, tell their costs.
 
-It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots into
-one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who shares
-the batch.
+It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots
+into one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who
+shares the batch.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -24,7 +24,10 @@ class Search:
     converged: bool = False
 
 
+@runtime_checkable
 class Optimiser(Protocol):
+    """One robot's search, step by step."""
+
     @property
     def iterations(self) -> int:
         """Most iterations it takes."""

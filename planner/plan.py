@@ -10,8 +10,8 @@ from torch import Tensor
 class Plan:
     """The best action sequence found so far for one robot.
 
-    `actions` are unitless in [-1, 1]. `cost` is what the cost function gave for exactly these actions, and it never rises
-    from one iteration to the next.
+    `actions` are unitless in [-1, 1]. `cost` is what the cost function gave for exactly these actions, and it never
+    rises from one iteration to the next.
     """
 
     actions: Float[Tensor, "h a"]

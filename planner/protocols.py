@@ -58,6 +58,4 @@ class Cost(Protocol):
 class Distance(Protocol):
     """How far a latent is from a goal latent, in any unit that grows with the work left."""
 
-    def __call__(
-        self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b s h"]: ...
+    def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]: ...

@@ -12,7 +12,7 @@ from planner.protocols import Cost, RolloutState, WorldModel
 from planner.search_space import SearchSpace
 
 
-class NoFinitePlan(ArithmeticError):
+class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what there is not
     """Every candidate of a robot had a cost that is not finite: there is no action to give."""
 
 
@@ -32,17 +32,21 @@ def plan_iterations(
     `warm_starts` and `generators` have one entry a robot, in the order of `state`'s batch. Raises NoFinitePlan.
     """
     searches = [optimiser.start(horizon, warm_start) for warm_start in warm_starts]
-    records = [_Record() for _ in searches]
+    records = [_Record(generator) for _, generator in zip(searches, generators, strict=True)]
+    asked = [torch.empty(0)] * len(searches)
     for _ in range(optimiser.iterations):
-        asked = [optimiser.ask(search, generator) for search, generator in zip(searches, generators, strict=True)]
+        # A robot whose search has converged rests, so that its plan does not depend on how long its neighbours need.
+        searching = [robot for robot, search in enumerate(searches) if not search.converged]
+        for robot in searching:
+            asked[robot] = optimiser.ask(searches[robot], records[robot].generator)
         candidates = torch.stack(asked)  # [b s h v]
         actions = space.decode(candidates)
         latents = model.rollout(state, actions)
         costs = cost(latents, actions)
-        for robot, record in enumerate(records):
-            record.keep_best(costs[robot], latents[robot])
+        for robot in searching:
+            records[robot].keep_best(costs[robot], latents[robot])
             searches[robot] = optimiser.tell(searches[robot], candidates[robot], costs[robot])
-            record.costs.append(searches[robot].best_cost)
+            records[robot].costs.append(searches[robot].best_cost)
         if any(search.best_cost == float("inf") for search in searches):
             raise NoFinitePlan("every candidate had a cost that is not finite; check the images and the checkpoint")
         yield tuple(_plan(search, record, space) for search, record in zip(searches, records, strict=True))
@@ -51,9 +55,10 @@ def plan_iterations(
 
 
 class _Record:
-    """The evidence of one robot's search."""
+    """One robot's randomness, and the evidence of its search."""
 
-    def __init__(self) -> None:
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
         self.costs: list[float] = []
         self.best_cost = float("inf")
         self.latents: Tensor | None = None

@@ -35,7 +35,9 @@ def make_search_space(
 ) -> SearchSpace:
     """`low` and `high` bound one control step's action, unitless, within [-1, 1]."""
     if not bool(((low >= -1) & (high <= 1) & (low <= high)).all()):
-        raise ValueError(f"action limits must satisfy -1 <= low <= high <= 1; given low={low.tolist()}, high={high.tolist()}")
+        raise ValueError(
+            f"action limits must satisfy -1 <= low <= high <= 1; given low={low.tolist()}, high={high.tolist()}"
+        )
     if name == "constant":
         return SearchSpace(low, high, control_steps)
     return SearchSpace(low.repeat(control_steps), high.repeat(control_steps), 1)

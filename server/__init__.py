@@ -1,1 +1,1 @@
-"""The composition root: serves, evaluates and demonstrates what the other packages do. The only package that imports them."""
+"""The composition root: serves, evaluates and demonstrates. The only package that imports the others."""

@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from server.commands import collect, train
+from server.commands import collect, demo, evaluate, models, serve, train
 from server.commands.errors import CommandError
+from server.settings import SettingsError
 from worldmodel.errors import CheckpointError, DatasetError
 
-COMMANDS = (collect, train)
+COMMANDS = (collect, train, evaluate, serve, models, demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run_command(arguments)
-    except (CommandError, CheckpointError, DatasetError) as error:
+    except (CommandError, SettingsError, CheckpointError, DatasetError) as error:
         sys.stderr.write(f"telos {arguments.command}: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -11,7 +11,9 @@ from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
 
-ACTION = ActionSpec(names=("x", "y"), units=("m/s", "m/s"), low=(-1.0, -1.0), high=(1.0, 1.0), dt_s=0.1, control_steps=5)
+ACTION = ActionSpec(
+    names=("x", "y"), units=("m/s", "m/s"), low=(-1.0, -1.0), high=(1.0, 1.0), dt_s=0.1, control_steps=5
+)
 
 
 def tiny_recipe(seed: int = 0) -> LeWM:
@@ -23,7 +25,7 @@ def tiny_recipe(seed: int = 0) -> LeWM:
     return recipe.eval()
 
 
-def write_tiny_checkpoint(folder: Path, name: str = "tiny-lewm") -> Path:
+def write_tiny_checkpoint(folder: Path, name: str = "tiny-lewm", task: str = "") -> Path:
     """Writes folder/name and returns it."""
     recipe = tiny_recipe()
     head_config = StepsToGoConfig(width=16)
@@ -37,6 +39,7 @@ def write_tiny_checkpoint(folder: Path, name: str = "tiny-lewm") -> Path:
         planning=PlanningSpec(context_frames=3, horizon=5, goal_distance_scale=32.0),
         surprise=SurpriseSpec(quantiles=tuple(i / 100 for i in range(101)), transitions=1000, threshold=0.99),
         weights=WeightsSpec(sha256="", bytes=0),
+        task=task,
         steps_to_go={"width": head_config.width, "longest": head_config.longest},
     )
     head = StepsToGo(head_config, tiny().latent_width).eval()

@@ -13,10 +13,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from worldmodel.errors import CheckpointError
-from worldmodel.manifest import Manifest, WeightsSpec, read_manifest
+from worldmodel.json_values import field_values
+from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.recipes import RECIPES, config_from_json
+from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
 
@@ -31,11 +34,11 @@ class Checkpoint:
     steps_to_go: StepsToGo | None
 
 
-def save_checkpoint(folder: Path, manifest: Manifest, world_model: LatentWorldModel, steps_to_go: StepsToGo | None) -> Manifest:
+def save_checkpoint(
+    folder: Path, manifest: Manifest, world_model: LatentWorldModel, steps_to_go: StepsToGo | None
+) -> Manifest:
     """Write both files, each at once or not at all; returns the manifest with the weights' hash filled in."""
-    tensors = {f"world_model.{key}": value for key, value in world_model.recipe.state_dict().items()}
-    if steps_to_go is not None:
-        tensors |= {f"steps_to_go.{key}": value for key, value in steps_to_go.state_dict().items()}
+    tensors = _named_tensors(world_model.recipe, steps_to_go)
     data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     manifest = dataclasses.replace(manifest, weights=weights)
@@ -54,26 +57,22 @@ def verify_checkpoint(folder: Path) -> Manifest:
 
 def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
     """Raises CheckpointError when anything is missing, changed, of the wrong shape or not finite."""
-    manifest = read_manifest(folder)
+    text = manifest_bytes(folder)
+    manifest = parse_manifest(text, folder.name)
     data = _read_weights(folder, manifest)
     try:
         tensors = load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{manifest.weights.file} of {manifest.name} is not a safetensors file: {error}") from error
-    if broken := [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise CheckpointError(f"weights of {manifest.name} are not finite: {broken[0]} and {len(broken) - 1} more")
-    config = config_from_json(manifest.recipe, manifest.config)
-    side = config.image_px
-    if (manifest.observation.height_px, manifest.observation.width_px) != (side, side):
-        raise CheckpointError(f"manifest of {manifest.name}: observation size differs from the recipe's image_px={side}")
-    recipe = RECIPES[manifest.recipe][0](config, manifest.action.width)
-    _fill(recipe, tensors, "world_model.", manifest.name)
-    steps_to_go = None
-    if manifest.steps_to_go is not None:
-        steps_to_go = StepsToGo(StepsToGoConfig(**manifest.steps_to_go), config.latent_width)
-        _fill(steps_to_go, tensors, "steps_to_go.", manifest.name)
+    except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
+        raise CheckpointError(
+            f"{manifest.weights.file} of {manifest.name} is no safetensors file: {error}; restore it or train again"
+        ) from error
+    _check(tensors, manifest)
+    recipe, steps_to_go = _build(manifest)
+    recipe.load_state_dict(_part(tensors, "world_model."))
+    if steps_to_go is not None:
+        steps_to_go.load_state_dict(_part(tensors, "steps_to_go."))
         steps_to_go = steps_to_go.eval().requires_grad_(False).to(device)
-    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    digest = hashlib.sha256(text).hexdigest()
     return Checkpoint(manifest, digest, LatentWorldModel(recipe).to(device), steps_to_go)
 
 
@@ -94,7 +93,7 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     if path.stat().st_size != manifest.weights.bytes:
         raise CheckpointError(
             f"{manifest.weights.file} of {manifest.name} has {path.stat().st_size} bytes; its manifest says "
-            f"{manifest.weights.bytes}: the file is truncated or of another model"
+            f"{manifest.weights.bytes}: the file is truncated or of another model, restore it"
         )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -106,9 +105,47 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     return data
 
 
-def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], prefix: str, name: str) -> None:
-    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _build(manifest: Manifest) -> tuple[LeWM, StepsToGo | None]:
+    """The modules that the manifest describes, with random weights."""
+    config = config_from_json(manifest.recipe, manifest.config)
+    side, size = config.image_px, manifest.observation
+    if (size.height_px, size.width_px) != (side, side):
+        raise CheckpointError(f"observation is {size.height_px} x {size.width_px} px; the recipe's image_px is {side}")
+    recipe = RECIPES[manifest.recipe][0](config, manifest.action.width)
+    if manifest.steps_to_go is None:
+        return recipe, None
+    head = StepsToGoConfig(**field_values(StepsToGoConfig, manifest.steps_to_go, "steps_to_go"))
+    return recipe, StepsToGo(head, config.latent_width)
+
+
+def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
+    """Refuses what does not fit before any memory is taken for it."""
+    name = manifest.name
     try:
-        module.load_state_dict(own, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"weights of {name} do not fit its configuration: {error}") from error
+        with torch.device("meta"):
+            wanted = _named_tensors(*_build(manifest))
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
+    if odd := sorted(set(tensors) ^ set(wanted)):
+        state = "lack" if odd[0] in wanted else "have, and should not,"
+        raise CheckpointError(f"weights of {name} {state} {odd[0]} ({len(odd)} in all); restore both of its files")
+    for key, tensor in tensors.items():
+        given, asked = ((list(part.shape), part.dtype) for part in (tensor, wanted[key]))
+        if given != asked:
+            raise CheckpointError(
+                f"weights of {name}: {key} is {given}; its manifest wants {asked}: restore both files"
+            )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"weights of {name}: {key} is not finite; train the model again")
+
+
+def _named_tensors(recipe: LeWM, steps_to_go: StepsToGo | None) -> dict[str, Tensor]:
+    """Every weight, under the name that it has in the file."""
+    parts: dict[str, nn.Module] = {"world_model.": recipe}
+    if steps_to_go is not None:
+        parts["steps_to_go."] = steps_to_go
+    return {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

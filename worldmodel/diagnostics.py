@@ -9,7 +9,7 @@ from worldmodel.windows import Windows
 
 
 def effective_rank(latents: Float[Tensor, "b d"]) -> float:
-    """exp of the entropy of the normalised covariance spectrum (Roy and Vetterli 2007): d for white latents, 1 for a line."""
+    """exp of the entropy of the normalised covariance spectrum (Roy and Vetterli 2007): d if white, 1 for a line."""
     spectrum = torch.linalg.svdvals(latents.double() - latents.double().mean(0)).square()
     weights = spectrum / spectrum.sum().clamp_min(1e-12)
     return float(torch.exp(-(weights * weights.clamp_min(1e-12).log()).sum()))

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldmodel.checks import WIDEST, require_range
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvConfig:
@@ -14,6 +16,11 @@ class ConvConfig:
 
     channels: tuple[int, ...] = (16, 32, 64, 128)
     groups: int = 8
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "groups")
+        if not self.channels or any(width < 1 or width % self.groups for width in self.channels):
+            raise ValueError(f"channels={self.channels} must each be a multiple of groups={self.groups}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,12 @@ class ViTConfig:
     width: int = 192
     depth: int = 12
     heads: int = 3
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "patch", "width", "heads")
+        require_range(self, 1, 100, "depth")
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} must be a multiple of heads={self.heads}")
 
 
 class ConvEncoder(nn.Module):
@@ -43,7 +56,8 @@ class ConvEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         side = image_px // 2 ** len(config.channels)
         if side < 1:
-            raise ValueError(f"{len(config.channels)} stride-2 stages need images of {2 ** len(config.channels)} px or more; given {image_px}")
+            least = 2 ** len(config.channels)
+            raise ValueError(f"{len(config.channels)} stride-2 stages need {least} px or more; given {image_px} px")
         self.width = previous * side * side
 
     def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b f"]:

@@ -15,6 +15,12 @@ from worldmodel.errors import DatasetError
 from worldmodel.windows import Windows
 
 FORMAT = 1
+DESCRIPTION = {
+    "image": ("height_px", "width_px", "camera"),
+    "action": ("names", "units", "low", "high"),
+    "features": ("names",),
+}
+"""What is read of dataset.json, besides `dt_s` and `env_id`."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,19 @@ class Episode:
 class _Shard:
     """One open file; its datasets are looked up once, which costs more than reading a row."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, row_shapes: dict[str, tuple[int, ...]]) -> None:
         try:
             file = h5py.File(path, "r")
-            self.lengths, self.ids = file["lengths"][:], file["episode_id"][:]
-            self.frames, self.actions, self.features = file["frames"], file["actions"], file["features"]
+            self.lengths, self.ids = (np.asarray(_dataset(file, name)) for name in ("lengths", "episode_id"))
+            rows = {name: _dataset(file, name) for name in row_shapes}
         except (OSError, KeyError) as error:
-            raise DatasetError(f"{path} is not a readable shard: {error}") from error
+            raise DatasetError(f"{path} is not a readable shard: {error}; delete it and collect again") from error
+        count = int(self.lengths.sum())
+        for name, shape in row_shapes.items():
+            if rows[name].shape != (count, *shape):
+                given, wanted = list(rows[name].shape), [count, *shape]
+                raise DatasetError(f"{path}: {name} is {given}; {wanted} follows from dataset.json and its lengths")
+        self.frames, self.actions, self.features = rows["frames"], rows["actions"], rows["features"]
 
 
 class EpisodeStore:
@@ -48,15 +60,21 @@ class EpisodeStore:
         self.description = _read_description(folder)
         paths = sorted(folder.glob("shard-*.h5"))
         if not paths:
-            raise DatasetError(f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help")
-        self._shards = [_Shard(path) for path in paths]
+            raise DatasetError(
+                f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help"
+            )
+        row_shapes = {
+            "frames": (self.image_px, self.image_px, 3),
+            "actions": (len(self.description["action"]["names"]),),
+            "features": (len(self.description["features"]["names"]),),
+        }
+        self._shards = [_Shard(path, row_shapes) for path in paths]
         self.episodes: list[Episode] = []
         for index, shard in enumerate(self._shards):
-            lengths, ids = shard.lengths, shard.ids
-            starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+            starts = np.cumsum(shard.lengths) - shard.lengths
             self.episodes += [
                 Episode(index, int(start), int(length), int(id_))
-                for start, length, id_ in zip(starts, lengths, ids, strict=True)
+                for start, length, id_ in zip(starts, shard.lengths, shard.ids, strict=True)
             ]
 
     @property
@@ -70,23 +88,23 @@ class EpisodeStore:
         return np.asarray([action["low"], action["high"]], dtype=np.float32)
 
     def frames(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
-        """RGB uint8 [count h w 3]: rows start, start + skip, … of the episode."""
-        first = episode.start + start
+        """RGB uint8 [count h w 3]: rows start, start + skip, … of the episode. Raises IndexError beyond its end."""
+        first = _first_row(episode, start, start + (count - 1) * skip)
         rows = self._shards[episode.shard].frames
         # One chunk a frame: reading frame by frame is a hundred times faster than HDF5's strided selection.
         return np.stack([rows[row] for row in range(first, first + count * skip, skip)])
 
     def actions(self, episode: Episode, start: int, count: int) -> Float[np.ndarray, "count x"]:
-        """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits."""
-        first = episode.start + start
+        """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits. The last frame has none."""
+        first = _first_row(episode, start, start + count)
         low, high = self.action_limits
         raw = self._shards[episode.shard].actions[first : first + count]
         return (2 * (raw - low) / (high - low) - 1).astype(np.float32)
 
     def features(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
         """Simulator truth that probes regress, float32 [count f]."""
-        first = episode.start + start
-        return self._shards[episode.shard].features[first : first + (count - 1) * skip + 1][::skip]
+        first = _first_row(episode, start, start + (count - 1) * skip)
+        return np.asarray(self._shards[episode.shard].features[first : first + (count - 1) * skip + 1])[::skip]
 
     def split(self, held_out: float, seed: int) -> tuple[list[Episode], list[Episode]]:
         """Training and held-out episodes, drawn by episode. The same seed gives the same split."""
@@ -98,7 +116,7 @@ class EpisodeStore:
 
 
 class WindowSampler:
-    """Uniform random windows over episodes: a pure function of (seed, step), so that a resumed training sees the same."""
+    """Uniform random windows over episodes: a pure function of (seed, step), so a resumed training sees the same."""
 
     def __init__(self, store: EpisodeStore, episodes: list[Episode], *, clip_frames: int, control_steps: int) -> None:
         self.store = store
@@ -136,8 +154,37 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from error
-    if description.get("format") != FORMAT:
-        raise DatasetError(f"{path} says format {description.get('format')!r}; this build reads format {FORMAT}")
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON: {error}; collect again") from error
+    given = description.get("format") if isinstance(description, dict) else type(description).__name__
+    if given != FORMAT:
+        raise DatasetError(f"{path} says format {given!r}; this build reads format {FORMAT}")
+    for part, keys in DESCRIPTION.items():
+        found = description.get(part)
+        if missing := [key for key in keys if not isinstance(found, dict) or key not in found]:
+            raise DatasetError(f"{path} lacks {part}.{missing[0]}; collect again with this build")
+    image, action = description["image"], description["action"]
+    if image["height_px"] != image["width_px"]:
+        raise DatasetError(f"{path}: images are {image['height_px']} x {image['width_px']} px; wanted square ones")
+    try:
+        limits = np.asarray([action["low"], action["high"]], np.float64)
+        float(description["dt_s"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: action.low, action.high and dt_s must be numbers: {error}") from error
+    columns = len(action["names"])
+    if limits.shape != (2, columns) or not np.isfinite(limits).all() or not (limits[0] < limits[1]).all():
+        raise DatasetError(f"{path}: action wants finite limits with low < high for each column; given {action}")
     return description
+
+
+def _first_row(episode: Episode, start: int, last: int) -> int:
+    if start < 0 or last >= episode.frames:
+        raise IndexError(f"frames {start}..{last} are not all in episode {episode.id} of {episode.frames} frames")
+    return episode.start + start
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise KeyError(f"{name} is a group; wanted a dataset")
+    return dataset

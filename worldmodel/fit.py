@@ -1,4 +1,4 @@
-"""From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write down what came out."""
+"""From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write it all down."""
 
 import dataclasses
 from collections.abc import Callable
@@ -45,10 +45,12 @@ class FitConfig:
     steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
 
 
-def fit(store: EpisodeStore, config: FitConfig, run_folder: Path, out: Path, provenance: dict[str, Any], progress: Progress) -> Manifest:
+def fit(
+    store: EpisodeStore, config: FitConfig, run_folder: Path, out: Path, provenance: dict[str, Any], progress: Progress
+) -> Manifest:
     """Train on `store`, resuming what `run_folder` holds, and write the checkpoint `out`.
 
-    `provenance` goes into the manifest's training record. Raises DatasetError when store and preset do not fit together.
+    `provenance` goes into the manifest's training record. Raises DatasetError when store and preset do not fit.
     """
     module, _, presets = RECIPES[config.recipe]
     recipe_config = presets[config.preset]()
@@ -180,7 +182,8 @@ def _probe(
 ) -> dict[str, dict[str, float]]:
     """Linear R^2 of each simulator feature on held-out episodes, for the trained encoder and for a random one."""
     results: dict[str, dict[str, float]] = {}
-    for name, model in (("trained", world_model), ("random_encoder", LatentWorldModel(_settled(untrained, store, train)))):
+    control = LatentWorldModel(_settled(untrained, store, train))
+    for name, model in (("trained", world_model), ("random_encoder", control)):
         x, y = _probe_rows(model, store, train[:PROBE_EPISODES])
         x_test, y_test = _probe_rows(model, store, held_out[:PROBE_EPISODES])
         names = store.description["features"]["names"]
@@ -189,17 +192,24 @@ def _probe(
 
 
 def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:
-    counts = [(episode.frames - 1) // CONTROL_STEPS + 1 for episode in episodes]
-    pairs = list(zip(episodes, counts, strict=True))
-    latents = [_encode(model, store.frames(episode, 0, count, CONTROL_STEPS)) for episode, count in pairs]
-    truth = [torch.from_numpy(store.features(episode, 0, count, CONTROL_STEPS)) for episode, count in pairs]
-    return torch.cat(latents).clone(), torch.cat(truth)
+    latents = [_encode(model, _spaced_frames(store, episode)) for episode in episodes]
+    truth = [store.features(episode, 0, _spaced(episode), CONTROL_STEPS) for episode in episodes]
+    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth))
+
+
+def _spaced(episode: Episode) -> int:
+    """Frames one model step apart that an episode has."""
+    return (episode.frames - 1) // CONTROL_STEPS + 1
+
+
+def _spaced_frames(store: EpisodeStore, episode: Episode) -> np.ndarray:
+    return store.frames(episode, 0, _spaced(episode), CONTROL_STEPS)
 
 
 @torch.no_grad()
 def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM:
     """A random encoder with BatchNorm statistics of real frames: a fair control."""
-    frames = np.concatenate([store.frames(e, 0, e.frames, CONTROL_STEPS) for e in episodes[:20]])
+    frames = np.concatenate([_spaced_frames(store, episode) for episode in episodes[:20]])
     recipe.train()
     for _ in range(20):
         recipe.encode(torch.from_numpy(frames))
@@ -208,8 +218,8 @@ def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM
 
 def _curves(rows: list[dict[str, float]], points: int = 100) -> dict[str, list[float]]:
     """The losses thinned to about `points`, and every evaluation."""
-    thin = rows[:: max(1, len(rows) // points)]
-    evaluations = [row for row in rows if "predict_mse" in row]
+    losses, evaluations = ([row for row in rows if key in row] for key in ("predict", "predict_mse"))
+    thin = losses[:: max(1, len(losses) // points)]
     return {
         "step": [row["step"] for row in thin],
         "predict": [round(row["predict"], 5) for row in thin],

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worldmodel.errors import CheckpointError
+from worldmodel.json_values import field_values
 
 FORMAT = 1
+LARGEST_FILE = 4 * 2**20
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationSpec:
-    """What the encoder was trained on: RGB uint8 of this size. How pixels are normalised is part of the recipe's config."""
+    """What the encoder was trained on: RGB uint8 of this size. How pixels are normalised is in the recipe's config."""
 
     camera: str
     height_px: int
@@ -48,10 +50,16 @@ class ActionSpec:
         widths = {len(self.names), len(self.units), len(self.low), len(self.high)}
         if len(widths) != 1 or not self.names:
             raise CheckpointError("action.names, units, low and high must have one entry for each action")
-        if not all(math.isfinite(lo) and math.isfinite(hi) and lo < hi for lo, hi in zip(self.low, self.high, strict=True)):
-            raise CheckpointError(f"action limits must be finite with low < high; given low={self.low}, high={self.high}")
+        if not all(
+            math.isfinite(lo) and math.isfinite(hi) and lo < hi for lo, hi in zip(self.low, self.high, strict=True)
+        ):
+            raise CheckpointError(
+                f"action limits must be finite with low < high; given low={self.low}, high={self.high}"
+            )
         if not (self.dt_s > 0 and self.control_steps >= 1):
-            raise CheckpointError(f"action.dt_s={self.dt_s} must be > 0 and control_steps={self.control_steps} at least 1")
+            raise CheckpointError(
+                f"action.dt_s={self.dt_s} must be > 0 and control_steps={self.control_steps} at least 1"
+            )
 
     @property
     def width(self) -> int:
@@ -70,6 +78,13 @@ class PlanningSpec:
     goal_distance_scale: float
     """Mean squared latent distance between unrelated frames: what the latent goal distance is divided by."""
 
+    def __post_init__(self) -> None:
+        if self.context_frames < 1 or self.horizon < 1:
+            given = f"planning.context_frames={self.context_frames} and horizon={self.horizon}"
+            raise CheckpointError(f"{given} must be at least 1")
+        if not self.goal_distance_scale > 0:
+            raise CheckpointError(f"planning.goal_distance_scale={self.goal_distance_scale} must be above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SurpriseSpec:
@@ -81,6 +96,10 @@ class SurpriseSpec:
     threshold: float
     """Surprise that 1 % of held-out transitions exceed."""
 
+    def __post_init__(self) -> None:
+        if len(self.quantiles) < 2 or any(b < a for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
+            raise CheckpointError("surprise.quantiles must be two or more, ascending")
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSpec:
@@ -90,7 +109,7 @@ class WeightsSpec:
 
     def __post_init__(self) -> None:
         if self.file != "model.safetensors":
-            raise CheckpointError(f"weights.file is {self.file!r}; a checkpoint keeps its weights in model.safetensors")
+            raise CheckpointError(f"weights.file is {self.file!r}; it must be 'model.safetensors'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +132,10 @@ class Manifest:
     """Provenance: commands, seeds, commit, versions, curves, held-out metrics. Read by people, not by code."""
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        if not (self.name and self.version):
+            raise CheckpointError(f"name={self.name!r} and version={self.version!r} must not be empty")
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
 
@@ -120,9 +143,9 @@ class Manifest:
     def from_json(cls, text: str) -> "Manifest":
         """Raises CheckpointError when the text is not a manifest of this format."""
         try:
-            data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise CheckpointError(f"manifest.json is not JSON: {error}") from error
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"manifest.json is not JSON: {error}; restore it") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             given = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise CheckpointError(f"manifest format is {given!r}; this build reads format {FORMAT}")
@@ -140,24 +163,41 @@ class Manifest:
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a checkpoint folder. Raises CheckpointError."""
+    return parse_manifest(manifest_bytes(folder), folder.name)
+
+
+def manifest_bytes(folder: Path) -> bytes:
+    """The file as it is. Raises CheckpointError when it is missing or no manifest by its size."""
     path = folder / "manifest.json"
     if not path.is_file():
-        raise CheckpointError(f"{folder} has no manifest.json; a checkpoint is a folder with model.safetensors and manifest.json")
-    if path.stat().st_size > 4 * 2**20:
-        raise CheckpointError(f"{path.name} of {folder.name} is over 4 MiB; that is no manifest")
+        raise CheckpointError(
+            f"{folder} has no manifest.json; wanted a folder with model.safetensors and manifest.json"
+        )
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise CheckpointError(f"manifest.json of {folder.name} is over 4 MiB; that is no manifest, restore it")
+    return data
+
+
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """`name` is the folder's, for the message of the CheckpointError that is raised when anything is wrong."""
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
+        return Manifest.from_json(data.decode())
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"manifest.json of {folder.name} is not UTF-8 text") from error
+        raise CheckpointError(f"manifest.json of {name} is not UTF-8 text; restore it") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"manifest.json of {name} cannot be used: {error}") from error
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _build(cls: type[T], data: Any, where: str) -> T:
     if not isinstance(data, dict):
         raise CheckpointError(f"{where} is {type(data).__name__}; wanted an object")
-    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - known):
-        raise CheckpointError(f"{where} has unknown keys {unknown}; this build knows {sorted(known)}")
     try:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        return cls(**field_values(cls, data, where))
     except TypeError as error:
-        raise CheckpointError(f"{where} is not complete or has a value of the wrong type: {error}") from error
+        raise CheckpointError(f"{where} is not complete: {error}") from error

@@ -12,7 +12,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def faster_precision(recipe: nn.Module, batch: Windows, repeats: int = 2) -> Precision:
-    """Times forward and backward of one batch in both, after one warm-up each. Leaves the recipe's weights as they were."""
+    """Times forward and backward of one batch in both, after one warm-up each. Leaves the weights as they were."""
     saved = {key: value.clone() for key, value in recipe.state_dict().items()}
     seconds = {precision: _seconds(recipe, batch, precision, repeats) for precision in ("float32", "bfloat16")}
     recipe.load_state_dict(saved)

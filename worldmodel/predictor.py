@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from worldmodel.checks import WIDEST, require_range
 from worldmodel.projector import projector
 from worldmodel.rotary import rotate
 
@@ -29,12 +30,20 @@ class PredictorConfig:
     action_bottleneck: int = 10
     dropout: float = 0.1
     positions: Literal["learned", "rotary"] = "learned"
-    """Learned positions count from the start of the window, so each imagined step runs the window again. Rotary positions
-    are relative, so keys and values can be kept."""
+    """Learned positions count from the start of the window, so each imagined step runs the window again. Rotary
+    positions are relative, so keys and values can be kept."""
     window: int = 3
     """Tokens that one token can see, itself included."""
     double_norm: bool = True
     """Normalise once more after the modulation, as the published weights do."""
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "width", "heads", "head_width", "mlp_width", "projector_width", "window")
+        require_range(self, 1, WIDEST, "action_bottleneck")
+        require_range(self, 1, 100, "depth")
+        require_range(self, 0, 1, "dropout")
+        if self.positions == "rotary" and self.head_width % 2:
+            raise ValueError(f"head_width={self.head_width} must be even for rotary positions")
 
 
 class ActionEncoder(nn.Module):
@@ -120,12 +129,18 @@ class Predictor(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.leave = projector(config.width, config.projector_width, latent_width)
 
+    def every_block(self) -> list[Block]:
+        """The blocks, with their type."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
     def forward(self, latents: Float[Tensor, "b t d"], actions: Float[Tensor, "b t a"]) -> Float[Tensor, "b t d"]:
         steps = latents.shape[1]
         tokens = self.enter(latents)
         if self.config.positions == "learned":
             if steps > self.config.window:
-                raise ValueError(f"{steps} frames given; learned positions reach {self.config.window}: pass the newest ones")
+                raise ValueError(
+                    f"{steps} frames given; learned positions reach {self.config.window}: pass the newest ones"
+                )
             tokens = tokens + self.positions[:, :steps]
         tokens = self.dropout(tokens)
         conditions = self.action_encoder(actions)

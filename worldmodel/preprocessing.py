@@ -9,7 +9,7 @@ _FILTERS = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
 
 
 def fit_image(image: np.ndarray, spec: ObservationSpec) -> np.ndarray:
-    """RGB uint8 [h w 3] to [height_px width_px 3] with the manifest's filter; an image of that size comes back as it is.
+    """RGB uint8 [h w 3] to [height_px width_px 3] with the manifest's filter; an image of that size is left alone.
 
     Raises ValueError for anything that is not an RGB uint8 image.
     """

@@ -15,6 +15,7 @@ def probe_r2(
     """Coefficient of determination, on the test rows, of a ridge regression fitted on the training rows.
 
     Split the rows by episode, never by frame. A probe alone never proves the absence of collapse, since it rescales.
+    A feature that does not vary scores 0: there is nothing to explain.
     """
     mean, scale = train_x.double().mean(0), train_x.double().std(0).clamp_min(1e-9)
     x, x_test = (_with_bias((part.double() - mean) / scale) for part in (train_x, test_x))
@@ -22,7 +23,7 @@ def probe_r2(
     weights = torch.linalg.solve(gram, x.T @ train_y.double() / len(x))
     residual = (test_y - x_test @ weights).square().sum(0)
     total = (test_y - test_y.mean(0)).double().square().sum(0)
-    return 1 - residual / total
+    return torch.where(total > 0, 1 - residual / total, 0)
 
 
 def _with_bias(x: Tensor) -> Tensor:

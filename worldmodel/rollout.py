@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodel.predictor import Predictor, band
+from worldmodel.predictor import Block, Predictor, band
 
 
 @dataclass(frozen=True)
 class Prefix:
     """Everything that does not depend on the candidates.
 
-    `context` [b t d] and `past_actions` [b t-1 a] as given; `keys` and `values` hold, for each block, those of the tokens
-    whose action is known: [b heads t-1 head_width]. The newest frame waits for a candidate's first action.
+    `context` [b t d] and `past_actions` [b t-1 a] as given; `keys` and `values` hold, for each block, those of the
+    tokens whose action is known: [b heads t-1 head_width]. The newest frame waits for a candidate's first action.
     """
 
     context: Float[Tensor, "b t d"]
@@ -49,7 +49,7 @@ def begin(predictor: Predictor, context: Float[Tensor, "b t d"], past_actions: F
         tokens = predictor.enter(context[:, :-1])
         conditions = predictor.action_encoder(past_actions)
         visible = band(steps, predictor.config.window, tokens.device)
-        for block in predictor.blocks:
+        for block in predictor.every_block():
             modulations = block.modulations(conditions)
             query, key, value = block.queries_keys_values(tokens, modulations[0], modulations[1], first=0)
             attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
@@ -63,13 +63,14 @@ def cached_rollout(predictor: Predictor, prefix: Prefix, actions: Float[Tensor, 
     """One token a candidate and step. Keys and values of the prefix are shared, never copied, over candidates."""
     candidates, horizon = actions.shape[1:3]
     conditions = predictor.action_encoder(actions)  # [b s h w]
-    modulations = [block.modulations(conditions) for block in predictor.blocks]
-    caches = [_Cache(prefix, index) for index in range(len(predictor.blocks))]
+    blocks = predictor.every_block()
+    modulations = [block.modulations(conditions) for block in blocks]
+    caches = [_Cache(prefix, index) for index in range(len(blocks))]
     latent = prefix.context[:, None, -1].expand(-1, candidates, -1)  # [b s d]
     imagined = []
     for step in range(horizon):
         tokens = predictor.enter(latent)
-        for block, cache, all_steps in zip(predictor.blocks, caches, modulations, strict=True):
+        for block, cache, all_steps in zip(blocks, caches, modulations, strict=True):
             tokens = _advance(block, cache, tokens, tuple(m[:, :, step] for m in all_steps), predictor.config.window)
         latent = predictor.to_latents(tokens)
         imagined.append(latent)
@@ -86,7 +87,9 @@ class _Cache:
         self.values: list[Tensor] = []
 
 
-def _advance(block, cache: _Cache, tokens: Float[Tensor, "b s w"], modulations: tuple[Tensor, ...], window: int) -> Tensor:
+def _advance(
+    block: Block, cache: _Cache, tokens: Float[Tensor, "b s w"], modulations: tuple[Tensor, ...], window: int
+) -> Tensor:
     position = cache.prefix_steps + len(cache.keys)
     parts = block.queries_keys_values(
         tokens.unsqueeze(2), modulations[0].unsqueeze(2), modulations[1].unsqueeze(2), first=position
@@ -106,7 +109,8 @@ def _advance(block, cache: _Cache, tokens: Float[Tensor, "b s w"], modulations: 
         scores = torch.cat([torch.einsum("bshw,bhkw->bshk", query, shared_keys), scores], dim=-1).softmax(-1)
         attended = torch.einsum("bshk,bhkw->bshw", scores[..., :shared], shared_values)
         attended = attended + (scores[..., shared:].unsqueeze(-1) * values).sum(3)
-    return block.finish(tokens.unsqueeze(2), attended.unsqueeze(3), tuple(m.unsqueeze(2) for m in modulations)).squeeze(2)
+    one_step = tuple(part.unsqueeze(2) for part in modulations)
+    return block.finish(tokens.unsqueeze(2), attended.unsqueeze(3), one_step).squeeze(2)
 
 
 def _per_candidate(tensor: Float[Tensor, "b t x"], candidates: int) -> Float[Tensor, "c t x"]:

@@ -1,4 +1,7 @@
-"""Rotary positions (Su et al. 2021, arXiv:2104.09864): attention that depends on how far apart two tokens are, not on where they stand."""
+"""Rotary positions (Su et al. 2021, arXiv:2104.09864).
+
+Attention depends on how far apart two tokens are, not on where they stand.
+"""
 
 import torch
 from jaxtyping import Float

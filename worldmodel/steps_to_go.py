@@ -1,10 +1,10 @@
 """Steps to go: a learned distance between latents, in model steps.
 
-The squared distance of Gaussian latents saturates a short way from the goal and says nothing beyond. This head is trained on
-the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and, across
-episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a wandering
-episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant of
-goal-conditioned implicit value learning (arXiv:2307.11949).
+The squared distance of Gaussian latents saturates a short way from the goal and says nothing beyond. This head is
+trained on the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and,
+across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
+wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
+of goal-conditioned implicit value learning (arXiv:2307.11949).
 """
 
 from collections.abc import Callable
@@ -15,12 +15,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from worldmodel.checks import WIDEST, require_range
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepsToGoConfig:
     width: int = 256
     longest: float = 30.0
     """Model steps at which the answer saturates."""
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "width", "longest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class LatentEpisodes:
     """Latents of every frame of many episodes, end to end."""
 
     latents: Float[Tensor, "rows d"]
-    last_row: Int[Tensor, "rows"]
+    last_row: Int[Tensor, " rows"]
     """For each row, the row of its episode's last frame."""
 
 

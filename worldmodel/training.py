@@ -1,7 +1,7 @@
 """One training loop for every recipe.
 
-Everything random is a function of (seed, step), and the whole state is saved every half minute at most, so a run that was
-killed goes on as if nothing had happened. The state is safetensors: no pickle.
+Everything random is a function of (seed, step), and the whole state is saved every half minute at most, so a run that
+was killed goes on as if nothing had happened. The state is safetensors: no pickle.
 """
 
 import dataclasses
@@ -56,7 +56,9 @@ class Run:
         self.folder = folder
         self.recipe = recipe
         self.config = config
-        self.optimiser = torch.optim.AdamW(recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._claim({"training": dataclasses.asdict(config), **identity})
@@ -79,7 +81,9 @@ class Run:
             if self.step % self.config.metrics_every_steps == 0 or self.step == self.config.steps:
                 metrics = {name: float(value.detach()) for name, value in losses.items()}
                 if not all(math.isfinite(value) for value in metrics.values()):
-                    raise FloatingPointError(f"loss is not finite at step {self.step}: {metrics}; lower the learning rate")
+                    raise FloatingPointError(
+                        f"loss is not finite at step {self.step}: {metrics}; lower the learning rate"
+                    )
             if self.step % self.config.evaluate_every_steps == 0 or self.step == self.config.steps:
                 metrics |= evaluate()
             if metrics:
@@ -122,7 +126,9 @@ class Run:
         path = self.folder / "run.json"
         text = json.dumps(identity, indent=1, sort_keys=True)
         if path.is_file() and json.loads(path.read_text()) != json.loads(text):
-            raise DatasetError(f"{self.folder} holds a run with other settings; choose another folder or delete this one")
+            raise DatasetError(
+                f"{self.folder} holds a run with other settings; choose another folder or delete this one"
+            )
         write_atomically(path, text.encode())
 
     def _save(self) -> None:

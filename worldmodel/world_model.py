@@ -23,7 +23,9 @@ class LatentWorldModel(nn.Module):
         """Latent of one RGB image a robot. The image has the size that the recipe was trained on."""
         side = self.recipe.config.image_px
         if observation.shape[1:3] != (side, side):
-            raise ValueError(f"images are {tuple(observation.shape[1:3])} px; wanted ({side}, {side}): resize them first")
+            raise ValueError(
+                f"images are {tuple(observation.shape[1:3])} px; wanted ({side}, {side}): resize them first"
+            )
         return self.recipe.encode(observation).unsqueeze(1)
 
     def begin(self, context: Float[Tensor, "b t 1 d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:

@@ -15,8 +15,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         help="train a world model from collected episodes",
-        description="Train a world model, learn its steps-to-go distance, calibrate its surprise and write a checkpoint. "
-        "The state is saved every half minute; the same command goes on after an interruption.",
+        description="Train a world model, learn its steps-to-go distance, calibrate its surprise and write a "
+        "checkpoint. The state is saved every half minute; the same command goes on after an interruption.",
     )
     parser.add_argument("--data", required=True, type=Path, help="episode store, as made by telos collect")
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     record = {**provenance(), "data": store.description}
     with StageProgress(arguments.quiet) as progress:
-        manifest = fit(store, config, arguments.run or Path("runs") / arguments.out.name, arguments.out, record, progress)
+        run_folder = arguments.run or Path("runs") / arguments.out.name
+        manifest = fit(store, config, run_folder, arguments.out, record, progress)
     if arguments.json:
         json.dump(dataclasses.asdict(manifest)["training"], sys.stdout, indent=1)
         sys.stdout.write("\n")

@@ -1,18 +1,20 @@
 """One file a JEPA variant, and the closed table that manifests and the CLI pick from."""
 
 import dataclasses
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from worldmodel.encoders import ConvConfig, ViTConfig
 from worldmodel.errors import CheckpointError
+from worldmodel.json_values import field_values
 from worldmodel.predictor import PredictorConfig
 from worldmodel.recipes import lewm
 from worldmodel.windows import Windows
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """What the training loop needs from a recipe (an `nn.Module`)."""
 
@@ -56,11 +58,12 @@ def _build(cls: type, data: dict[str, Any], where: str) -> Any:
     values = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            part = known.get(value.get("type", ""))
+            part = known.get(str(value.get("type")))
             if part is None or part not in (fields[key].type, *get_args(fields[key].type)):
                 raise CheckpointError(f"{where}: {key} has type {value.get('type')!r}; known parts are {sorted(known)}")
             value = _build(part, {k: v for k, v in value.items() if k != "type"}, f"{where}.{key}")
-        values[key] = tuple(value) if isinstance(value, list) else value
+        values[key] = value
+    values = field_values(cls, values, where)
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:

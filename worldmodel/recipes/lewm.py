@@ -1,7 +1,8 @@
 """LeWorldModel: a world model learned end to end from pixels with two losses.
 
-Maes, Le Lidec et al. 2026, arXiv:2603.19312, and the authors' code. Predict the next latent (mean squared error) and keep
-the latents Gaussian (SIGReg); gradients flow into both sides of the prediction, no teacher, no stop-gradient, no decoder.
+Maes, Le Lidec et al. 2026, arXiv:2603.19312, and the authors' code. Predict the next latent (mean squared error) and
+keep the latents Gaussian (SIGReg); gradients flow into both sides of the prediction, no teacher, no stop-gradient, no
+decoder.
 
 Departures:
 - actions are scaled to [-1, 1] by the robot's limits instead of standardised by the dataset's statistics;
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, nn
 
+from worldmodel.checks import WIDEST, require_range
 from worldmodel.encoders import ConvConfig, ViTConfig, build_encoder
 from worldmodel.predictor import Predictor, PredictorConfig
 from worldmodel.projector import projector
@@ -36,6 +38,13 @@ class LeWMConfig:
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
     sigreg_weight: float = 0.09
     sigreg_directions: int = 1024
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "image_px", "latent_width", "projector_width", "sigreg_directions")
+        require_range(self, 2, WIDEST, "clip_frames")
+        require_range(self, 0, WIDEST, "sigreg_weight")
+        if min(self.pixel_std) <= 0:
+            raise ValueError(f"pixel_std={self.pixel_std} must be above 0")
 
 
 def paper() -> LeWMConfig:
@@ -112,7 +121,8 @@ class LeWM(nn.Module):
         self.encoder = build_encoder(config.encoder, config.image_px)
         self.projector = projector(self.encoder.width, config.projector_width, config.latent_width)
         self.predictor = Predictor(config.predictor, config.latent_width, action_width)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.pixel_mean, config.pixel_std))
+        # On the CPU even where a checkpoint's shapes are tried on the meta device: its arithmetic takes seconds to import.
+        mean, std = (torch.tensor(rgb, device="cpu").view(3, 1, 1) for rgb in (config.pixel_mean, config.pixel_std))
         self.register_buffer("pixel_scale", 1 / (255 * std), persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)
 
@@ -122,7 +132,7 @@ class LeWM(nn.Module):
         return self.projector(self.encoder(pixels.mul_(self.pixel_scale).add_(self.pixel_shift)))
 
     def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
-        """`predict`: mean squared error of the next latent. `sigreg`: weighted, over the batch for each time step apart."""
+        """`predict`: mean squared error of the next latent. `sigreg`: weighted, over the batch of each time step."""
         clips, steps = batch.frames.shape[:2]
         latents = self.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))  # [b t d]
         predicted = self.predictor(latents[:, :-1], batch.actions)

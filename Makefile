@@ -1,0 +1,46 @@
+# make setup | demo | test | lint: each does what is missing and nothing twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export MUJOCO_GL ?= egl
+
+.PHONY: setup demo test lint unit stubs lock clean
+
+setup: $(INSTALLED)
+	@.ci/check-graphics $(BIN)/python
+
+# PyTorch's CPU build first; where no configured package index has it, the standard build, which also runs on the CPU.
+$(INSTALLED): pyproject.toml constraints.txt .ci/check-python
+	@.ci/check-python $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0+cpu" 2>/dev/null \
+	  || { echo "no CPU build of torch in the configured package indexes; installing the standard build (several GB)"; \
+	       $(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0"; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/telos demo
+
+test: setup lint unit
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+unit: $(INSTALLED)
+	$(BIN)/pytest
+
+stubs: $(INSTALLED)
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. telos/wire/telos.proto
+
+lock: $(INSTALLED)
+	{ echo "# Every version that the tests ran with. Regenerate: make lock"; \
+	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,96 @@
+"""`telos models`: what checkpoints there are, what they say of themselves, and whether they are intact."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from server.commands.errors import CommandError
+from worldmodel.errors import CheckpointError
+from worldmodel.manifest import Manifest, read_manifest
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list, show and verify checkpoints",
+        description="List the checkpoints of a folder, show what one says of itself, or check every file's hash.",
+    )
+    parser.add_argument("action", nargs="?", choices=("list", "show", "verify"), default="list")
+    parser.add_argument("name", nargs="?", help="one model (default: all)")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run_command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    folders = _folders(arguments.checkpoints, arguments.name)
+    {"list": _list, "show": _show, "verify": _verify}[arguments.action](folders, arguments.json)
+
+
+def _folders(checkpoints: Path, name: str | None) -> list[Path]:
+    found = sorted(path.parent for path in checkpoints.glob("*/manifest.json"))
+    if name is not None:
+        found = [folder for folder in found if folder.name == name]
+    if not found:
+        wanted = f"a model {name!r}" if name else "a folder with a manifest.json"
+        known = ", ".join(sorted(path.parent.name for path in checkpoints.glob("*/manifest.json"))) or "nothing"
+        raise CommandError(f"{checkpoints} has no {wanted}; it holds {known}")
+    return found
+
+
+def _list(folders: list[Path], as_json: bool) -> None:
+    manifests = [read_manifest(folder) for folder in folders]
+    if as_json:
+        _print_json([_line(manifest) for manifest in manifests])
+        return
+    for manifest in manifests:
+        line = _line(manifest)
+        sys.stdout.write(
+            f"{line['name']:<16} version {line['version']}  {line['recipe']}  {line['task']}  "
+            f"{line['megabytes']:.1f} MB  actions {', '.join(line['actions'])}\n"
+        )
+
+
+def _line(manifest: Manifest) -> dict[str, object]:
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "recipe": manifest.recipe,
+        "task": manifest.task,
+        "megabytes": manifest.weights.bytes / 1e6,
+        "actions": [f"{n} [{u}]" for n, u in zip(manifest.action.names, manifest.action.units, strict=True)],
+        "sha256": manifest.weights.sha256,
+    }
+
+
+def _show(folders: list[Path], as_json: bool) -> None:
+    data = [json.loads(read_manifest(folder).to_json()) for folder in folders]
+    if not as_json:
+        for manifest in data:
+            manifest["training"].pop("curves", None)
+            manifest["surprise"].pop("quantiles", None)
+    _print_json(data[0] if len(data) == 1 else data)
+
+
+def _verify(folders: list[Path], as_json: bool) -> None:
+    from worldmodel.checkpoint import verify_checkpoint
+
+    results = []
+    for folder in folders:
+        try:
+            manifest = verify_checkpoint(folder)
+            results.append({"name": folder.name, "ok": True, "detail": f"SHA-256 {manifest.weights.sha256}"})
+        except CheckpointError as error:
+            results.append({"name": folder.name, "ok": False, "detail": str(error)})
+    if as_json:
+        _print_json(results)
+    else:
+        for result in results:
+            sys.stdout.write(f"{'ok ' if result['ok'] else 'BAD'} {result['name']}: {result['detail']}\n")
+    if not all(result["ok"] for result in results):
+        raise CommandError("a checkpoint is not what its manifest says; restore it from where it came")
+
+
+def _print_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,49 @@
+"""`telos serve`: HTTP and gRPC in front of every checkpoint of a folder."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.serve import Running
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve plans over HTTP and gRPC",
+        description="Load every checkpoint of a folder, warm up, and answer POST /v1/plan and gRPC telos.v1.Planner "
+        "until SIGTERM. The log goes to stderr; once ready, one line of JSON on stdout says the ports. Every setting "
+        "is also an environment variable TELOS_<NAME>.",
+    )
+    parser.add_argument("--checkpoints", type=Path, help="folder of checkpoints (default: checkpoints)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--http-port", type=int, help="default: 8600; 0 takes a free one")
+    parser.add_argument("--grpc-port", type=int, help="default: 8601; 0 takes a free one")
+    parser.add_argument("--device", help="cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        default=None,
+        help="listen to other machines; wants TELOS_TOKEN, which clients then send as a bearer token",
+    )
+    parser.set_defaults(run_command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from server.serve import run as serve
+    from server.settings import Settings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    given = ("checkpoints", "host", "http_port", "grpc_port", "device", "allow_remote")
+    serve(Settings.from_environment(os.environ, **{name: getattr(arguments, name) for name in given}), say_ports)
+
+
+def say_ports(running: "Running") -> None:
+    """For whoever started this process: it is ready, and where."""
+    sys.stdout.write(json.dumps({"http_port": running.http_port, "grpc_port": running.grpc_port}) + "\n")
+    sys.stdout.flush()

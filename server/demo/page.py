@@ -1,0 +1,40 @@
+"""The page of a demo: one HTML file with everything in it, that asks nothing of any network."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from server.demo.pixels import sprite_sheet
+from server.demo.tasks import Task
+
+_PARTS = files("server.demo") / "page"
+
+
+def page(summary: dict[str, Any], tasks: list[Task]) -> str:
+    """`summary` is what summary.json holds; its tasks are `tasks`, in the same order."""
+    sheets = [[_sheet(r.frames, r.goal_image) for r in task.recordings] for task in tasks]
+    html = _part("page.html")
+    for mark, text in (
+        ("/*style*/", _part("page.css")),
+        ("/*charts*/", _part("charts.js")),
+        ("/*players*/", _part("players.js")),
+        ("/*page*/", _part("page.js")),
+        ("/*data*/", _embedded({"summary": summary, "sheets": sheets})),
+    ):
+        html = html.replace(mark, text)
+    return html
+
+
+def _sheet(frames: list[Any], goal_image: Any) -> dict[str, Any]:
+    """All frames of an episode, the goal behind them."""
+    sheet = sprite_sheet([*frames, goal_image])
+    return {"src": sheet.data_url, "columns": sheet.columns, "frames": len(frames)}
+
+
+def _embedded(data: Any) -> str:
+    """JSON that cannot end the script element around it."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _part(name: str) -> str:
+    return (_PARTS / name).read_text(encoding="utf-8")

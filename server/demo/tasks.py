@@ -1,0 +1,67 @@
+"""What a demo can show, checkpoints whose task is simulated here, and all episodes of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from envs import ENVS, MujocoGoalEnv
+from server.commands.errors import CommandError
+from server.demo.recording import Recording, record_episode
+from server.evaluation.protocols import Protocol, draw_pairs
+from telos.planner import Planner
+from telos.replies import ModelInfo
+from worldmodel.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All episodes of one model at its task."""
+
+    model: ModelInfo
+    distance_unit: str
+    excluded_already_solved: int
+    recordings: list[Recording]
+
+
+def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
+    """Names of models with a simulated task, and of those without. Raises CommandError, CheckpointError."""
+    manifests = [read_manifest(path.parent) for path in sorted(checkpoints.glob("*/manifest.json"))]
+    shown = [manifest.name for manifest in manifests if manifest.task in ENVS]
+    if not shown:
+        found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint at all"
+        raise CommandError(
+            f"{checkpoints} holds no checkpoint of a simulated task but {found}; tasks are {', '.join(ENVS)}: "
+            "train one (telos collect, telos train) or give --checkpoints"
+        )
+    return shown, [manifest.name for manifest in manifests if manifest.task not in ENVS]
+
+
+def record_task(
+    planner: Planner, model: ModelInfo, protocol: Protocol, episodes: int, seed: int, on_episode: Callable[[bool], None]
+) -> Task:
+    """`on_episode(whether it succeeded)` after each. Raises CommandError, TelosError."""
+    env = ENVS[model.task](image_size=model.height_px)
+    try:
+        _check_fit(model, env)
+        pairs = draw_pairs(env, model.task, protocol, seed)
+        recordings: list[Recording] = []
+        for index in range(episodes):
+            pair = next(pairs)
+            plan_seed = seed * 1_000_003 + index  # as in telos evaluate: the same episodes, the same plans
+            recordings.append(record_episode(env, planner, model, pair, protocol.budget_steps, plan_seed))
+            on_episode(recordings[-1].planned.success)
+    finally:
+        env.close()
+    return Task(
+        model=model,
+        distance_unit=env.distance_unit,
+        excluded_already_solved=recordings[-1].pair.excluded_before,
+        recordings=recordings,
+    )
+
+
+def _check_fit(model: ModelInfo, env: MujocoGoalEnv) -> None:
+    has = (model.action.names, model.action.units, model.action.high, round(model.action.dt_ms))
+    wants = (env.action_names, env.action_units, env.action_high, round(env.dt_s * 1e3))
+    if has != wants:
+        raise CommandError(f"{model.name} was trained for actions {has}; {model.task} now has {wants}: train it anew")

@@ -1,0 +1,61 @@
+"""One closed-loop episode: look, act for one model step, look again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from envs.mujoco_env import Image, MujocoGoalEnv, State
+from server.evaluation.agents import Agent
+from server.evaluation.protocols import StartAndGoal
+
+
+@dataclass(kw_only=True)
+class EpisodeResult:
+    """`success` is at any control step, as published; `success_at_end` at the last step of the budget."""
+
+    success: bool = False
+    success_at_end: bool = False
+    steps_to_success: int | None = None
+    first_distance: float = 0.0
+    last_distance: float = 0.0
+    least_distance: float = np.inf
+    latencies_s: list[float] = field(default_factory=list)
+
+
+def run_episode(
+    env: MujocoGoalEnv,
+    pair: StartAndGoal,
+    budget_steps: int,
+    make_agent: Callable[[Image], Agent],
+    on_state: Callable[[State], None] = lambda state: None,
+    stop_at_success: bool = False,
+) -> EpisodeResult:
+    """`make_agent` gets the goal image; `on_state` the simulator's state at the start and after each control step."""
+    observation, info = env.reset(options={"state": pair.start, "goal_state": pair.goal})
+    agent = make_agent(observation["goal_image"])
+    result = EpisodeResult(first_distance=info["distance"], last_distance=info["distance"])
+    on_state(env.get_state())
+    step = 0
+    while step < budget_steps and not (result.success and stop_at_success):
+        image = env.render_state(env.get_state())
+        began = time.perf_counter()
+        actions = agent.act(image)
+        result.latencies_s.append(time.perf_counter() - began)
+        for action in actions[: budget_steps - step]:
+            state = env.advance(action.astype(np.float32))
+            step += 1
+            _judge(result, env, state, step)
+            on_state(state)
+            if result.success and stop_at_success:
+                break
+    return result
+
+
+def _judge(result: EpisodeResult, env: MujocoGoalEnv, state: np.ndarray, step: int) -> None:
+    result.success_at_end = env.is_success(state, env.goal_state)
+    result.last_distance = env.distance(state, env.goal_state)
+    result.least_distance = min(result.least_distance, result.last_distance)
+    if result.success_at_end and not result.success:
+        result.success, result.steps_to_success = True, step

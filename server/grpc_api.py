@@ -1,0 +1,162 @@
+"""gRPC: a thin translation of the same service. Messages are parsed here, so that garbage gets a proper answer."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from pydantic import BaseModel
+
+from server import schemas
+from server.errors import DOMAIN, Code, ServiceError, internal
+from server.http_gate import authorized
+from server.service import Service
+from server.settings import Settings
+from server.validation import new_request_id, request_id_of, validate
+from telos.wire import telos_pb2 as pb
+from telos.wire.messages import to_message, to_payload
+
+log = logging.getLogger("telos")
+
+R = TypeVar("R", bound=schemas.Wire)
+Operation = Callable[[R], Coroutine[Any, Any, BaseModel]]
+Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Planner"].full_name
+_HEALTH_PATH = "/grpc.health.v1.Health/"
+
+
+class _ListModels(schemas.Wire):
+    request_id: str | None = None
+
+
+def grpc_server(service: Service, settings: Settings) -> tuple[grpc.aio.Server, HealthServicer]:
+    """The server without its port, and its health, which says NOT_SERVING until it is told otherwise."""
+
+    async def list_models(request: _ListModels) -> schemas.ListModelsResponse:
+        return service.models()
+
+    server = grpc.aio.server(
+        interceptors=[_TokenInterceptor(settings.token)],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", settings.max_body_bytes),
+            ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a wish
+        ],
+        maximum_concurrent_rpcs=settings.max_connections,
+    )
+    handlers = {
+        "Plan": _handler(pb.PlanRequest, pb.PlanResponse, schemas.PlanRequest, service.plan),
+        "ScoreAnomaly": _handler(pb.AnomalyRequest, pb.AnomalyResponse, schemas.AnomalyRequest, service.anomaly),
+        "Encode": _handler(pb.EncodeRequest, pb.EncodeResponse, schemas.EncodeRequest, service.encode),
+        "ListModels": _handler(pb.ListModelsRequest, pb.ListModelsResponse, _ListModels, list_models),
+    }
+    methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+    servicer = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return server, servicer
+
+
+async def set_health(servicer: HealthServicer, *, serving: bool) -> None:
+    """What health checks are told, of the server as a whole and of the planner."""
+    state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", SERVICE_NAME):
+        await servicer.set(name, state)
+
+
+def _handler(asked: type[Message], answered: type[Message], kind: type[R], operation: Operation[R]) -> Handler:
+    """Read, validate, do, answer: every way out is a reply or a rich error."""
+
+    async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        request_id = new_request_id()
+        try:
+            payload = _read(asked, data)
+            request_id = request_id_of(payload)
+            response = await operation(validate(kind, {"request_id": request_id} | payload))
+            return to_message(answered, response.model_dump()).SerializeToString()
+        except ServiceError as error:
+            failure = error
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request %s failed", request_id)
+            failure = internal()
+        return await _abort(context, failure, request_id)
+
+    return handle
+
+
+def _read(kind: type[Message], data: bytes) -> dict[str, Any]:
+    try:
+        message = kind.FromString(data)
+    except DecodeError:
+        raise ServiceError(Code.MALFORMED_REQUEST, f"the bytes are no {kind.DESCRIPTOR.full_name} message") from None
+    _refuse_unknown(message)
+    return to_payload(message)
+
+
+def _refuse_unknown(message: Message) -> None:
+    """A field that this server does not know could be a limit that it would not keep."""
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        number, name = unknown[0].field_number, message.DESCRIPTOR.full_name
+        detail = f"field number {number} of {name} is not known to this server; remove it"
+        raise ServiceError(Code.VALIDATION_FAILED, detail)
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            inner = value.values() if field.message_type.fields_by_name["value"].message_type else ()
+        else:
+            inner = value if field.is_repeated else (value,)
+        for item in inner:
+            _refuse_unknown(item)
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> bytes:
+    """End the call with google.rpc.Status in its trailer."""
+    code = error.kind.grpc_code
+    number: int = code.value[0]
+    metadata = {"request_id": request_id, "retryable": str(error.kind.retryable).lower()}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata=metadata)]
+    if error.errors:
+        violations = [{"field": e.pointer, "description": e.reason} for e in error.errors]
+        details.append(error_details_pb2.BadRequest(field_violations=violations))  # type: ignore[arg-type]
+    if error.retry_after_ms is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+        details.append(retry)
+    packed = [AnyMessage() for _ in details]
+    for holder, detail in zip(packed, details, strict=True):
+        holder.Pack(detail)
+    status = status_pb2.Status(code=number, message=error.detail, details=packed)
+    await context.abort(code, error.detail, (("grpc-status-details-bin", status.SerializeToString()),))
+
+
+class _TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Every method but the health check wants the token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        allowed = authorized(str(metadata.get("authorization", "")), self._token)
+        if allowed or handler_call_details.method.startswith(_HEALTH_PATH):
+            return await continuation(handler_call_details)
+        return grpc.unary_unary_rpc_method_handler(_refuse_token)
+
+
+async def _refuse_token(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    detail = "send the server's token as the metadata 'authorization: Bearer <token>'"
+    return await _abort(context, ServiceError(Code.UNAUTHENTICATED, detail), new_request_id())

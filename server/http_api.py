@@ -1,0 +1,127 @@
+"""HTTP: a thin translation of the service to FastAPI."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from server import schemas
+from server.errors import Code, ServiceError, internal
+from server.http_gate import Gate, problem_response
+from server.http_payload import read_payload
+from server.openapi import accepts, describe
+from server.service import Service
+from server.settings import Settings
+from server.validation import new_request_id, request_id_of, validate
+from telos import __version__
+
+log = logging.getLogger("telos")
+
+T = TypeVar("T")
+R = TypeVar("R", bound=schemas.Request)
+
+_CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+
+
+def http_app(service: Service, settings: Settings) -> FastAPI:
+    """The ASGI application, gate included."""
+    app = FastAPI(title="Telos", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Gate, settings=settings)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    _add_operations(app, service)
+    _add_models(app, service)
+    _add_health(app, service)
+    describe(app)
+    return app
+
+
+def _add_operations(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/plan", response_model=schemas.PlanResponse, openapi_extra=accepts(schemas.PlanRequest))
+    async def plan(request: Request) -> Response:
+        return await _answer(request, schemas.PlanRequest, service.plan)
+
+    @app.post("/v1/anomaly", response_model=schemas.AnomalyResponse, openapi_extra=accepts(schemas.AnomalyRequest))
+    async def anomaly(request: Request) -> Response:
+        return await _answer(request, schemas.AnomalyRequest, service.anomaly)
+
+    @app.post("/v1/encode", response_model=schemas.EncodeResponse, openapi_extra=accepts(schemas.EncodeRequest))
+    async def encode(request: Request) -> Response:
+        return await _answer(request, schemas.EncodeRequest, service.encode)
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models", response_model=schemas.ListModelsResponse)
+    async def models() -> Response:
+        return _json(service.models())
+
+    @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)
+    async def model(name: str) -> Response:
+        try:
+            return _json(service.model(name))
+        except ServiceError as error:
+            return problem_response(error, new_request_id())
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return JSONResponse({"alive": True})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        reasons = service.why_not_ready()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    @app.get("/version")
+    async def version() -> Response:
+        return JSONResponse({"version": __version__, "api": "v1"})
+
+
+async def _answer(http: Request, kind: type[R], operation: Callable[[R], Coroutine[Any, Any, BaseModel]]) -> Response:
+    """Read, validate, do, answer: every way out is a response."""
+    request_id = new_request_id()
+    try:
+        payload = read_payload(http.headers.get("content-type", ""), await http.body())
+        request_id = request_id_of(payload)
+        request = validate(kind, {"request_id": request_id} | payload)
+        return _json(await _unless_disconnected(http, operation(request)))
+    except ServiceError as error:
+        return problem_response(error, request_id)
+    except Exception:
+        log.exception("request %s failed", request_id)
+        return problem_response(internal(), request_id)
+
+
+def _json(response: BaseModel) -> Response:
+    return Response(response.model_dump_json(), media_type="application/json")
+
+
+async def _unless_disconnected(http: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(http))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ServiceError(Code.CANCELLED, "the client closed the connection before the answer was ready")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _disconnected(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = "POST /v1/plan, /v1/anomaly, /v1/encode; GET /v1/models, /v1/models/{name}, /healthz, /readyz, /version"
+    code = _CODES.get(error.status_code, Code.MALFORMED_REQUEST)
+    return problem_response(ServiceError(code, f"this server answers {known}"), new_request_id())

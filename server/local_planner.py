@@ -1,0 +1,51 @@
+"""The service in this process, behind the same interface as a remote one: the same robot code runs against both."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server import schemas
+from server.errors import ServiceError
+from server.registry import Registry
+from server.service import Service
+from server.settings import Settings
+from server.validation import request_id_of, validate
+from telos.errors import TelosError
+from telos.planner import Method, Planner
+
+
+class LocalPlanner(Planner):
+    """Owns a service and the event loop that it belongs to. Models are warmed up when it is made."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises CheckpointError or SettingsError when there is nothing to plan with."""
+        super().__init__(image_format="png")
+        self._service = Service(Registry.load(settings.checkpoints, settings), settings)
+        self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(self._service.warm_up())
+
+    def ready(self) -> bool:
+        return not self._service.why_not_ready()
+
+    def close(self) -> None:
+        self._service.close()
+        self._loop.close()
+
+    def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
+        return self._loop.run_until_complete(self._ask(method, payload))
+
+    def _list_models(self) -> Sequence[Mapping[str, Any]]:
+        return [model.model_dump() for model in self._service.models().models]
+
+    async def _ask(self, method: Method, payload: dict[str, Any]) -> dict[str, Any]:
+        try:
+            match method:
+                case "plan":
+                    answer = await self._service.plan(validate(schemas.PlanRequest, payload))
+                case "anomaly":
+                    answer = await self._service.anomaly(validate(schemas.AnomalyRequest, payload))
+                case "encode":
+                    answer = await self._service.encode(validate(schemas.EncodeRequest, payload))
+        except ServiceError as error:
+            raise TelosError.from_problem(error.problem(request_id_of(payload)), error.kind.http_status) from error
+        return answer.model_dump()

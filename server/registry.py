@@ -1,0 +1,129 @@
+"""The models that this process serves."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from planner.presets import PRESETS
+from server.errors import Code, refuse
+from server.frames import FrameReader
+from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
+from server.settings import Settings, SettingsError
+from server.validation import shorten
+from telos import __version__
+from worldmodel.checkpoint import Checkpoint, load_checkpoint
+
+log = logging.getLogger("telos")
+
+
+class ServedModel:
+    """A checkpoint, the frames it has seen, and whether it was warmed up."""
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        self.checkpoint = checkpoint
+        self.manifest = checkpoint.manifest
+        self.frames = FrameReader(checkpoint, settings)
+        self.latent_shape = _latent_shape(checkpoint)
+        """[n, d] of one frame."""
+        self.ready = False
+
+    @property
+    def space_id(self) -> str:
+        """Latents of different weights or preprocessing are not comparable: the manifest's hash covers both."""
+        return self.checkpoint.manifest_sha256
+
+    def provenance(self, effective_planner: PlannerConfig | None = None) -> Provenance:
+        model = self.checkpoint.world_model
+        return Provenance(
+            model_name=self.manifest.name,
+            model_version=self.manifest.version,
+            weights_sha256=self.manifest.weights.sha256,
+            manifest_sha256=self.checkpoint.manifest_sha256,
+            effective_planner=effective_planner,
+            server_version=__version__,
+            device=str(model.device),
+            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        )
+
+    def info(self) -> ModelInfo:
+        manifest, action = self.manifest, self.manifest.action
+        return ModelInfo(
+            name=manifest.name,
+            version=manifest.version,
+            recipe=manifest.recipe,
+            task=manifest.task,
+            ready=self.ready,
+            camera=manifest.observation.camera,
+            height_px=manifest.observation.height_px,
+            width_px=manifest.observation.width_px,
+            action=ActionInfo(
+                names=list(action.names),
+                units=list(action.units),
+                low=list(action.low),
+                high=list(action.high),
+                dt_ms=action.dt_s * 1e3,
+                control_steps=action.control_steps,
+            ),
+            context_frames=manifest.planning.context_frames,
+            horizon=manifest.planning.horizon,
+            presets=[
+                PlannerConfig(
+                    preset=name,
+                    num_samples=preset.candidates,
+                    num_elites=preset.elites,
+                    max_iterations=preset.iterations,
+                    init_std=preset.std,
+                    horizon=manifest.planning.horizon,
+                )
+                for name, preset in PRESETS.items()
+            ],
+            surprise_threshold=manifest.surprise.threshold,
+            space_id=self.space_id,
+            weights_sha256=manifest.weights.sha256,
+            manifest_sha256=self.checkpoint.manifest_sha256,
+        )
+
+
+class Registry:
+    """Models by name."""
+
+    def __init__(self, models: dict[str, ServedModel]) -> None:
+        self.models = models
+
+    @classmethod
+    def load(cls, folder: Path, settings: Settings) -> "Registry":
+        """Every checkpoint folder in `folder`. Raises CheckpointError, SettingsError when nothing can be served."""
+        models: dict[str, ServedModel] = {}
+        for path in sorted(path.parent for path in folder.glob("*/manifest.json")):
+            checkpoint = load_checkpoint(path, settings.device)
+            name = checkpoint.manifest.name
+            if name in models:
+                raise SettingsError(f"two checkpoints call themselves {name}; remove one or rename it in its manifest")
+            models[name] = ServedModel(checkpoint, settings)
+            log.info("loaded %s version %s", name, checkpoint.manifest.version)
+        if not models:
+            raise SettingsError(f"checkpoints={folder} holds no folder with a manifest.json; there is nothing to serve")
+        return cls(models)
+
+    def find(self, ref: ModelRef) -> ServedModel:
+        """Raises ServiceError (model-not-found, model-mismatch)."""
+        model = self.models.get(ref.name)
+        if model is None:
+            known = ", ".join(sorted(self.models))
+            raise refuse(Code.MODEL_NOT_FOUND, "/model/name", f"given '{shorten(ref.name)}'; this server has {known}")
+        if ref.version is not None and ref.version != model.manifest.version:
+            given = f"given '{shorten(ref.version)}'; this server has version {model.manifest.version} of {ref.name}"
+            raise refuse(Code.MODEL_NOT_FOUND, "/model/version", given)
+        if ref.expect_sha256 is not None and ref.expect_sha256 != model.manifest.weights.sha256:
+            has = f"{model.manifest.weights.sha256}"
+            reason = f"the weights served are {has}; expect those, or have the expected ones deployed"
+            raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", reason)
+        return model
+
+
+def _latent_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
+    size = checkpoint.manifest.observation
+    black = torch.zeros((1, size.height_px, size.width_px, 3), dtype=torch.uint8, device=checkpoint.world_model.device)
+    with torch.inference_mode():
+        return tuple(checkpoint.world_model.encode(black).shape[1:])

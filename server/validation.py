@@ -1,0 +1,90 @@
+"""From a dictionary of unknown origin to a request, or to an error that names every field that is wrong."""
+
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from server.arrays import NonFiniteError
+from server.errors import MAX_FIELD_ERRORS, Code, ServiceError
+from server.schemas import Wire
+from telos import FieldError
+
+W = TypeVar("W", bound=Wire)
+
+_MAX_ECHO = 64
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises ServiceError (malformed-request)."""
+    try:
+        payload = from_json(body, allow_inf_nan=True)  # so that validation can name the field that is not finite
+    except ValueError as error:
+        raise ServiceError(Code.MALFORMED_REQUEST, f"the body is not JSON: {error}; send one JSON object") from None
+    if not isinstance(payload, dict):
+        raise ServiceError(Code.MALFORMED_REQUEST, f"the body is a JSON {type(payload).__name__}; send one JSON object")
+    return payload
+
+
+def validate(kind: type[W], payload: Mapping[str, Any]) -> W:
+    """Raises ServiceError (validation-failed, non-finite-input) with a JSON pointer for each field."""
+    try:
+        return kind.model_validate(payload)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    code = Code.NON_FINITE_INPUT if all(_is_non_finite(d) for d in details) else Code.VALIDATION_FAILED
+    fields = [FieldError(_pointer(d["loc"]), _reason(d)) for d in details[:MAX_FIELD_ERRORS]]
+    noun = "field is" if len(details) == 1 else "fields are"
+    raise ServiceError(code, f"{len(details)} {noun} not valid: {fields[0].pointer or '/'}: {fields[0].reason}", fields)
+
+
+def request_id_of(payload: Mapping[str, Any]) -> str:
+    """The client's own id when it is usable, else a fresh one: also answers to invalid requests carry it."""
+    given = payload.get("request_id")
+    return given if isinstance(given, str) and _IDENTIFIER.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def shorten(text: str) -> str:
+    """Text of a client that is fit to be sent back to it."""
+    kept = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
+    return "".join(c if c.isprintable() else "?" for c in kept)
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """JSON pointer (RFC 6901)."""
+    return "".join("/" + shorten(str(part)).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _is_non_finite(detail: ErrorDetails) -> bool:
+    return detail["type"] == "finite_number" or isinstance(detail.get("ctx", {}).get("error"), NonFiniteError)
+
+
+def _reason(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "this field is not known; remove it or check its spelling"
+    if detail["type"] == "missing":
+        return "this field is missing; it is required"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"given {_given(detail['input'])}; {message}"
+
+
+def _given(value: Any) -> str:
+    """What was sent, as far as it is safe and short enough to be sent back."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) < 2**64:
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "a number that is not finite"
+    if isinstance(value, str):
+        return f"'{shorten(value)}'"
+    return {list: "a list", dict: "an object", bytes: "bytes"}.get(type(value), "something else")

@@ -1,0 +1,53 @@
+"""What goes wrong on the way to a plan, as one exception."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field of a request that was refused."""
+
+    pointer: str
+    """JSON pointer into the request, such as `/context/0/images`."""
+    reason: str
+
+
+class TelosError(Exception):
+    """The server refused, could not answer, or answered something that must not be executed.
+
+    `code` is one word to decide on (`queue-full`, `validation-failed`, ...; here also `unreachable`, `timeout`,
+    `stale-reply`); `status` is the HTTP status or the name of the gRPC code, empty when there was no answer.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int | str = "",
+        retryable: bool = False,
+        request_id: str = "",
+        errors: tuple[FieldError, ...] = (),
+    ) -> None:
+        fields = "".join(f"\n  {error.pointer}: {error.reason}" for error in errors[1:])  # detail names the first
+        super().__init__(f"{code}: {detail}{fields}")
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.retryable = retryable
+        self.request_id = request_id
+        self.errors = errors
+
+    @classmethod
+    def from_problem(cls, problem: Mapping[str, Any], status: int) -> "TelosError":
+        """From the body of an HTTP answer that is `application/problem+json` (RFC 9457)."""
+        return cls(
+            str(problem.get("code", "unknown")),
+            str(problem.get("detail", "the server gave no reason")),
+            status=status,
+            retryable=problem.get("retryable") is True,
+            request_id=str(problem.get("request_id", "")),
+            errors=tuple(FieldError(str(e.get("pointer")), str(e.get("reason"))) for e in problem.get("errors", [])),
+        )

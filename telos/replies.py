@@ -1,0 +1,224 @@
+"""What a planner answers, with actions as arrays and times in seconds."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from telos.wire.tensors import unpack
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """How to search. What is None is taken from the preset, a seed is drawn; a reply says what was used."""
+
+    preset: str | None = None
+    num_samples: int | None = None
+    num_elites: int | None = None
+    max_iterations: int | None = None
+    init_std: float | None = None
+    horizon: int | None = None
+    """Model steps."""
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Where the server spent its time, in microseconds."""
+
+    decode_us: int
+    queue_us: int
+    encode_us: int
+    plan_us: int
+    total_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safety:
+    saturated_fraction: float
+    """Share of action values that sit on a limit."""
+    max_step_delta: tuple[float, ...]
+    """Largest change from one control step to the next, one entry for each action."""
+    within_limits: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Enough to say later what produced an answer."""
+
+    model_name: str
+    model_version: str
+    weights_sha256: str
+    manifest_sha256: str
+    server_version: str
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlanReply:
+    """Actions that lead to the goal, and the evidence for them."""
+
+    request_id: str
+    session_id: str | None
+    status: str
+    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: each has a usable plan."""
+    actions: np.ndarray
+    """[steps, actions], physical units, one row a control step."""
+    action_names: tuple[str, ...]
+    action_units: tuple[str, ...]
+    dt_s: float
+    """Duration of one control step."""
+    control_steps: int
+    """In one model step: execute a multiple of it before planning again."""
+    first_step: int
+    """The control step, on the robot's counter, that the first row belongs to."""
+    valid_for_s: float
+    """Stop or hold when this much time passed since `first_step` without a newer plan."""
+    predicted_cost: float
+    cost_trace: tuple[float, ...]
+    """Best cost after each iteration of the search."""
+    goal_distance: float
+    """Latent distance from now to the goal; 1 is that of two unrelated frames."""
+    planned_goal_distance: float
+    """The same at the end of the imagined future."""
+    surprise: float | None
+    """Of the last transition; None when only one frame was sent."""
+    warm_started: bool
+    latents: np.ndarray | None
+    """[horizon, n, d] imagined future, when asked for."""
+    timing: Timing
+    safety: Safety
+    provenance: Provenance
+    planner: PlannerConfig
+    """What was used, seed included: send it again to get the same plan."""
+
+    @property
+    def next_actions(self) -> np.ndarray:
+        """[control_steps, actions]: the first model step, the least to execute before planning again."""
+        return self.actions[: self.control_steps]
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> "PlanReply":
+        chunk, provenance = data["chunk"], data["provenance"]
+        return cls(
+            request_id=data["request_id"],
+            session_id=data.get("session_id"),
+            status=data["status"],
+            actions=_array(chunk["actions"]),
+            action_names=tuple(chunk["action_names"]),
+            action_units=tuple(chunk["action_units"]),
+            dt_s=chunk["dt_ms"] / 1e3,
+            control_steps=chunk["control_steps"],
+            first_step=chunk["first_step"],
+            valid_for_s=chunk["valid_for_ms"] / 1e3,
+            predicted_cost=data["predicted_cost"],
+            cost_trace=tuple(data.get("costs") or ()),
+            goal_distance=data["goal_distance"],
+            planned_goal_distance=data["planned_goal_distance"],
+            surprise=data.get("surprise"),
+            warm_started=data["warm_started"],
+            latents=None if data.get("latents") is None else _array(data["latents"]),
+            timing=_known(Timing, data["timing"]),
+            safety=_known(Safety, data["safety"]),
+            provenance=_known(Provenance, provenance),
+            planner=_known(PlannerConfig, provenance["effective_planner"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyReply:
+    """Whether a clip obeys the physics that the model learned. One entry a transition."""
+
+    request_id: str
+    surprise: tuple[float, ...]
+    p_value: tuple[float, ...]
+    """Share of held-out transitions at least as surprising."""
+    threshold: float
+    """Surprise that 1 % of held-out transitions exceed."""
+    is_anomalous: bool
+    provenance: Provenance
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> "AnomalyReply":
+        return _known(cls, {**data, "provenance": _known(Provenance, data["provenance"])})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedding:
+    """A goal as latents: what `encode` gave for one image."""
+
+    space_id: str
+    latents: np.ndarray
+    """[n, d]"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodeReply:
+    request_id: str
+    embeddings: tuple[Embedding, ...]
+    """One for each image."""
+    provenance: Provenance
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> "EncodeReply":
+        return cls(
+            request_id=data["request_id"],
+            embeddings=tuple(Embedding(space_id=data["space_id"], latents=z) for z in _array(data["embeddings"])),
+            provenance=_known(Provenance, data["provenance"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionInfo:
+    """Actions of one control step, in physical units."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    dt_ms: float
+    control_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    name: str
+    version: str
+    recipe: str
+    task: str
+    ready: bool
+    camera: str
+    height_px: int
+    width_px: int
+    action: ActionInfo
+    context_frames: int
+    """At most, one model step apart."""
+    horizon: int
+    """By default, in model steps."""
+    presets: tuple[PlannerConfig, ...]
+    surprise_threshold: float
+    space_id: str
+    weights_sha256: str
+    manifest_sha256: str
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> "ModelInfo":
+        action = _known(ActionInfo, data["action"])
+        presets = tuple(_known(PlannerConfig, preset) for preset in data["presets"])
+        return _known(cls, {**data, "action": action, "presets": presets})
+
+
+def _known(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Only the fields that this client knows: a newer server may say more."""
+    names = (field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
+    return kind(**{n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in names if n in data})
+
+
+def _array(value: Any) -> np.ndarray:
+    """A Tensor's fields, or nested lists of numbers."""
+    return unpack(value) if isinstance(value, Mapping) else np.asarray(value, dtype=np.float64)

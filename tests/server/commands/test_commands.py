@@ -1,0 +1,60 @@
+"""The command line: help that needs no other page, and mistakes answered in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server.cli import COMMANDS, main
+from tests.tiny import write_tiny_checkpoint
+
+NAMES = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert len(text) > 200 and f"telos {name}" in text
+
+
+MISTAKES = {
+    "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
+    "an unknown recipe": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"], "['lewm']"),
+    "an unknown preset": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"], "small"),
+    "an unknown environment": (["collect", "--env", "telos/Nowhere-v0", "--out", "{tmp}/d"], "telos/TwoRoom-v0"),
+    "no episodes": (["collect", "--env", "telos/TwoRoom-v0", "--out", "{tmp}/d", "--episodes", "0"], "at least 1"),
+    "an unknown protocol": (["evaluate", "--model", "tiny-lewm", "--protocol", "offset26"], "offset25"),
+    "an unknown model": (["evaluate", "--model", "nobody", "--checkpoints", "{tmp}", "--quiet"], "tiny-lewm"),
+    "a model without a task": (["evaluate", "--model", "tiny-lewm", "--checkpoints", "{tmp}", "--quiet"], "task"),
+    "no such model": (["models", "show", "nobody", "--checkpoints", "{tmp}"], "tiny-lewm"),
+    "nothing to serve": (["serve", "--checkpoints", "{tmp}/empty"], "manifest.json"),
+    "a remote bind without a token": (["serve", "--checkpoints", "{tmp}", "--host", "0.0.0.0"], "token"),
+}
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES))
+def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_tiny_checkpoint(tmp_path)
+    arguments, wanted = MISTAKES[mistake]
+    assert main([argument.replace("{tmp}", str(tmp_path)) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert wanted in error
+    assert error.startswith(f"telos {arguments[0]}: ") and error.count("\n") == 1
+
+
+def test_models_lists_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_tiny_checkpoint(tmp_path)
+    where = ["--checkpoints", str(tmp_path), "--json"]
+    assert main(["models", *where]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "tiny-lewm"
+    assert main(["models", "show", "tiny-lewm", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"] == "lewm"
+    assert main(["models", "verify", *where]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["ok"] is True
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert main(["models", "verify", *where]) == 2
+    assert json.loads(capsys.readouterr().out)[0]["ok"] is False

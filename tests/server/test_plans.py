@@ -1,0 +1,154 @@
+"""What a plan promises, whatever it was asked for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.server.live import MODEL, Answer, Live, actions_of, anomaly_payload, picture, plan_payload
+
+HEAVY = {"preset": "fast", "num_samples": 4096, "num_elites": 4000, "max_iterations": 90, "seed": 1}
+"""About ten seconds when it is let: with that many elites it does not converge."""
+
+
+def test_a_plan_says_all_that_a_robot_needs(live: Live) -> None:
+    body = live.json("plan", plan_payload(request_id="r-1", session_id="all", include=["costs", "latents"])).body
+    chunk = body["chunk"]
+    assert (body["request_id"], body["session_id"]) == ("r-1", "all")
+    assert actions_of(body).shape == (25, 2)
+    assert (chunk["action_names"], chunk["action_units"]) == (["x", "y"], ["m/s", "m/s"])
+    assert (chunk["dt_ms"], chunk["control_steps"], chunk["first_step"], chunk["valid_for_ms"]) == (100, 5, 15, 2500)
+    assert body["costs"] == sorted(body["costs"], reverse=True) and len(body["costs"]) == body["iterations_completed"]
+    assert body["predicted_cost"] == body["costs"][-1]
+    assert body["latents"]["shape"] == [5, 1, 16]
+    assert body["timing"]["total_us"] >= body["timing"]["plan_us"] > 0
+    assert body["safety"]["within_limits"] and len(body["safety"]["max_step_delta"]) == 2
+    assert body["provenance"]["effective_planner"]["seed"] == 7
+    assert len(body["provenance"]["weights_sha256"]) == 64
+
+
+def test_what_is_not_included_is_not_sent(live: Live) -> None:
+    body = live.json("plan", plan_payload()).body
+    assert body["costs"] == [] and body["latents"] is None
+
+
+def test_one_frame_is_context_enough(live: Live) -> None:
+    body = live.json("plan", plan_payload(context=[{"images": {"top": picture(1)}}], action_history=[])).body
+    assert body["surprise"] is None and body["chunk"]["first_step"] == 0
+
+
+def test_the_surprise_of_a_plan_is_that_of_its_last_transition(live: Live) -> None:
+    plan = live.json("plan", plan_payload()).body
+    clip = {"observations": plan_payload()["context"], "actions": plan_payload()["action_history"]}
+    assert plan["surprise"] == live.json("anomaly", anomaly_payload(**clip)).body["surprise"][-1]
+
+
+@pytest.mark.parametrize("transport", ["json", "grpc"])
+def test_the_best_plan_so_far_is_returned_at_the_deadline(live: Live, transport: str) -> None:
+    payload = plan_payload(planner=HEAVY, planning_budget_ms=400, include=["costs"])
+    body = getattr(live, transport)("plan", payload).body
+    assert body["status"] == "BUDGET_EXHAUSTED"
+    assert 1 <= body["iterations_completed"] < 90
+    assert np.isfinite(actions_of(body)).all() and np.abs(actions_of(body)).max() <= 1
+    assert body["costs"] == sorted(body["costs"], reverse=True)
+
+
+def test_a_budget_that_is_no_time_at_all_still_buys_one_iteration(live: Live) -> None:
+    body = live.json("plan", plan_payload(planning_budget_ms=1)).body
+    assert (body["status"], body["iterations_completed"]) == ("BUDGET_EXHAUSTED", 1)
+
+
+def test_tightened_limits_hold_for_every_action(live: Live) -> None:
+    limits = {"min": [-0.3, 0.1], "max": [-0.1, 0.1]}
+    actions = actions_of(live.json("plan", plan_payload(limits=limits)).body)
+    assert (actions >= limits["min"]).all() and (actions <= limits["max"]).all()
+
+
+class TestSessions:
+    def plan(self, live: Live, session: str, step: int, **changes: Any) -> dict[str, Any]:
+        context = [{"images": {"top": picture(1)}, "step": step}]
+        payload = plan_payload(session_id=session, context=context, action_history=[], **changes)
+        answer = live.json("plan", payload)
+        assert answer.code == "", answer
+        return answer.body
+
+    def test_the_second_plan_starts_from_what_is_left_of_the_first(self, live: Live) -> None:
+        assert not self.plan(live, "s1", 0)["warm_started"]
+        warm = self.plan(live, "s1", 5)
+        assert warm["warm_started"]
+        assert not np.array_equal(actions_of(warm), actions_of(self.plan(live, "s1", 5, warm_start=False)))
+
+    @pytest.mark.parametrize("step", [3, 20])
+    def test_a_plan_that_is_partly_executed_is_a_warm_start(self, live: Live, step: int) -> None:
+        self.plan(live, f"partly{step}", 0)
+        assert self.plan(live, f"partly{step}", step, warm_start=True)["warm_started"]
+
+    @pytest.mark.parametrize("step", [90, 125])
+    def test_a_plan_that_lies_ahead_or_is_used_up_is_none(self, live: Live, step: int) -> None:
+        self.plan(live, f"other{step}", 100)
+        assert not self.plan(live, f"other{step}", step)["warm_started"]
+
+    def test_a_plan_of_another_horizon_is_none(self, live: Live) -> None:
+        self.plan(live, "s4", 0)
+        assert not self.plan(live, "s4", 5, planner={"preset": "fast", "horizon": 3, "seed": 1})["warm_started"]
+
+    def test_sessions_share_nothing(self, live: Live) -> None:
+        self.plan(live, "s5", 0)
+        assert not self.plan(live, "s6", 5)["warm_started"]
+
+
+def test_a_frame_is_encoded_once_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = live.running.service.registry.models[MODEL].checkpoint.world_model
+    encode, seen = model.encode, []
+
+    def counting(observation: torch.Tensor) -> torch.Tensor:
+        seen.append(len(observation))
+        return encode(observation)
+
+    monkeypatch.setattr(model, "encode", counting)
+    goals = [{"observation": {"images": {"top": picture(101)}}}]
+    frames = [{"images": {"top": picture(100)}, "step": 0}]
+    for _ in range(2):
+        live.json("plan", plan_payload(context=frames, action_history=[], goals=goals))
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("transport", ["json", "grpc"])
+@pytest.mark.parametrize("method", ["rollout", "surprise"])
+def test_nothing_that_is_not_finite_leaves(
+    live: Live, monkeypatch: pytest.MonkeyPatch, method: str, transport: str
+) -> None:
+    model = live.running.service.registry.models[MODEL].checkpoint.world_model
+    sound = getattr(model, method)
+    monkeypatch.setattr(model, method, lambda *given: sound(*given) * torch.nan)
+    failed(getattr(live, transport)("plan", plan_payload()), "non-finite-plan")
+
+
+@pytest.mark.parametrize("transport", ["json", "grpc"])
+def test_a_defect_of_ours_is_not_told_to_the_client(
+    live: Live, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret of /etc/passwd")
+
+    monkeypatch.setattr(live.running.service.registry.models[MODEL].checkpoint.world_model, "begin", broken)
+    answer = getattr(live, transport)("plan", plan_payload())
+    failed(answer, "internal")
+    assert "secret" not in answer.text
+
+
+class TestAnomaly:
+    def test_each_transition_has_a_surprise_and_its_rank(self, live: Live) -> None:
+        body = live.json("anomaly", anomaly_payload()).body
+        assert len(body["surprise"]) == len(body["p_value"]) == 4
+        assert all(1 / 1001 <= p <= 1 for p in body["p_value"])
+        by_surprise = sorted(zip(body["surprise"], body["p_value"], strict=True))
+        assert [p for _, p in by_surprise] == sorted(body["p_value"], reverse=True)
+        assert body["is_anomalous"] == (max(body["surprise"]) > body["threshold"])
+
+
+def failed(answer: Answer, code: str) -> None:
+    assert answer.code == code
+    assert answer.status in (500, "INTERNAL")
+    assert answer.body == {}

@@ -1,0 +1,228 @@
+"""Every request that must be refused, on every transport: which code, and which field it names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.server.live import MODEL, Live, anomaly_payload, ask, encoded, picture, plan_payload
+
+Change = Callable[[], dict[str, Any]]
+
+GREY = Image.new("RGB", (32, 32), "grey")
+SHA = "0" * 64
+
+
+def frame(image: Any, step: int = 0, camera: str = "top") -> dict[str, Any]:
+    return {"images": {camera: image}, "step": step}
+
+
+def context(*frames: dict[str, Any]) -> dict[str, Any]:
+    return plan_payload(context=list(frames), action_history=[np.zeros((5, 2))] * (len(frames) - 1))
+
+
+def with_image(data: bytes, declared: str = "png") -> dict[str, Any]:
+    return context(frame({"encoded": data, "format": declared}))
+
+
+def with_planner(**config: Any) -> dict[str, Any]:
+    return plan_payload(planner={"preset": "fast", **config})
+
+
+def animated() -> bytes:
+    return encoded(GREY, "webp", save_all=True, append_images=[Image.new("RGB", (32, 32), "red")])
+
+
+PLANS: dict[str, tuple[Change, str, str]] = {
+    "no model": (lambda: _without("model"), "validation-failed", "/model"),
+    "unknown model": (lambda: plan_payload(model={"name": "nobody"}), "model-not-found", "/model/name"),
+    "unknown version": (
+        lambda: plan_payload(model={"name": MODEL, "version": "9"}),
+        "model-not-found",
+        "/model/version",
+    ),
+    "other weights": (
+        lambda: plan_payload(model={"name": MODEL, "expect_sha256": SHA}),
+        "model-mismatch",
+        "/model/expect_sha256",
+    ),
+    "no context": (lambda: plan_payload(context=[], action_history=[]), "validation-failed", "/context"),
+    "too much context": (
+        lambda: context(*(frame(picture(i), 5 * i) for i in range(4))),
+        "validation-failed",
+        "/context",
+    ),
+    "frames not one model step apart": (
+        lambda: context(frame(picture(1), 0), frame(picture(2), 4)),
+        "validation-failed",
+        "/context/1/step",
+    ),
+    "negative step": (lambda: context(frame(picture(1), -1)), "validation-failed", "/context/0/step"),
+    "wrong camera": (lambda: context(frame(picture(1), 0, "front")), "validation-failed", "/context/0/images"),
+    "no camera": (lambda: context({"images": {}}), "validation-failed", "/context/0/images"),
+    "history too short": (lambda: plan_payload(action_history=[]), "validation-failed", "/action_history"),
+    "history of a wrong shape": (
+        lambda: plan_payload(action_history=[np.zeros((5, 3))]),
+        "validation-failed",
+        "/action_history/0",
+    ),
+    "history beyond the limits": (
+        lambda: plan_payload(action_history=[np.full((5, 2), 1.5)]),
+        "validation-failed",
+        "/action_history/0",
+    ),
+    "NaN in the history": (
+        lambda: plan_payload(action_history=[np.full((5, 2), np.nan)]),
+        "non-finite-input",
+        "/action_history/0",
+    ),
+    "no goal": (lambda: plan_payload(goals=[]), "validation-failed", "/goals"),
+    "empty goal": (lambda: plan_payload(goals=[{}]), "validation-failed", "/goals/0"),
+    "two goals": (
+        lambda: plan_payload(goals=[{"observation": frame(picture(1))}] * 2),
+        "validation-failed",
+        "/goals",
+    ),
+    "goal of another model": (
+        lambda: plan_payload(goals=[{"embedding": {"space_id": "x", "latents": np.zeros((1, 16))}}]),
+        "model-mismatch",
+        "/goals/0/embedding/space_id",
+    ),
+    "infinite goal": (
+        lambda: plan_payload(goals=[{"embedding": {"space_id": "x", "latents": np.full((1, 16), np.inf)}}]),
+        "non-finite-input",
+        "/goals/0/embedding/latents",
+    ),
+    "unknown preset": (lambda: with_planner(preset="best"), "validation-failed", "/planner/preset"),
+    "zero samples": (lambda: with_planner(num_samples=0), "validation-failed", "/planner/num_samples"),
+    "too many samples": (lambda: with_planner(num_samples=5000), "validation-failed", "/planner/num_samples"),
+    "too many iterations": (lambda: with_planner(max_iterations=101), "validation-failed", "/planner/max_iterations"),
+    "too long a horizon": (lambda: with_planner(horizon=65), "validation-failed", "/planner/horizon"),
+    "too much in all": (
+        lambda: with_planner(num_samples=4096, max_iterations=100, horizon=64),
+        "validation-failed",
+        "/planner",
+    ),
+    "more elites than samples": (lambda: with_planner(num_samples=8, num_elites=9), "validation-failed", "/planner"),
+    "infinite std": (lambda: with_planner(init_std=float("inf")), "non-finite-input", "/planner/init_std"),
+    "NaN std": (lambda: with_planner(init_std=float("nan")), "non-finite-input", "/planner/init_std"),
+    "no std": (lambda: with_planner(init_std=0.0), "validation-failed", "/planner/init_std"),
+    "seed that JSON cannot carry": (lambda: with_planner(seed=2**53), "validation-failed", "/planner/seed"),
+    "no budget": (lambda: plan_payload(planning_budget_ms=0), "validation-failed", "/planning_budget_ms"),
+    "too large a budget": (lambda: plan_payload(planning_budget_ms=10**6), "validation-failed", "/planning_budget_ms"),
+    "looser limits": (
+        lambda: plan_payload(limits={"min": [-2.0, -1.0], "max": [1.0, 1.0]}),
+        "validation-failed",
+        "/limits/min/0",
+    ),
+    "crossed limits": (
+        lambda: plan_payload(limits={"min": [-1.0, 0.5], "max": [1.0, 0.0]}),
+        "validation-failed",
+        "/limits/min/1",
+    ),
+    "limits of too few actions": (
+        lambda: plan_payload(limits={"min": [-1.0], "max": [1.0, 1.0]}),
+        "validation-failed",
+        "/limits/min",
+    ),
+    "NaN limits": (
+        lambda: plan_payload(limits={"min": [-1.0, float("nan")], "max": [1.0, 1.0]}),
+        "non-finite-input",
+        "/limits/min/1",
+    ),
+    "unknown part to include": (lambda: plan_payload(include=["samples"]), "validation-failed", "/include/0"),
+    "unknown session": (
+        lambda: plan_payload(session_id="nobody", warm_start=True),
+        "session-not-found",
+        "/session_id",
+    ),
+    "warm start without a session": (lambda: plan_payload(warm_start=True), "session-not-found", "/session_id"),
+    "session without a step": (
+        lambda: plan_payload(session_id="arm", context=[{"images": {"top": picture(1)}}], action_history=[]),
+        "validation-failed",
+        "/context/0/step",
+    ),
+    "bad session id": (lambda: plan_payload(session_id="a b"), "validation-failed", "/session_id"),
+    "bad request id": (lambda: plan_payload(request_id="ä"), "validation-failed", "/request_id"),
+    "empty image": (lambda: with_image(b""), "image-rejected", "/context/0/images/top"),
+    "not an image": (lambda: with_image(b"GIF89a" * 40), "image-rejected", "/context/0/images/top"),
+    "one pixel": (lambda: with_image(picture(1, side=1)["encoded"]), "image-rejected", "/context/0/images/top"),
+    "lying format": (lambda: with_image(picture(1)["encoded"], "jpeg"), "image-rejected", "/context/0/images/top"),
+    "unknown format": (lambda: with_image(b"BM", "bmp"), "validation-failed", "/context/0/images/top/format"),
+    "truncated image": (
+        lambda: with_image(picture(1)["encoded"][:200]),
+        "image-rejected",
+        "/context/0/images/top",
+    ),
+    "animated image": (lambda: with_image(animated(), "webp"), "image-rejected", "/context/0/images/top"),
+    "image with alpha": (
+        lambda: with_image(encoded(GREY.convert("RGBA"), "png")),
+        "image-rejected",
+        "/context/0/images/top",
+    ),
+    "image bomb": (
+        lambda: with_image(encoded(Image.new("L", (12000, 12000)), "png")),
+        "image-rejected",
+        "/context/0/images/top",
+    ),
+    "goal is not an image": (
+        lambda: plan_payload(goals=[{"observation": frame({"encoded": b"?" * 50, "format": "png"})}]),
+        "image-rejected",
+        "/goals/0/observation/images/top",
+    ),
+}
+
+CLIPS: dict[str, tuple[Change, str, str]] = {
+    "one frame": (
+        lambda: anomaly_payload(observations=[frame(picture(1))], actions=[np.zeros((5, 2))]),
+        "validation-failed",
+        "/observations",
+    ),
+    "too many frames": (
+        lambda: anomaly_payload(observations=[{"images": {"top": picture(1)}}] * 65, actions=[np.zeros((5, 2))] * 64),
+        "validation-failed",
+        "/observations",
+    ),
+    "actions of another length": (lambda: anomaly_payload(actions=[np.zeros((5, 2))]), "validation-failed", "/actions"),
+    "not an image": (
+        lambda: anomaly_payload(
+            observations=[frame(picture(1), 0), frame({"encoded": b"", "format": "png"}, 5)], actions=[np.zeros((5, 2))]
+        ),
+        "image-rejected",
+        "/observations/1/images/top",
+    ),
+}
+
+HTTP_STATUS = {"model-not-found": 404, "session-not-found": 404, "model-mismatch": 412}
+GRPC_STATUS = {
+    "model-not-found": "NOT_FOUND",
+    "session-not-found": "NOT_FOUND",
+    "model-mismatch": "FAILED_PRECONDITION",
+}
+
+
+def _without(field: str) -> dict[str, Any]:
+    return {key: value for key, value in plan_payload().items() if key != field}
+
+
+@pytest.mark.parametrize("transport", ["json", "multipart", "grpc"])
+@pytest.mark.parametrize("case", PLANS)
+def test_plan_refuses(live: Live, case: str, transport: str) -> None:
+    _check(live, transport, "plan", *PLANS[case])
+
+
+@pytest.mark.parametrize("transport", ["json", "multipart", "grpc"])
+@pytest.mark.parametrize("case", CLIPS)
+def test_anomaly_refuses(live: Live, case: str, transport: str) -> None:
+    _check(live, transport, "anomaly", *CLIPS[case])
+
+
+def _check(live: Live, transport: str, method: str, change: Change, code: str, pointer: str) -> None:
+    answer = ask(live, transport)(method, change())
+    assert (answer.code, answer.pointers) == (code, (pointer,))
+    wanted = GRPC_STATUS.get(code, "INVALID_ARGUMENT") if transport == "grpc" else HTTP_STATUS.get(code, 422)
+    assert answer.status == wanted
+    assert not answer.retryable
+    assert not any(word in answer.text for word in ("Traceback", "File ", ".py", "nan", "NaN", "inf,"))

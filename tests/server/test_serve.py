@@ -1,0 +1,102 @@
+"""The process: it starts, says when it is ready, and stops when it is told to."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from server.registry import Registry
+from server.serve import Running
+from server.settings import Settings, SettingsError
+from telos import HttpPlanner
+from tests.server.live import MODEL, plan_payload, serving, settings_for
+from tests.server.test_plans import HEAVY
+from worldmodel.errors import CheckpointError
+
+ROOT = Path(__file__).parents[2]
+SERVE = "import os, server.serve, server.settings as s; server.serve.run(s.Settings.from_environment(os.environ))"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_sigterm_ends_it_cleanly(checkpoints: Path) -> None:
+    port = free_port()
+    settings = {"TELOS_HTTP_PORT": str(port), "TELOS_GRPC_PORT": "0", "TELOS_CHECKPOINTS": str(checkpoints)}
+    process = subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, env={**os.environ, **settings})
+    try:
+        with HttpPlanner(f"http://127.0.0.1:{port}") as planner:
+            until = time.monotonic() + 60
+            while not planner.ready():
+                assert process.poll() is None and time.monotonic() < until
+                time.sleep(0.1)
+            assert planner.models()[0].name == MODEL
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=15) == 0
+            assert not planner.ready()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_port_that_is_taken_is_named(checkpoints: Path) -> None:
+    with serving(settings_for(checkpoints)) as live:
+        taken = {"http_port": live.running.http_port}, {"grpc_port": live.running.grpc_port}
+        for clash in taken:
+            settings = settings_for(checkpoints)
+            with pytest.raises(SettingsError, match=next(iter(clash))):
+                live.do(start(checkpoints, {**vars(settings), **clash}))
+
+
+async def start(checkpoints: Path, settings: dict[str, object]) -> None:
+    changed = Settings(**settings)  # type: ignore[arg-type]
+    running = Running(Registry.load(checkpoints, changed), changed)
+    try:
+        await running.start()
+    finally:
+        await running.stop()
+
+
+def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"holds no folder with a manifest\.json"):
+        Registry.load(tmp_path, settings_for(tmp_path))
+
+
+def test_a_broken_checkpoint_is_an_error(checkpoints: Path, tmp_path: Path) -> None:
+    broken = tmp_path / MODEL
+    broken.mkdir()
+    for file in (checkpoints / MODEL).iterdir():
+        data = bytearray(file.read_bytes())
+        data[-1 if file.suffix == ".safetensors" else 0] ^= file.suffix == ".safetensors"
+        (broken / file.name).write_bytes(data)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        Registry.load(tmp_path, settings_for(tmp_path))
+
+
+def test_a_server_that_stops_refuses_new_plans(checkpoints: Path) -> None:
+    with serving(settings_for(checkpoints)) as live:
+        live.running.service.draining = True
+        for answer in (live.json("plan", plan_payload()), live.grpc("plan", plan_payload())):
+            assert answer.code == "not-ready" and answer.retryable
+        assert live.http("GET", "/readyz")[0] == 503
+        assert live.http("GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("transport", ["json", "grpc"])
+def test_a_plan_that_was_accepted_is_finished_before_the_end(checkpoints: Path, transport: str) -> None:
+    answers = []
+    payload = plan_payload(planner=HEAVY, planning_budget_ms=1000)
+    with serving(settings_for(checkpoints)) as live:
+        thread = threading.Thread(target=lambda: answers.append(getattr(live, transport)("plan", payload)))
+        thread.start()
+        live.wait_until_busy()
+    thread.join()
+    assert answers[0].body["status"] == "BUDGET_EXHAUSTED"

@@ -1,0 +1,96 @@
+"""A robot's loop through real sockets, on both transports."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from telos import Controller, HttpPlanner, Observation, Planner, PlannerConfig, TelosError
+from telos.grpc_planner import GrpcPlanner
+from tests.server.live import MODEL, Live
+
+
+@pytest.fixture(params=["http", "grpc"])
+def planner(live: Live, request: pytest.FixtureRequest) -> Iterator[Planner]:
+    running = live.running
+    with (
+        HttpPlanner(f"http://127.0.0.1:{running.http_port}")
+        if request.param == "http"
+        else GrpcPlanner(f"127.0.0.1:{running.grpc_port}")
+    ) as planner:
+        yield planner
+
+
+class Camera:
+    """Noise that differs from one frame to the next."""
+
+    def __init__(self) -> None:
+        self.dice = np.random.default_rng(0)
+
+    def read(self) -> np.ndarray:
+        return self.dice.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+
+
+def drive(planner: Planner, plans: int) -> list[np.ndarray]:
+    camera, driven = Camera(), []
+    controller = Controller(planner, model=MODEL, goal=camera.read(), config=PlannerConfig(preset="fast", seed=5))
+    for index in range(plans):
+        plan = controller.plan(camera.read())
+        assert plan.warm_started == (index > 0)
+        assert (plan.surprise is None) == (index == 0)
+        assert plan.next_actions.shape == (5, 2) and plan.valid_for_s == 2.5
+        assert len(plan.cost_trace) >= 1 and plan.predicted_cost == plan.cost_trace[-1]
+        driven.append(plan.actions)
+        controller.executed(plan.next_actions)
+    return driven
+
+
+def test_a_robot_drives(planner: Planner) -> None:
+    assert planner.ready()
+    assert len(drive(planner, plans=6)) == 6
+
+
+def test_both_transports_drive_the_same_way(live: Live) -> None:
+    with HttpPlanner(f"http://127.0.0.1:{live.running.http_port}") as planner:
+        over_http = drive(planner, plans=4)
+    with GrpcPlanner(f"127.0.0.1:{live.running.grpc_port}") as planner:
+        np.testing.assert_array_equal(drive(planner, plans=4), over_http)
+
+
+def test_an_encoded_goal_gives_the_plan_of_its_image(planner: Planner) -> None:
+    camera = Camera()
+    now, goal = camera.read(), camera.read()
+    config = PlannerConfig(preset="fast", seed=1)
+    (embedding,) = planner.encode(MODEL, [goal]).embeddings
+    with_image = planner.plan(MODEL, [Observation(now)], goal, planner=config, include=["latents"])
+    with_latents = planner.plan(MODEL, [Observation(now)], embedding, planner=with_image.planner)
+    np.testing.assert_array_equal(with_image.actions, with_latents.actions)
+    assert with_image.latents is not None and with_image.latents.shape == (5, 1, 16)
+    assert with_latents.latents is None and with_image.cost_trace == ()
+
+
+def test_a_clip_is_scored(planner: Planner) -> None:
+    camera = Camera()
+    clip = [Observation(camera.read(), step=5 * k) for k in range(3)]
+    reply = planner.anomaly(MODEL, clip, [np.zeros((5, 2))] * 2)
+    assert len(reply.surprise) == len(reply.p_value) == 2
+    assert reply.is_anomalous == (max(reply.surprise) > reply.threshold)
+
+
+def test_models_are_described(planner: Planner) -> None:
+    (model,) = planner.models()
+    assert model == planner.model(MODEL)
+    assert model.action.names == ("x", "y") and model.action.control_steps == 5
+    with pytest.raises(TelosError, match=f"no model 'nobody'; the server has .*{MODEL}"):
+        planner.model("nobody")
+
+
+def test_a_refusal_says_which_field(planner: Planner) -> None:
+    goal = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(TelosError) as caught:
+        planner.plan(MODEL, [Observation(np.zeros((8, 8, 3), np.uint8))], goal)
+    error = caught.value
+    assert (error.code, error.retryable, len(error.request_id)) == ("image-rejected", False, 16)
+    assert error.status in (422, "INVALID_ARGUMENT")
+    assert error.errors[0].pointer == "/context/0/images/top"
+    assert "8 x 8 px" in error.errors[0].reason

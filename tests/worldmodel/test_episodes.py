@@ -1,0 +1,228 @@
+"""Windows are cut from one episode, actions stay with their frames, and what is held out stays out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tests.episodes import Rows, counting_episode, describe, write_store
+from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.errors import DatasetError
+
+LENGTHS = [30, 16, 40, 9, 22]
+"""Control steps of the counting episodes; with windows of 4 frames 5 steps apart, the fourth is too short."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    episodes = [counting_episode(number, steps) for number, steps in enumerate(LENGTHS)]
+    return write_store(tmp_path_factory.mktemp("counting") / "store", episodes, per_shard=2)
+
+
+@pytest.fixture
+def store(folder: Path) -> EpisodeStore:
+    return EpisodeStore(folder)
+
+
+def sampler(store: EpisodeStore, **changes: Any) -> WindowSampler:
+    return WindowSampler(store, **{"episodes": store.episodes, "clip_frames": 4, "control_steps": 5, **changes})
+
+
+def test_episodes_are_found_over_all_shards(store: EpisodeStore) -> None:
+    assert [(episode.id, episode.frames) for episode in store.episodes] == [
+        (number, steps + 1) for number, steps in enumerate(LENGTHS)
+    ]
+    assert store.image_px == 16
+
+
+def test_windows_never_cross_an_episodes_end_and_actions_stay_with_their_frames(store: EpisodeStore) -> None:
+    """Frames say their episode and index, actions theirs."""
+    batch = sampler(store).sample(500, seed=0, step=0)
+    episode, index = batch.frames[:, :, 3, 4, 0].long(), batch.frames[:, :, 3, 4, 1].long()
+    assert (episode == episode[:, :1]).all(), "a window of two episodes"
+    assert torch.equal(index, index[:, :1] + 5 * torch.arange(4)), "frames are one model step apart"
+    blocks = batch.actions.unflatten(-1, (5, 2))  # [b t-1 control_steps x]
+    steps = index[:, :1, None] + torch.arange(15).view(3, 5)
+    torch.testing.assert_close(blocks[..., 0], steps / 100, rtol=0, atol=1e-6)
+    torch.testing.assert_close(blocks[..., 1], episode[:, :1, None].expand(-1, 3, 5) / 100, rtol=0, atol=1e-6)
+
+
+def test_every_window_can_come_and_no_other(store: EpisodeStore) -> None:
+    cut = sampler(store)
+    starts = {(number, start) for number, steps in enumerate(LENGTHS) for start in range(steps + 1 - 15)}
+    assert len(cut) == len(starts)
+    batch = cut.sample(3000, seed=0, step=0)
+    assert {tuple(place) for place in batch.frames[:, 0, 0, 0, :2].tolist()} == starts
+
+
+def test_windows_are_drawn_uniformly(store: EpisodeStore) -> None:
+    """A long episode is drawn more often than a short one: as often as it has windows."""
+    batch = sampler(store).sample(4000, seed=0, step=0)
+    counts = np.bincount(batch.frames[:, 0, 0, 0, 0], minlength=5) / 4000
+    wanted = np.clip(np.asarray(LENGTHS) - 14, 0, None)
+    assert np.abs(counts - wanted / wanted.sum()).max() < 0.03
+
+
+def test_same_seed_and_step_same_windows(store: EpisodeStore) -> None:
+    one, other = sampler(store), sampler(EpisodeStore(store.folder))
+    other.sample(7, seed=1, step=8)  # what was drawn before does not matter
+    first, second = one.sample(20, seed=3, step=9), other.sample(20, seed=3, step=9)
+    assert torch.equal(first.frames, second.frames) and torch.equal(first.actions, second.actions)
+    for seed, step in ((3, 10), (4, 9)):
+        assert not torch.equal(one.sample(20, seed, step).frames, first.frames)
+
+
+def test_actions_are_scaled_by_the_limits(store: EpisodeStore) -> None:
+    low, high = store.action_limits
+    assert (low.tolist(), high.tolist()) == ([-2.0, 0.0], [2.0, 4.0])
+    np.testing.assert_allclose(store.actions(store.episodes[2], 7, 2), [[0.07, 0.02], [0.08, 0.02]], atol=1e-6)
+
+
+def test_features_belong_to_their_frames(store: EpisodeStore) -> None:
+    assert store.features(store.episodes[4], 2, 3, 5).tolist() == [[2, 4, 7], [7, 4, 7], [12, 4, 7]]
+
+
+def test_the_last_frame_has_no_action(store: EpisodeStore) -> None:
+    """Its row in the file is NaN; nothing may read it, nor anything beyond an episode's end.
+
+    The encoder that probes are compared with once read a hundred frames too many, over several episodes' ends.
+    """
+    episode = store.episodes[1]
+    assert np.isfinite(store.actions(episode, 0, 16)).all()
+    with pytest.raises(IndexError, match=r"frames 0\.\.17 are not all in episode 1 of 17 frames"):
+        store.actions(episode, 0, 17)
+    with pytest.raises(IndexError, match="episode 1 of 17 frames"):
+        store.frames(episode, 0, 5, 5)
+    with pytest.raises(IndexError, match="episode 1 of 17 frames"):
+        store.features(episode, 3, 15, 1)
+    with pytest.raises(IndexError, match="episode 1 of 17 frames"):
+        store.frames(episode, -1, 2, 1)
+
+
+def test_the_split_is_by_episode_disjoint_and_repeatable(store: EpisodeStore) -> None:
+    train, held_out = store.split(0.4, seed=1)
+    assert len(held_out) == 2 and len(train) == 3
+    assert {episode.id for episode in train} | {episode.id for episode in held_out} == set(range(5))
+    assert store.split(0.4, seed=1) == (train, held_out)
+    assert len({tuple(episode.id for episode in store.split(0.4, seed)[1]) for seed in range(8)}) > 1
+
+
+def test_windows_of_one_part_hold_nothing_of_the_other(store: EpisodeStore) -> None:
+    train, held_out = store.split(0.4, seed=1)
+    batch = sampler(store, episodes=train).sample(200, seed=0, step=0)
+    assert not set(batch.frames[..., 0].flatten().tolist()) & {episode.id for episode in held_out}
+
+
+def test_at_least_one_episode_is_held_out(store: EpisodeStore) -> None:
+    assert len(store.split(0.0, seed=0)[1]) == 1
+
+
+def test_one_episode_cannot_be_split(tmp_path: Path) -> None:
+    store = EpisodeStore(write_store(tmp_path / "store", [counting_episode(0)]))
+    with pytest.raises(DatasetError, match="holds 1 episode"):
+        store.split(0.5, seed=0)
+
+
+def test_windows_longer_than_every_episode_are_refused(store: EpisodeStore) -> None:
+    with pytest.raises(DatasetError, match="no episode has 96 frames, the length of one window of 20 model steps"):
+        sampler(store, clip_frames=20)
+
+
+def test_unfinished_shards_are_invisible(folder: Path, tmp_path: Path) -> None:
+    copy = write_store(tmp_path / "store", [counting_episode(number) for number in range(3)], per_shard=2)
+    (copy / ".shard-00002.h5.4711.tmp").write_bytes(b"half a shard")
+    (copy / ".dataset.json.4711.tmp").write_text("{")
+    assert len(EpisodeStore(copy).episodes) == 3
+
+
+def test_a_missing_shard_costs_its_episodes_only(tmp_path: Path) -> None:
+    copy = write_store(tmp_path / "store", [counting_episode(number) for number in range(6)], per_shard=2)
+    (copy / "shard-00001.h5").unlink()
+    assert [episode.id for episode in EpisodeStore(copy).episodes] == [0, 1, 4, 5]
+
+
+def test_a_shard_without_episodes_is_no_trouble(tmp_path: Path) -> None:
+    copy = write_store(tmp_path / "store", [counting_episode(number) for number in range(2)])
+    nothing = counting_episode(0, steps=0)
+    empty = Rows(nothing.frames[:0], nothing.actions, nothing.state[:0], nothing.features[:0])
+    write_store(tmp_path / "other", [empty])
+    with h5py.File(tmp_path / "other" / "shard-00000.h5", "a") as file:
+        for dataset in file.values():
+            dataset.resize(0, axis=0)
+    (tmp_path / "other" / "shard-00000.h5").rename(copy / "shard-00001.h5")
+    assert len(EpisodeStore(copy).episodes) == 2
+
+
+def description(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        data = describe(16)
+        change(data)
+        (folder / "dataset.json").write_text(json.dumps(data))
+
+    return damage
+
+
+def shard(change: Callable[[h5py.File], Any]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        with h5py.File(folder / "shard-00000.h5", "a") as file:
+            change(file)
+
+    return damage
+
+
+def cut_in_half(folder: Path) -> None:
+    path = folder / "shard-00000.h5"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no description": (lambda folder: (folder / "dataset.json").unlink(), "has no dataset.json; wanted an episode"),
+    "description cut": (lambda folder: (folder / "dataset.json").write_text('{"format"'), "is not JSON"),
+    "description not text": (lambda folder: (folder / "dataset.json").write_bytes(b"\xff\xfe"), "is not JSON"),
+    "description is a list": (lambda folder: (folder / "dataset.json").write_text("[]"), "says format 'list'"),
+    "other format": (description(lambda data: data.update(format=2)), "says format 2; this build reads format 1"),
+    "no image": (description(lambda data: data.pop("image")), "lacks image.height_px"),
+    "no camera": (description(lambda data: data["image"].pop("camera")), "lacks image.camera"),
+    "no limits": (description(lambda data: data["action"].pop("low")), "lacks action.low"),
+    "no feature names": (description(lambda data: data.update(features=None)), "lacks features.names"),
+    "no control step": (description(lambda data: data.pop("dt_s")), "dt_s"),
+    "oblong images": (description(lambda data: data["image"].update(width_px=20)), "16 x 20 px; wanted square"),
+    "limits turned round": (description(lambda data: data["action"].update(low=[2.0, 0.0])), "low < high"),
+    "limits infinite": (description(lambda data: data["action"].update(high=[1e999, 4.0])), "finite limits"),
+    "limits are words": (description(lambda data: data["action"].update(high=["a", "b"])), "must be numbers"),
+    "limit missing": (description(lambda data: data["action"].update(low=[-2.0])), "must be numbers"),
+    "another image size": (description(lambda data: data["image"].update(height_px=32, width_px=32)), "frames is"),
+    "another action": (
+        description(lambda data: data["action"].update(names=["x"], units=["m"], low=[0.0], high=[1.0])),
+        "actions is",
+    ),
+    "no shard": (lambda folder: (folder / "shard-00000.h5").unlink(), "no finished shard .* collect episodes first"),
+    "shard is text": (lambda folder: (folder / "shard-00000.h5").write_text("x"), "not a readable shard"),
+    "shard cut": (cut_in_half, "not a readable shard"),
+    "shard without frames": (shard(lambda file: file.pop("frames")), "not a readable shard"),
+    "frames are a group": (
+        shard(lambda file: (file.pop("frames"), file.create_group("frames"))),
+        "frames is a group; wanted a dataset",
+    ),
+    "lengths do not add up": (shard(lambda file: file["lengths"].write_direct(np.array([99, 31]))), "frames is"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_wrong_folder_is_refused_in_words(damage: str, tmp_path: Path) -> None:
+    folder = write_store(tmp_path / "store", [counting_episode(number) for number in range(2)])
+    act, match = DAMAGES[damage]
+    act(folder)
+    with pytest.raises(DatasetError, match=match) as caught:
+        EpisodeStore(folder)
+    assert "store" in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has no dataset\.json"):
+        EpisodeStore(tmp_path / "nowhere")

@@ -1,0 +1,84 @@
+"""A trained recipe as a world model."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Generator
+
+from tests.tiny import tiny_recipe
+from worldmodel.recipes.lewm import LeWM, tiny
+from worldmodel.world_model import LatentWorldModel
+
+
+@pytest.fixture
+def model() -> LatentWorldModel:
+    return LatentWorldModel(tiny_recipe())
+
+
+def images(count: int, side: int = 32) -> torch.Tensor:
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=Generator().manual_seed(0))
+
+
+def test_one_token_a_frame(model: LatentWorldModel) -> None:
+    latents = model.encode(images(3))
+    assert latents.shape == (3, 1, 16)
+    past = torch.zeros(1, 2, 10)
+    assert model.rollout(model.begin(latents[None], past), torch.zeros(1, 4, 5, 10)).shape == (1, 4, 5, 1, 16)
+    assert model.surprise(latents[None], past).shape == (1, 2)
+
+
+def test_an_image_of_another_size_is_refused(model: LatentWorldModel) -> None:
+    with pytest.raises(ValueError, match=r"\(64, 64\) px; wanted \(32, 32\)"):
+        model.encode(images(1, side=64))
+
+
+def test_encoding_leaves_the_image_and_the_model_as_they_were(model: LatentWorldModel) -> None:
+    """One BatchNorm left in training mode would make a robot's latent depend on who shares its batch."""
+    batch = images(5)
+    before = batch.clone()
+    together = model.encode(batch)
+    assert torch.equal(batch, before)
+    torch.testing.assert_close(model.encode(batch[2:3])[0], together[2], rtol=1e-4, atol=1e-5)
+    assert not any(module.training for module in model.recipe.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_pixels_are_normalised_as_configured() -> None:
+    recipe = tiny_recipe()
+    seen: list[torch.Tensor] = []
+    recipe.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    recipe.encode(torch.tensor([0, 51, 255], dtype=torch.uint8).expand(1, 32, 32, 3))
+    torch.testing.assert_close(seen[0][0, :, 7, 9], torch.tensor([-1.0, -0.6, 1.0]))
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_surprise_is_the_squared_error_of_the_rollout(positions: str) -> None:
+    """What is imagined for the action taken, against what came."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny(), predictor=dataclasses.replace(tiny().predictor, positions=positions, window=3))
+    model = LatentWorldModel(LeWM(config, 10))
+    for block in model.recipe.predictor.every_block():
+        torch.nn.init.normal_(block.modulation.weight, std=0.2)
+    generator = Generator().manual_seed(0)
+    latents = torch.randn(2, 3, 1, 16, generator=generator)
+    actions = torch.randn(2, 2, 10, generator=generator)
+    for step in range(2):
+        state = model.begin(latents[:, : step + 1], actions[:, :step])
+        imagined = model.rollout(state, actions[:, None, step : step + 1])[:, 0, 0]
+        error = (imagined - latents[:, step + 1]).square().sum((-2, -1))
+        torch.testing.assert_close(model.surprise(latents, actions)[:, step], error, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frame_that_obeys_the_model_does_not_surprise_and_a_teleport_does(model: LatentWorldModel) -> None:
+    start = model.encode(images(1))[:, None]
+    action = torch.zeros(1, 1, 10)
+    foreseen = model.rollout(model.begin(start, action[:, :0]), action[:, None])[:, 0]
+    assert float(model.surprise(torch.cat([start, foreseen], 1), action)) < 1e-9
+    teleported = torch.cat([start, foreseen + 1], 1)
+    assert float(model.surprise(teleported, action)) == pytest.approx(16, rel=1e-4)
+
+
+def test_device_is_where_the_weights_are(model: LatentWorldModel) -> None:
+    assert model.device == torch.device("cpu")
+    assert isinstance(model.recipe, LeWM)
