@@ -16,6 +16,8 @@ from planner.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class CEM:
+    """The method and its settings; how a search stands is in `Search`."""
+
     space: SearchSpace
     candidates: int = 128
     elites: int = 16
@@ -34,18 +36,22 @@ class CEM:
             raise ValueError(f"std={self.std} must be at least std_floor={self.std_floor}, and both above 0")
 
     def start(self, horizon: int, warm_start: Float[Tensor, "h v"] | None) -> Search:
+        """Begin around the warm start, or in the middle of the bounds."""
         shape = (horizon, len(self.space.low))
         if warm_start is None:
             mean = ((self.space.low + self.space.high) / 2).expand(shape)
-        elif tuple(warm_start.shape) == shape:
-            mean = self.space.clamp(warm_start)
-        else:
+        elif tuple(warm_start.shape) != shape:
             raise ValueError(
                 f"warm start has shape {tuple(warm_start.shape)}; wanted {shape} (horizon, search variables)"
             )
+        elif not bool(warm_start.isfinite().all()):
+            raise ValueError("warm start is not finite; begin without one")
+        else:
+            mean = self.space.clamp(warm_start)
         return Search(mean=mean, std=torch.full_like(mean, self.std), best=mean, best_cost=float("inf"))
 
     def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:
+        """The mean, the best so far, and normal samples around the mean."""
         # Drawn where the generator lives, so that a seed means the same plan on every device.
         noise = torch.randn((self.candidates, *search.mean.shape), generator=generator).to(search.mean.device)
         noise[0] = 0  # the mean itself
@@ -55,6 +61,7 @@ class CEM:
         return self.space.clamp(candidates)
 
     def tell(self, search: Search, candidates: Float[Tensor, "s h v"], costs: Float[Tensor, " s"]) -> Search:
+        """Refit to the elites, and keep the best."""
         costs = torch.where(costs.isfinite(), costs, torch.inf)
         order = costs.argsort(stable=True)
         elites = candidates[order[: self.elites][costs[order[: self.elites]].isfinite()]]

@@ -34,7 +34,7 @@ class Optimiser(Protocol):
         ...
 
     def start(self, horizon: int, warm_start: Float[Tensor, "h v"] | None) -> Search:
-        """Raises ValueError when the warm start has another shape."""
+        """Raises ValueError when the warm start has another shape or is not finite."""
         ...
 
     def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:

@@ -12,6 +12,8 @@ from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
+    """How long to search, how widely, and how far ahead."""
+
     candidates: int
     elites: int
     iterations: int

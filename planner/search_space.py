@@ -24,9 +24,11 @@ class SearchSpace:
     """How many times the variables are repeated to fill one model step."""
 
     def decode(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b a"]:
+        """The action blocks that the variables stand for."""
         return torch.cat([variables] * self.repeat, dim=-1)
 
     def clamp(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+        """The nearest variables within bounds."""
         return torch.minimum(torch.maximum(variables, self.low), self.high)
 
 

@@ -108,6 +108,7 @@ class ViTBlock(nn.Module):
 
 
 def build_encoder(config: ConvConfig | ViTConfig, image_px: int) -> ConvEncoder | ViTEncoder:
+    """The encoder that a configuration describes. Raises ValueError when the image size does not suit it."""
     match config:
         case ConvConfig():
             return ConvEncoder(config, image_px)

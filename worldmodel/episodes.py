@@ -79,6 +79,7 @@ class EpisodeStore:
 
     @property
     def image_px(self) -> int:
+        """Pixels a side of the square frames."""
         return int(self.description["image"]["height_px"])
 
     @cached_property
@@ -138,6 +139,7 @@ class WindowSampler:
         return self.collate([self._locate(int(pick)) for pick in picks])
 
     def collate(self, places: list[tuple[Episode, int]]) -> Windows:
+        """The windows that begin at these places: an episode, and a frame of it."""
         frames = np.stack([self.store.frames(e, start, self.clip_frames, self.control_steps) for e, start in places])
         steps = self.clip_frames - 1
         actions = np.stack([self.store.actions(e, start, steps * self.control_steps) for e, start in places])

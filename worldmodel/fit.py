@@ -21,7 +21,7 @@ from worldmodel.probes import probe_r2
 from worldmodel.recipes import RECIPES, config_to_json
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
-from worldmodel.training import Run, TrainingConfig, claimed_precision
+from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
 from worldmodel.world_model import LatentWorldModel
 
@@ -37,6 +37,8 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
+    """Everything about a training that is chosen, and not read from the store."""
+
     recipe: str = "lewm"
     preset: str = "small"
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -216,7 +218,7 @@ def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM
     return recipe.eval()
 
 
-def _curves(rows: list[dict[str, float]], points: int = 100) -> dict[str, list[float]]:
+def _curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
     """The losses thinned to about `points`, and every evaluation."""
     losses, evaluations = ([row for row in rows if key in row] for key in ("predict", "predict_mse"))
     thin = losses[:: max(1, len(losses) // points)]

@@ -103,6 +103,8 @@ class SurpriseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSpec:
+    """Which weights belong to this manifest."""
+
     sha256: str
     bytes: int
     file: str = "model.safetensors"
@@ -114,6 +116,8 @@ class WeightsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
+    """One checkpoint's word on itself."""
+
     name: str
     version: str
     recipe: str
@@ -137,6 +141,7 @@ class Manifest:
             raise CheckpointError(f"name={self.name!r} and version={self.version!r} must not be empty")
 
     def to_json(self) -> str:
+        """The text of manifest.json. Raises ValueError when a number is not finite."""
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
 
     @classmethod

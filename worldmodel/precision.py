@@ -21,6 +21,7 @@ def faster_precision(recipe: nn.Module, batch: Windows, repeats: int = 2) -> Pre
 
 
 def autocast(precision: Precision) -> torch.autocast:
+    """The context in which a recipe's losses are computed."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 

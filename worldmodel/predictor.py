@@ -150,6 +150,7 @@ class Predictor(nn.Module):
         return self.to_latents(tokens)
 
     def to_latents(self, tokens: Float[Tensor, "*b w"]) -> Float[Tensor, "*b d"]:
+        """What the last block leaves, as predicted latents."""
         flat = self.leave(self.norm(tokens).flatten(0, -2))  # BatchNorm1d wants [rows w]
         return flat.unflatten(0, tokens.shape[:-1])
 

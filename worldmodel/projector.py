@@ -8,6 +8,7 @@ from torch import nn
 
 
 def projector(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    """Features [rows width_in] to [rows width_out]."""
     return nn.Sequential(
         nn.Linear(width_in, hidden),
         nn.BatchNorm1d(hidden),

@@ -20,6 +20,8 @@ from worldmodel.checks import WIDEST, require_range
 
 @dataclass(frozen=True, kw_only=True)
 class StepsToGoConfig:
+    """Size and range of the head."""
+
     width: int = 256
     longest: float = 30.0
     """Model steps at which the answer saturates."""
@@ -30,6 +32,8 @@ class StepsToGoConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StepsToGoTraining:
+    """How the head is trained."""
+
     steps: int = 6000
     batch: int = 512
     learning_rate: float = 1e-3
@@ -56,6 +60,7 @@ class StepsToGo(nn.Module):
         )
 
     def between(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
+        """Model steps from each latent to its own goal, in (0, longest)."""
         pairs = torch.cat([latents, goals, latents - goals], dim=-1)
         return self.config.longest * torch.sigmoid(self.layers(pairs).squeeze(-1) - 2)
 

@@ -48,6 +48,10 @@ class TrainingConfig:
             raise ValueError(f"steps={self.steps} must be at least 1 and batch={self.batch} at least 2")
 
 
+Row = dict[str, int | float]
+"""Metrics of one step, and which: a line of metrics.jsonl."""
+
+
 class Run:
     """A training run in a folder: state.safetensors (model and optimiser), metrics.jsonl, run.json (what it is)."""
 
@@ -93,7 +97,8 @@ class Run:
                 self._save()
                 saved = time.monotonic()
 
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[Row]:
+        """Every row logged so far."""
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
@@ -176,7 +181,7 @@ def learning_rate_share(step: int, config: TrainingConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, config.steps - rising)))
 
 
-def _parsable(lines: list[str]) -> Iterator[dict[str, float]]:
+def _parsable(lines: list[str]) -> Iterator[Row]:
     """A kill can cut the last line."""
     for line in lines:
         try:

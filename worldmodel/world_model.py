@@ -17,6 +17,7 @@ class LatentWorldModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.recipe.pixel_scale.device
 
     def encode(self, observation: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 1 d"]:

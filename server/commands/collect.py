@@ -32,7 +32,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from envs.collect import collect
+    from server.graphics import check_graphics
 
+    check_graphics()
     try:
         collect(
             arguments.env,

@@ -16,7 +16,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "demo",
         help="see simulated robots steered by the service",
         description="Start the server, let simulated robots ask it over HTTP for plans to held-out goals, beside a "
-        "random policy, and write summary.json, index.html (open it in a browser) and an animated image for each model.",
+        "random policy, and write summary.json, index.html (open it in a browser) and an animation for each model.",
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from server.demo.graphics import check_graphics
+    from server.graphics import check_graphics
 
     check_graphics()
     from server.demo.demo import DemoConfig, run_demo

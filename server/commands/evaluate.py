@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from server.evaluation.evaluate import EvaluationConfig, evaluate
     from server.evaluation.protocols import PROTOCOLS
+    from server.graphics import check_graphics
     from server.provenance import provenance
     from telos.errors import TelosError
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    check_graphics()
     planner = open_planner(arguments.server, arguments.checkpoints)
     try:
         with tqdm(total=config.episodes, desc=config.protocol.name, unit="episode", disable=arguments.quiet) as bar:

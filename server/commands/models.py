@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from server.commands.errors import CommandError
 from worldmodel.errors import CheckpointError
@@ -52,7 +53,7 @@ def _list(folders: list[Path], as_json: bool) -> None:
         )
 
 
-def _line(manifest: Manifest) -> dict[str, object]:
+def _line(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "version": manifest.version,

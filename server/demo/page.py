@@ -7,7 +7,7 @@ from typing import Any
 from server.demo.pixels import sprite_sheet
 from server.demo.tasks import Task
 
-_PARTS = files("server.demo") / "page"
+_PARTS = files("server.demo") / "assets"
 
 
 def page(summary: dict[str, Any], tasks: list[Task]) -> str:

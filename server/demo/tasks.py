@@ -7,7 +7,7 @@ from pathlib import Path
 from envs import ENVS, MujocoGoalEnv
 from server.commands.errors import CommandError
 from server.demo.recording import Recording, record_episode
-from server.evaluation.protocols import Protocol, draw_pairs
+from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
 from telos.planner import Planner
 from telos.replies import ModelInfo
 from worldmodel.manifest import read_manifest
@@ -47,8 +47,8 @@ def record_task(
         recordings: list[Recording] = []
         for index in range(episodes):
             pair = next(pairs)
-            plan_seed = seed * 1_000_003 + index  # as in telos evaluate: the same episodes, the same plans
-            recordings.append(record_episode(env, planner, model, pair, protocol.budget_steps, plan_seed))
+            seed_of_plans = plan_seed(seed, index)
+            recordings.append(record_episode(env, planner, model, pair, protocol.budget_steps, seed_of_plans))
             on_episode(recordings[-1].planned.success)
     finally:
         env.close()

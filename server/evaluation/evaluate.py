@@ -9,7 +9,7 @@ from envs import env_class
 from envs.mujoco_env import Image, MujocoGoalEnv
 from server.evaluation.agents import Agent, NoOpAgent, PlanningAgent, RandomAgent
 from server.evaluation.episode import run_episode
-from server.evaluation.protocols import Protocol, StartAndGoal, draw_pairs
+from server.evaluation.protocols import Protocol, StartAndGoal, draw_pairs, plan_seed
 from server.evaluation.statistics import percentiles_ms, wilson_interval
 from telos.planner import Planner
 from telos.replies import ModelInfo, PlannerConfig
@@ -51,7 +51,7 @@ def evaluate(
 def _row(
     env: MujocoGoalEnv, planner: Planner, model: ModelInfo, config: EvaluationConfig, index: int, pair: StartAndGoal
 ) -> dict[str, Any]:
-    seed = config.seed * 1_000_003 + index
+    seed = plan_seed(config.seed, index)
 
     def planning(goal: Image) -> Agent:
         return PlanningAgent(planner, model.name, goal, PlannerConfig(preset=config.preset, seed=seed))

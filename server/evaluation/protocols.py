@@ -58,3 +58,8 @@ def draw_pairs(env: MujocoGoalEnv, env_id: str, protocol: Protocol, seed: int) -
         else:
             yield StartAndGoal(episode=index, first_step=first, start=start, goal=goal, excluded_before=excluded)
         index += 1
+
+
+def plan_seed(seed: int, index: int) -> int:
+    """Of every plan in one episode: an evaluation and a demo with the same seed see the same episodes and plans."""
+    return seed * 1_000_003 + index

@@ -1,5 +1,7 @@
 """The predictor sees the past and never the future, and takes each action where it was taken."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -8,6 +10,7 @@ from worldmodel.predictor import Predictor, PredictorConfig, band
 from worldmodel.recipes.lewm import LeWM, paper
 
 LATENT, ACTION = 6, 4
+Positions = Literal["learned", "rotary"]
 SMALL = {
     "width": 16,
     "depth": 2,
@@ -20,7 +23,7 @@ SMALL = {
 }
 
 
-def make(positions: str, window: int, *, depth: int = 2, double_norm: bool = False) -> Predictor:
+def make(positions: Positions, window: int, *, depth: int = 2, double_norm: bool = False) -> Predictor:
     torch.manual_seed(0)
     config = PredictorConfig(**{**SMALL, "depth": depth}, positions=positions, window=window, double_norm=double_norm)
     predictor = Predictor(config, LATENT, ACTION)
@@ -40,7 +43,7 @@ def changed_steps(before: Tensor, after: Tensor) -> list[bool]:
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("changed", range(5))
-def test_an_action_changes_its_own_prediction_and_later_ones_only(positions: str, changed: int) -> None:
+def test_an_action_changes_its_own_prediction_and_later_ones_only(positions: Positions, changed: int) -> None:
     predictor = make(positions, window=5)
     latents, actions = sequence(5)
     other = actions.clone()
@@ -52,7 +55,7 @@ def test_an_action_changes_its_own_prediction_and_later_ones_only(positions: str
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("changed", range(5))
-def test_a_frame_changes_its_own_prediction_and_later_ones_only(positions: str, changed: int) -> None:
+def test_a_frame_changes_its_own_prediction_and_later_ones_only(positions: Positions, changed: int) -> None:
     predictor = make(positions, window=5)
     latents, actions = sequence(5)
     other = latents.clone()

@@ -85,9 +85,8 @@ def test_directions_are_unit_vectors_drawn_anew_and_carry_no_gradient() -> None:
     leaves: set[Tensor] = set()
     frontier = [first.grad_fn]
     while frontier:
-        node = frontier.pop()
-        if node is not None:
-            leaves |= {node.variable} if hasattr(node, "variable") else set()
+        if (node := frontier.pop()) is not None:
+            leaves |= {leaf for leaf in (getattr(node, "variable", None),) if leaf is not None}
             frontier += [following for following, _ in node.next_functions]
     assert leaves == {latents}, "something besides the latents is trained"
     # Unit vectors: in one dimension every direction is +1 or -1, so the score is the plain statistic.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from tests.worldmodel.test_predictor import ACTION, LATENT, make
+from tests.worldmodel.test_predictor import ACTION, LATENT, Positions, make
 from worldmodel.predictor import Predictor
 from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout
 
@@ -69,7 +69,7 @@ def test_learned_positions_slide() -> None:
 
 
 @pytest.mark.parametrize(("positions", "roll"), [("learned", naive_rollout), ("rotary", cached_rollout)])
-def test_rolling_out_leaves_the_prefix_as_it_was(positions: str, roll) -> None:
+def test_rolling_out_leaves_the_prefix_as_it_was(positions: Positions, roll) -> None:
     predictor = make(positions, 3)
     prefix, actions = problem(predictor, 3, 4)
     before = [tensor.clone() for tensor in (prefix.context, prefix.past_actions, *prefix.keys, *prefix.values)]
@@ -81,7 +81,7 @@ def test_rolling_out_leaves_the_prefix_as_it_was(positions: str, roll) -> None:
 
 @pytest.mark.parametrize(("positions", "roll"), [("learned", naive_rollout), ("rotary", cached_rollout)])
 @pytest.mark.parametrize("changed", range(4))
-def test_an_action_changes_the_latent_after_it_and_none_before(positions: str, roll, changed: int) -> None:
+def test_an_action_changes_the_latent_after_it_and_none_before(positions: Positions, roll, changed: int) -> None:
     predictor = make(positions, 3)
     prefix, actions = problem(predictor, 2, 4)
     other = actions.clone()

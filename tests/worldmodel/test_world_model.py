@@ -13,7 +13,8 @@ from worldmodel.world_model import LatentWorldModel
 
 @pytest.fixture
 def model() -> LatentWorldModel:
-    return LatentWorldModel(tiny_recipe())
+    """From a recipe as training leaves it."""
+    return LatentWorldModel(tiny_recipe().train())
 
 
 def images(count: int, side: int = 32) -> torch.Tensor:
@@ -81,4 +82,4 @@ def test_a_frame_that_obeys_the_model_does_not_surprise_and_a_teleport_does(mode
 
 def test_device_is_where_the_weights_are(model: LatentWorldModel) -> None:
     assert model.device == torch.device("cpu")
-    assert isinstance(model.recipe, LeWM)
+    assert model.to("meta").device == torch.device("meta")

@@ -121,7 +121,7 @@ class LeWM(nn.Module):
         self.encoder = build_encoder(config.encoder, config.image_px)
         self.projector = projector(self.encoder.width, config.projector_width, config.latent_width)
         self.predictor = Predictor(config.predictor, config.latent_width, action_width)
-        # On the CPU even where a checkpoint's shapes are tried on the meta device: its arithmetic takes seconds to import.
+        # On the CPU even where shapes are tried on the meta device, whose arithmetic takes seconds to import.
         mean, std = (torch.tensor(rgb, device="cpu").view(3, 1, 1) for rgb in (config.pixel_mean, config.pixel_std))
         self.register_buffer("pixel_scale", 1 / (255 * std), persistent=False)
         self.register_buffer("pixel_shift", -mean / std, persistent=False)

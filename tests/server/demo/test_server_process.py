@@ -40,8 +40,10 @@ def test_sigterm_ends_the_demo_and_its_server(task_checkpoints: Path, tmp_path: 
     demo = subprocess.Popen([sys.executable, "-m", "server.cli", "demo", *arguments], stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
-        while not (found := servers(demo.pid)) and time.monotonic() < deadline:
+        log = tmp_path / "server.log"
+        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
+        found = servers(demo.pid)
         os.kill(demo.pid, signal.SIGTERM)
         assert demo.wait(20) == 128 + signal.SIGTERM
         assert found and not any(server.is_running() for server in found)

@@ -1,0 +1,61 @@
+"""The same matches at run time, and that calls across the seam have the shapes that the protocols write down."""
+
+import inspect
+
+import pytest
+import torch
+
+from planner import protocols
+from planner.costs import GoalCost
+from planner.protocols import Cost, Distance, WorldModel
+from tests.architecture import conformance
+from tests.tiny import tiny_recipe
+from worldmodel.recipes.lewm import tiny
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.world_model import LatentWorldModel
+
+
+@pytest.fixture
+def model() -> LatentWorldModel:
+    return LatentWorldModel(tiny_recipe())
+
+
+@pytest.fixture
+def head() -> StepsToGo:
+    return StepsToGo(StepsToGoConfig(width=8), tiny().latent_width).eval().requires_grad_(False)
+
+
+def test_instances_match_their_protocols(model: LatentWorldModel, head: StepsToGo) -> None:
+    assert isinstance(conformance.world_model(model), WorldModel)
+    assert isinstance(conformance.learned_distance(head), Distance)
+    assert isinstance(conformance.cost(GoalCost(head, torch.zeros(1, 1, 16))), Cost)
+
+
+@pytest.mark.parametrize("method", ["encode", "begin", "rollout"])
+def test_arguments_have_the_protocols_names(method: str) -> None:
+    """`isinstance` looks at names of methods only; a caller may use names of arguments."""
+    wanted, given = (inspect.signature(getattr(owner, method)) for owner in (WorldModel, LatentWorldModel))
+    assert list(given.parameters) == list(wanted.parameters)
+
+
+def test_learned_distances_take_the_protocols_arguments() -> None:
+    assert list(inspect.signature(StepsToGo.forward).parameters)[1:] == ["latents", "goal"]
+
+
+def test_axes_across_the_seam(model: LatentWorldModel, head: StepsToGo) -> None:
+    """b = 2 robots, s = 3 candidates, h = 4 model steps, t = 3 frames, n = 1 token, d = 16 wide, a = 10 actions."""
+    frames = torch.zeros(6, 32, 32, 3, dtype=torch.uint8)
+    context = model.encode(frames).unflatten(0, (2, 3))
+    assert context.shape == (2, 3, 1, 16)
+    future = model.rollout(model.begin(context, torch.zeros(2, 2, 10)), torch.zeros(2, 3, 4, 10))
+    assert future.shape == (2, 3, 4, 1, 16)
+    assert head(future, context[:, 0]).shape == (2, 3, 4)
+    assert GoalCost(head, context[:, 0])(future, torch.zeros(2, 3, 4, 10)).shape == (2, 3)
+
+
+def test_the_legend_names_every_axis_that_is_used() -> None:
+    """Shapes are read by their letters: each letter in the protocols is explained at the top of the file."""
+    source = inspect.getsource(protocols)
+    legend = {line.split()[0] for line in (protocols.__doc__ or "").splitlines() if line[:1].islower() and "  " in line}
+    used = set(" ".join(part.split('"')[0] for part in source.split('Tensor, "')[1:]).replace("t-1", "t").split())
+    assert used - {"height", "width", "3"} <= legend

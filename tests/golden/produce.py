@@ -1,0 +1,80 @@
+"""What the goldens hold, computed anew. Write them: python -m tests.golden.produce
+
+Regenerate only with a change that is meant to change numbers, and say in its commit why they moved.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from planner.costs import goal_cost
+from planner.presets import PRESETS, build
+from planner.search import plan_iterations
+from tests.episodes import dot_episode, write_dot_store
+from tests.tiny import write_tiny_checkpoint
+from worldmodel.checkpoint import load_checkpoint
+from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.recipes.lewm import LeWM, tiny
+from worldmodel.training import Run, TrainingConfig
+
+FOLDER = Path(__file__).parent
+
+
+def plan(scratch: Path) -> dict[str, Any]:
+    """One plan of the tiny checkpoint: three frames seen, a later frame as the goal, the fast preset."""
+    checkpoint = load_checkpoint(write_tiny_checkpoint(scratch))
+    frames = torch.from_numpy(dot_episode(seed=0).frames[[0, 5, 10, 30]])
+    action = checkpoint.manifest.action
+    limit = torch.ones(len(action.names))
+    optimiser, space = build(PRESETS["fast"], low=-limit, high=limit, control_steps=action.control_steps)
+    with torch.inference_mode():
+        latents = checkpoint.world_model.encode(frames)
+        past = torch.linspace(-1, 1, 2 * action.width).view(1, 2, -1)
+        iterations = plan_iterations(
+            checkpoint.world_model,
+            checkpoint.world_model.begin(latents[None, :3], past),
+            goal_cost(
+                latents[3:],
+                scale=checkpoint.manifest.planning.goal_distance_scale,
+                steps_to_go=checkpoint.steps_to_go,
+            ),
+            optimiser=optimiser,
+            space=space,
+            horizon=checkpoint.manifest.planning.horizon,
+            warm_starts=[None],
+            generators=[Generator().manual_seed(7)],
+        )
+        (best,) = list(iterations)[-1]
+    return {"best_costs": list(best.best_costs), "variables": best.variables.tolist(), "elite_std": best.elite_std}
+
+
+def loss_curve(scratch: Path) -> dict[str, Any]:
+    """The first ten steps of the tiny preset on a deterministic store."""
+    store = EpisodeStore(write_dot_store(scratch / "store"))
+    torch.manual_seed(0)
+    config = TrainingConfig(steps=10, batch=16, precision="float32", metrics_every_steps=1, evaluate_every_steps=100)
+    run = Run(scratch / "run", LeWM(tiny(), 10), config, {})
+    run.train(WindowSampler(store, store.episodes, clip_frames=4, control_steps=5), lambda: {})
+    return {name: [row[name] for row in run.metrics()] for name in ("predict", "sigreg")}
+
+
+GOLDENS = {"plan": plan, "loss_curve": loss_curve}
+
+
+def main() -> None:
+    """Overwrite every golden."""
+    torch.set_num_threads(1)
+    for name, produce in GOLDENS.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            content = produce(Path(scratch))
+        (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        sys.stdout.write(f"wrote {FOLDER / name}.json\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Worlds whose future can be worked out by hand, and short ways to plan in them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from planner.cem import CEM
+from planner.costs import GoalCost, Over, SquaredDistance
+from planner.optimiser import Optimiser
+from planner.plan import Plan
+from planner.protocols import Cost
+from planner.search import plan_iterations
+from planner.search_space import SearchSpace, make_search_space
+
+
+@dataclass
+class LinearWorldModel:
+    """The latent is where the actions' running sum has led: one token, as wide as an action."""
+
+    rollouts: list[Tensor] = field(default_factory=list)
+    """Every batch of actions that it was asked about."""
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Mean colour."""
+        return observation.float().mean((1, 2))[:, None, :]
+
+    def begin(self, context: Tensor, past_actions: Tensor) -> Tensor:
+        """The newest frame is all that matters."""
+        return context[:, -1]
+
+    def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Latents after each action."""
+        self.rollouts.append(actions)
+        return (state[:, None, None, 0] + actions.cumsum(2)).unsqueeze(3)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One robot: where it starts, where it shall go, its seed, and what it begins its search with."""
+
+    goal: tuple[float, ...]
+    start: tuple[float, ...] = (0.0, 0.0)
+    seed: int = 0
+    warm_start: Tensor | None = None
+
+
+def space(
+    low: Sequence[float] = (-1.0, -1.0), high: Sequence[float] = (1.0, 1.0), control_steps: int = 1
+) -> SearchSpace:
+    """A search space with these limits, holding each action over a model step."""
+    return make_search_space("constant", low=torch.tensor(low), high=torch.tensor(high), control_steps=control_steps)
+
+
+def cem(within: SearchSpace, **settings: float) -> CEM:
+    """A search that has the time to be right."""
+    return CEM(space=within, **{"candidates": 256, "elites": 24, "iterations": 15, "std_floor": 0.01, **settings})
+
+
+def iterate(
+    problems: Sequence[Problem],
+    optimiser: Optimiser,
+    within: SearchSpace,
+    *,
+    horizon: int = 3,
+    model: LinearWorldModel | None = None,
+    cost: Cost | None = None,
+    over: Over = "mean",
+) -> list[tuple[Plan, ...]]:
+    """The plans of all robots after each iteration."""
+    model = LinearWorldModel() if model is None else model
+    width = within.repeat * len(within.low)
+    starts, goals = (torch.tensor(rows)[:, None] for rows in zip(*((p.start, p.goal) for p in problems), strict=True))
+    context = starts.repeat(1, 1, width // starts.shape[-1])[:, None]
+    goal = goals.repeat(1, 1, width // goals.shape[-1])
+    return list(
+        plan_iterations(
+            model,
+            model.begin(context, torch.zeros(len(problems), 0, width)),
+            GoalCost(SquaredDistance(), goal, over) if cost is None else cost,
+            optimiser=optimiser,
+            space=within,
+            horizon=horizon,
+            warm_starts=[problem.warm_start for problem in problems],
+            generators=[Generator().manual_seed(problem.seed) for problem in problems],
+        )
+    )
+
+
+def same_plan(one: Plan, other: Plan) -> bool:
+    """To the last bit, evidence included."""
+    return (
+        torch.equal(one.actions, other.actions)
+        and torch.equal(one.latents, other.latents)
+        and (one.cost, one.best_costs, one.elite_std, one.converged)
+        == (other.cost, other.best_costs, other.elite_std, other.converged)
+    )
+
+
+MakeOptimiser = Callable[[SearchSpace], Optimiser]

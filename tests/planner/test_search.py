@@ -1,0 +1,127 @@
+"""The loop around the optimisers, with the linear world and with a real model."""
+
+import pytest
+import torch
+from torch import Generator
+
+from planner.cem import CEM
+from planner.costs import goal_cost
+from planner.plan import Plan
+from planner.search import plan_iterations
+from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, space
+from tests.tiny import tiny_recipe
+from worldmodel.world_model import LatentWorldModel
+
+SEATS = [(0,), (1,), (0, 1), (1, 0), (5, 0, 1), (6, 5, 4, 3, 2, 1, 0)]
+
+
+def test_the_model_is_asked_once_an_iteration_for_all_robots() -> None:
+    model = LinearWorldModel()
+    iterate([Problem(goal=(0.3, 0.1), seed=seed) for seed in range(4)], cem(space()), space(), model=model)
+    assert [tuple(actions.shape) for actions in model.rollouts] == [(4, 256, 3, 2)] * len(model.rollouts)
+
+
+def test_the_caller_can_stop_after_any_iteration() -> None:
+    """A deadline ends the search by not asking again: nothing more is computed."""
+    model, within = LinearWorldModel(), space()
+    iterations = plan_iterations(
+        model,
+        model.begin(torch.zeros(1, 1, 1, 2), torch.zeros(1, 0, 2)),
+        goal_cost(torch.ones(1, 1, 2), scale=1.0, steps_to_go=None),
+        optimiser=cem(within),
+        space=within,
+        horizon=3,
+        warm_starts=[None],
+        generators=[Generator().manual_seed(0)],
+    )
+    assert not model.rollouts, "work before anybody asked"
+    first = next(iterations)
+    assert len(model.rollouts) == 1 and first[0].iterations == 1
+
+
+def test_a_robot_whose_search_is_over_rests() -> None:
+    """While its neighbour goes on, its plan stays as it was, and so does its count of iterations."""
+    done, slow = Problem(goal=(0.6, -0.3)), Problem(goal=(-9.0, 0.5), seed=5)
+    within = space()
+    alone = len(iterate([done], cem(within), within))
+    together = iterate([done, slow], cem(within), within)
+    assert len(together) > alone
+    assert {plans[0].iterations for plans in together[alone - 1 :]} == {alone}
+
+
+def test_every_robot_needs_its_own_randomness() -> None:
+    model, within = LinearWorldModel(), space()
+    with pytest.raises(ValueError, match="shorter"):
+        next(
+            plan_iterations(
+                model,
+                torch.zeros(2, 1, 2),
+                goal_cost(torch.ones(2, 1, 2), scale=1.0, steps_to_go=None),
+                optimiser=cem(within),
+                space=within,
+                horizon=3,
+                warm_starts=[None, None],
+                generators=[Generator()],
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def model() -> LatentWorldModel:
+    return LatentWorldModel(tiny_recipe())
+
+
+def lewm_plans(model: LatentWorldModel, seats: tuple[int, ...]) -> tuple[Plan, ...]:
+    """Robots with frames, goals and seeds of their own, planned in one batch."""
+    generator = Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (7, 4, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    past = torch.randn(7, 2, 10, generator=generator)
+    with torch.inference_mode():
+        latents = torch.stack([torch.stack([model.encode(frame[None])[0] for frame in frames[r]]) for r in seats])
+        within = space(control_steps=5)
+        iterations = plan_iterations(
+            model,
+            model.begin(latents[:, :3], past[list(seats)]),
+            goal_cost(latents[:, 3], scale=32.0, steps_to_go=None),
+            optimiser=CEM(space=within, candidates=64, elites=8, iterations=6),
+            space=within,
+            horizon=5,
+            warm_starts=[None] * len(seats),
+            generators=[Generator().manual_seed(100 + robot) for robot in seats],
+        )
+        return list(iterations)[-1]
+
+
+@pytest.mark.parametrize("seats", SEATS)
+def test_with_a_real_model_a_plan_depends_on_the_batch_by_rounding_only(
+    model: LatentWorldModel, seats: tuple[int, ...]
+) -> None:
+    """Matrix products of other sizes round differently. Measured: costs within 1.1e-7, actions equal."""
+    for robot, plan in zip(seats, lewm_plans(model, seats), strict=True):
+        (alone,) = lewm_plans(model, (robot,))
+        assert plan.cost == pytest.approx(alone.cost, rel=1e-5)
+        torch.testing.assert_close(plan.actions, alone.actions, rtol=0, atol=1e-3)
+
+
+def test_with_a_real_model_a_plans_cost_is_that_of_its_actions(model: LatentWorldModel) -> None:
+    generator = Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    within = space(control_steps=5)
+    with torch.inference_mode():
+        latents = model.encode(frames)
+        state = model.begin(latents[None, :3], torch.zeros(1, 2, 10))
+        cost = goal_cost(latents[3:], scale=32.0, steps_to_go=None)
+        for (plan,) in plan_iterations(
+            model,
+            state,
+            cost,
+            optimiser=CEM(space=within),
+            space=within,
+            horizon=5,
+            warm_starts=[None],
+            generators=[generator],
+        ):
+            actions = plan.actions[None, None]
+            again = model.rollout(state, actions)
+            assert float(cost(again, actions)) == pytest.approx(plan.cost, rel=1e-4)
+            torch.testing.assert_close(again[0, 0], plan.latents, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,79 @@
+"""Steps to go, learned on a line where the answer is known."""
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+
+CONTROL_STEPS, FRAMES = 5, 41
+
+
+def line_walks(episodes: int = 20) -> LatentEpisodes:
+    """Walks along a line at one speed: 0.05 a control step, so four model steps cover a distance of one."""
+    starts = torch.linspace(-1, 1, episodes)
+    places = starts[:, None] + 0.05 * torch.arange(FRAMES)
+    rows = torch.arange(episodes * FRAMES)
+    last_row = (rows // FRAMES + 1) * FRAMES - 1
+    return LatentEpisodes(torch.stack([places.flatten(), -places.flatten()], dim=1), last_row)
+
+
+def learned(steps: int = 400) -> StepsToGo:
+    torch.manual_seed(0)
+    training = StepsToGoTraining(steps=steps, batch=128, learning_rate=3e-3, noise=0.02, target_momentum=0.9)
+    config = StepsToGoConfig(width=32, longest=16.0)
+    return fit_steps_to_go(line_walks(), config, training, CONTROL_STEPS, Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def head() -> StepsToGo:
+    return learned()
+
+
+def at(*places: float) -> Tensor:
+    line = torch.tensor(places)
+    return torch.stack([line, -line], dim=1)
+
+
+def test_it_learns_how_many_model_steps_are_left(head: StepsToGo) -> None:
+    """A distance of 0.25 is one model step."""
+    measured = head.between(at(0.0, 0.0, 0.0, 0.0), at(0.0, 0.5, 1.0, 1.5))
+    assert (measured - torch.tensor([0.0, 2.0, 4.0, 6.0])).abs().max() < 0.8
+
+
+def test_it_grows_with_the_way_left(head: StepsToGo) -> None:
+    measured = head.between(at(*[0.0] * 8), at(*(0.2 * step for step in range(8))))
+    assert (measured.diff() > 0).all()
+
+
+def test_against_the_stream_is_further_than_along_it(head: StepsToGo) -> None:
+    """Nobody ever walked back: the squared distance cannot know that, this one can."""
+    there, back = head.between(at(0.0, 1.0), at(1.0, 0.0)).tolist()
+    assert back > there + 2
+
+
+def test_same_seeds_same_weights() -> None:
+    one, other = learned(5), learned(5)
+    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+def test_it_answers_for_every_imagined_latent(head: StepsToGo) -> None:
+    latents, goal = torch.randn(2, 3, 4, 1, 2, generator=Generator().manual_seed(0)), at(0.3, 1.0)[:, None]
+    answer = head(latents, goal)
+    assert answer.shape == (2, 3, 4)
+    torch.testing.assert_close(answer[1, 2, 3], head.between(latents[1, 2, 3], goal[1])[0])
+    assert ((answer >= 0) & (answer <= 16)).all()
+    assert not answer.requires_grad
+
+
+def test_each_step_is_told() -> None:
+    told: list[tuple[int, float]] = []
+    fit_steps_to_go(
+        line_walks(2),
+        StepsToGoConfig(width=8),
+        StepsToGoTraining(steps=3, batch=16),
+        CONTROL_STEPS,
+        Generator().manual_seed(0),
+        lambda step, loss: told.append((step, loss)),
+    )
+    assert [step for step, _ in told] == [0, 1, 2] and all(loss > 0 for _, loss in told)

@@ -1,0 +1,143 @@
+"""The training loop, without what comes after it. A run that is really killed is in test_fit.py."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.episodes import write_dot_store
+from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.errors import DatasetError
+from worldmodel.precision import faster_precision
+from worldmodel.recipes.lewm import LeWM, tiny
+from worldmodel.training import Row, Run, TrainingConfig, claimed_precision, learning_rate_share
+
+CONFIG = TrainingConfig(
+    steps=8, batch=4, precision="float32", metrics_every_steps=1, evaluate_every_steps=4, save_every_s=1e9
+)
+
+
+class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
+    """Somebody pulled the plug."""
+
+
+@pytest.fixture(scope="module")
+def sampler(tmp_path_factory: pytest.TempPathFactory) -> WindowSampler:
+    store = EpisodeStore(write_dot_store(tmp_path_factory.mktemp("dots") / "store", episodes=3, steps=20))
+    return WindowSampler(store, store.episodes, clip_frames=4, control_steps=5)
+
+
+def run_in(folder: Path, config: TrainingConfig = CONFIG, **identity: Any) -> Run:
+    torch.manual_seed(0)
+    return Run(folder, LeWM(tiny(), 10), config, {"recipe": "lewm", **identity})
+
+
+def train(run: Run, sampler: WindowSampler, stop_at: int | None = None) -> list[Row]:
+    def on_step(step: int, metrics: dict[str, float]) -> None:
+        if step == stop_at:
+            raise Stopped
+
+    run.train(sampler, lambda: {"evaluated": 1.0}, on_step)
+    return run.metrics()
+
+
+def weights(run: Run) -> list[torch.Tensor]:
+    return list(run.recipe.state_dict().values())
+
+
+def test_stopped_before_the_first_save_it_starts_over(sampler: WindowSampler, tmp_path: Path) -> None:
+    whole = train(run_in(tmp_path / "whole"), sampler)
+    with pytest.raises(Stopped):
+        train(run_in(tmp_path / "cut"), sampler, stop_at=5)
+    again = run_in(tmp_path / "cut")
+    assert again.step == 0 and again.metrics() == []
+    assert train(again, sampler) == whole
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_stopped_after_a_save_it_goes_on_to_the_same_weights(
+    precision: Any, sampler: WindowSampler, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, precision=precision, save_every_s=0.0)
+    uninterrupted = run_in(tmp_path / "whole", config)
+    whole = train(uninterrupted, sampler)
+    with pytest.raises(Stopped):
+        train(run_in(tmp_path / "cut", config), sampler, stop_at=5)
+    again = run_in(tmp_path / "cut", config)
+    assert again.step == 4  # the plug was pulled between the fifth step and its save
+    assert train(again, sampler) == whole
+    assert all(map(torch.equal, weights(again), weights(uninterrupted)))
+
+
+def test_a_line_cut_by_a_kill_is_dropped(sampler: WindowSampler, tmp_path: Path) -> None:
+    whole = train(run_in(tmp_path), sampler)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "predi')
+    assert run_in(tmp_path).metrics() == whole
+
+
+def test_rows_say_their_step_and_when_they_were_evaluated(sampler: WindowSampler, tmp_path: Path) -> None:
+    rows = train(run_in(tmp_path, dataclasses.replace(CONFIG, metrics_every_steps=3)), sampler)
+    assert [row["step"] for row in rows] == [3, 4, 6, 8]
+    assert [row["step"] for row in rows if "evaluated" in row] == [4, 8]
+    assert [row["step"] for row in rows if "predict" in row] == [3, 6, 8]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch": 5}, {"learning_rate": 1e-4}, {"steps": 9}])
+def test_changed_settings_in_the_same_folder_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    run_in(tmp_path)
+    before = (tmp_path / "run.json").read_text()
+    with pytest.raises(DatasetError, match="other settings"):
+        run_in(tmp_path, dataclasses.replace(CONFIG, **change))
+    with pytest.raises(DatasetError, match="other settings"):
+        run_in(tmp_path, preset="small")
+    assert (tmp_path / "run.json").read_text() == before
+
+
+def test_another_seed_is_another_training(sampler: WindowSampler, tmp_path: Path) -> None:
+    one = train(run_in(tmp_path / "one"), sampler)
+    other = train(run_in(tmp_path / "other", dataclasses.replace(CONFIG, seed=1)), sampler)
+    assert one[0]["predict"] != other[0]["predict"]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(sampler: WindowSampler, tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    with torch.no_grad():
+        next(run.recipe.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"not finite at step 1.*lower the learning rate"):
+        train(run, sampler)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_the_state_is_data(sampler: WindowSampler, tmp_path: Path) -> None:
+    train(run_in(tmp_path), sampler)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "metrics.jsonl", "state.safetensors"}
+
+
+def test_learning_rate_rises_to_one_and_falls_to_zero() -> None:
+    config = TrainingConfig(steps=100, warm_up=0.1)
+    shares = [learning_rate_share(step, config) for step in range(100)]
+    assert shares[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert max(shares) == shares[10] == 1
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert 0 < shares[-1] < 0.001
+
+
+def test_the_precision_of_a_run_is_known(tmp_path: Path) -> None:
+    """`auto` measures once; a run that goes on keeps what it began with."""
+    assert claimed_precision(tmp_path) is None
+    run_in(tmp_path, dataclasses.replace(CONFIG, precision="bfloat16"))
+    assert claimed_precision(tmp_path) == "bfloat16"
+    assert json.loads((tmp_path / "run.json").read_text())["training"]["steps"] == 8
+
+
+def test_measuring_precision_leaves_the_recipe_as_it_was(sampler: WindowSampler) -> None:
+    torch.manual_seed(0)
+    recipe = LeWM(tiny(), 10)
+    before = {key: value.clone() for key, value in recipe.state_dict().items()}
+    assert faster_precision(recipe, sampler.sample(4, 0, 0), repeats=1) in ("float32", "bfloat16")
+    assert all(torch.equal(value, before[key]) for key, value in recipe.state_dict().items())
+    assert all(parameter.grad is None for parameter in recipe.parameters())

@@ -1,0 +1,38 @@
+"""A short training with everything in it, in this process or in one of its own: python -m … STORE RUN CHECKPOINT."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from worldmodel.episodes import EpisodeStore
+from worldmodel.fit import FitConfig, Progress, fit
+from worldmodel.manifest import Manifest
+from worldmodel.steps_to_go import StepsToGoTraining
+from worldmodel.training import TrainingConfig
+
+STEPS = 100
+CONFIG = FitConfig(
+    preset="tiny",
+    precision="float32",
+    training=TrainingConfig(
+        steps=STEPS,
+        batch=16,
+        held_out=0.25,
+        metrics_every_steps=1,
+        evaluate_every_steps=50,
+        save_every_s=0.0,
+    ),
+    steps_to_go=StepsToGoTraining(steps=10, batch=64),
+)
+
+
+def train_dot(store: Path, run: Path, out: Path, progress: Progress = lambda *_: None) -> Manifest:
+    """Train the tiny preset; the state is saved after every step."""
+    return fit(EpisodeStore(store), CONFIG, run, out, {"command": "train_dot"}, progress)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    store, run, out = map(Path, sys.argv[1:])
+    train_dot(store, run, out)
