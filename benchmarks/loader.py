@@ -6,6 +6,9 @@ Compares random training windows from the episode store (HDF5, one compressed ch
 Lance dataset (pip install pylance), and both with what the `small` preset consumes while training.
 """
 
+# Lance is for this comparison only and not among the dependencies.
+# pyright: reportMissingImports=false
+
 import argparse
 import json
 import statistics

@@ -37,7 +37,7 @@ def held_out_metrics(recipe: LeWM, batches: list[Windows]) -> dict[str, float]:
         errors = {
             "predict_mse": recipe.predictor(z[:, :-1], batch.actions) - z[:, 1:],
             "copy_mse": z[:, :-1] - z[:, 1:],
-            "shuffled_mse": recipe.predictor(z[:, :-1], batch.actions.roll(1, dims=0)) - z[:, 1:],
+            "shuffled_mse": recipe.predictor(z[:, :-1], batch.actions.roll(clips // 2, dims=0)) - z[:, 1:],
             "open_loop_mse": imagined[:, -1] - z[:, -1],
             "copy_open_loop_mse": z[:, 0] - z[:, -1],
         }

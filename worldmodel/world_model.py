@@ -41,8 +41,8 @@ class LatentWorldModel(nn.Module):
     def surprise(self, latents: Float[Tensor, "b t 1 d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
         """Squared distance between each frame's latent and its prediction from the frames and actions before it.
 
-        LeWorldModel's violation of expectation (arXiv:2603.19312, section 5): summed over the latent's channels. A
-        predictor with learned positions sees its window only.
+        LeWorldModel's violation of expectation (arXiv:2603.19312, section 5): summed over the latent's channels. The
+        predictor is given its window, the newest frames.
         """
         predictor, flat = self.recipe.predictor, latents.squeeze(2)
         reach = predictor.config.window
