@@ -59,7 +59,7 @@ class WeightedSum:
 
 
 STEPS_TO_GO_WEIGHT = 1.0
-SQUARED_DISTANCE_WEIGHT = 2.0
+SQUARED_DISTANCE_WEIGHT = 10.0
 
 
 def goal_cost(goal: Float[Tensor, "b n d"], *, scale: float, steps_to_go: Distance | None, over: Over = "mean") -> Cost:
