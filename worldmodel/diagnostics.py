@@ -50,3 +50,20 @@ def held_out_metrics(recipe: LeWM, batches: list[Windows]) -> dict[str, float]:
         "latent_std": float(stacked.std(dim=0).mean()),
         "effective_rank": effective_rank(stacked),
     }
+
+
+def collapse_alarms(metrics: dict[str, int | float], latent_width: int) -> list[str]:
+    """What in `held_out_metrics` looks like collapse, in words; empty when nothing does.
+
+    Thresholds: SIGReg holds a healthy standard deviation at 1; a third of the width is the least rank that pays.
+    """
+    std, rank, predict, copy = (metrics[k] for k in ("latent_std", "effective_rank", "predict_mse", "copy_mse"))
+    alarms = []
+    if not 0.5 <= std <= 1.5:
+        alarms.append(f"latent_std is {std:.3f}; wanted about 1: raise sigreg_weight or train longer")
+    if rank < latent_width / 3:
+        wanted = f"wanted over {latent_width / 3:.0f} of {latent_width}"
+        alarms.append(f"effective_rank is {rank:.1f}; {wanted}: raise sigreg_weight or train longer")
+    if predict > 0.5 * copy:
+        alarms.append(f"predict_mse is {predict:.4f}, copy_mse {copy:.4f}; wanted under half of it: train longer")
+    return alarms

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from worldmodel.checkpoint import save_checkpoint
-from worldmodel.diagnostics import held_out_metrics
+from worldmodel.diagnostics import collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.precision import Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.recipes import RECIPES, config_to_json
-from worldmodel.recipes.lewm import LeWM
+from worldmodel.recipes.lewm import LeWM, LeWMConfig
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
@@ -54,17 +54,56 @@ def fit(
 
     `provenance` goes into the manifest's training record. Raises DatasetError when store and preset do not fit.
     """
-    module, _, presets = RECIPES[config.recipe]
-    recipe_config = presets[config.preset]()
+    recipe_config = RECIPES[config.recipe][2][config.preset]()
     if store.image_px != recipe_config.image_px:
         raise DatasetError(
             f"the store's images are {store.image_px} px, preset {config.preset!r} wants {recipe_config.image_px} px: "
             f"collect with --image-size {recipe_config.image_px} or choose another preset"
         )
-    action = _action_spec(store)
-    torch.manual_seed(config.training.seed)
-    recipe = module(recipe_config, action.width)
     train, held_out = store.split(config.training.held_out, config.training.seed)
+    recipe, run = _train(store, train, held_out, recipe_config, config, run_folder, progress)
+    world_model = LatentWorldModel(recipe)
+    latents = _encode_episodes(world_model, store, train, progress)
+    head_config = StepsToGoConfig()
+    manifest = Manifest(
+        name=out.name,
+        version="1",
+        recipe=config.recipe,
+        config=config_to_json(recipe_config),
+        observation=ObservationSpec(
+            camera=store.description["image"]["camera"], height_px=store.image_px, width_px=store.image_px
+        ),
+        action=_action_spec(store),
+        planning=PlanningSpec(
+            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=2 * float(latents.latents.var(0).sum())
+        ),
+        surprise=_calibrate(world_model, store, held_out),
+        weights=WeightsSpec(sha256="", bytes=0),
+        task=store.description.get("env_id", ""),
+        steps_to_go=dataclasses.asdict(head_config),
+        training={
+            **provenance,
+            "config": dataclasses.asdict(run.config),
+            "episodes": {"train": len(train), "held_out": len(held_out)},
+            "held_out": run.metrics()[-1],
+            "alarms": collapse_alarms(run.metrics()[-1], recipe_config.latent_width),
+            "probe_r2": _probe(world_model, _fresh(recipe_config, config, store), store, train, held_out),
+            "curves": _curves(run.metrics()),
+        },
+    )
+    return save_checkpoint(out, manifest, world_model, _fit_head(latents, head_config, config, progress))
+
+
+def _train(
+    store: EpisodeStore,
+    train: list[Episode],
+    held_out: list[Episode],
+    recipe_config: LeWMConfig,
+    config: FitConfig,
+    run_folder: Path,
+    progress: Progress,
+) -> tuple[LeWM, Run]:
+    recipe = _fresh(recipe_config, config, store)
     windows = {"clip_frames": recipe_config.clip_frames, "control_steps": CONTROL_STEPS}
     sampler = WindowSampler(store, train, **windows)
     held_out_batches = _held_out_batches(WindowSampler(store, held_out, **windows))
@@ -77,36 +116,13 @@ def fit(
         lambda: held_out_metrics(recipe, held_out_batches),
         lambda step, metrics: progress("world model", step, training.steps, metrics),
     )
-    world_model = LatentWorldModel(recipe)
-    latents = _encode_episodes(world_model, store, train, progress)
-    head_config = StepsToGoConfig()
-    head = _fit_head(latents, head_config, config, progress)
-    manifest = Manifest(
-        name=out.name,
-        version="1",
-        recipe=config.recipe,
-        config=config_to_json(recipe_config),
-        observation=ObservationSpec(
-            camera=store.description["image"]["camera"], height_px=store.image_px, width_px=store.image_px
-        ),
-        action=action,
-        planning=PlanningSpec(
-            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=2 * float(latents.latents.var(0).sum())
-        ),
-        surprise=_calibrate(world_model, store, held_out),
-        weights=WeightsSpec(sha256="", bytes=0),
-        task=store.description.get("env_id", ""),
-        steps_to_go=dataclasses.asdict(head_config),
-        training={
-            **provenance,
-            "config": dataclasses.asdict(training),
-            "episodes": {"train": len(train), "held_out": len(held_out)},
-            "held_out": run.metrics()[-1],
-            "probe_r2": _probe(world_model, module(recipe_config, action.width), store, train, held_out),
-            "curves": _curves(run.metrics()),
-        },
-    )
-    return save_checkpoint(out, manifest, world_model, head)
+    return recipe, run
+
+
+def _fresh(recipe_config: LeWMConfig, config: FitConfig, store: EpisodeStore) -> LeWM:
+    """The recipe with the random weights that its training starts from."""
+    torch.manual_seed(config.training.seed)
+    return RECIPES[config.recipe][0](recipe_config, _action_spec(store).width)
 
 
 def _precision(config: FitConfig, run_folder: Path, recipe: LeWM, batch: Windows) -> Precision:

@@ -38,6 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
+    from server.curves import plot_curves
     from worldmodel.episodes import EpisodeStore
     from worldmodel.fit import FitConfig, fit
     from worldmodel.recipes import RECIPES
@@ -62,6 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
     with StageProgress(arguments.quiet) as progress:
         run_folder = arguments.run or Path("runs") / arguments.out.name
         manifest = fit(store, config, run_folder, arguments.out, record, progress)
+    curves = plot_curves(manifest.name, manifest.training["curves"], manifest.config["latent_width"])
+    (arguments.out / "curves.png").write_bytes(curves)
+    for alarm in manifest.training["alarms"]:
+        sys.stderr.write(f"alarm: {alarm}\n")
     if arguments.json:
         json.dump(dataclasses.asdict(manifest)["training"], sys.stdout, indent=1)
         sys.stdout.write("\n")

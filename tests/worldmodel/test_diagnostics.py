@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from tests.episodes import write_dot_store
 from tests.tiny import tiny_recipe
-from worldmodel.diagnostics import effective_rank, held_out_metrics
+from worldmodel.diagnostics import collapse_alarms, effective_rank, held_out_metrics
 from worldmodel.episodes import EpisodeStore, WindowSampler
 from worldmodel.probes import probe_r2
 from worldmodel.recipes.lewm import LeWM, tiny
@@ -117,3 +117,18 @@ def test_without_sigreg_the_latents_collapse(sampler: WindowSampler, tmp_path: P
     alone = trained_std(sampler, 0.0, tmp_path / "alone")
     assert regularised > 0.4
     assert alone < 0.3 * regularised
+
+
+HEALTHY = {"latent_std": 0.98, "effective_rank": 50.0, "predict_mse": 0.01, "copy_mse": 1.0}
+
+
+def test_a_healthy_model_raises_no_alarm():
+    assert collapse_alarms(HEALTHY, latent_width=64) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [("latent_std", 0.05), ("latent_std", 2.0), ("effective_rank", 21.0), ("predict_mse", 0.6)]
+)
+def test_each_alarm_names_its_metric(metric: str, value: float):
+    (alarm,) = collapse_alarms({**HEALTHY, metric: value}, latent_width=64)
+    assert alarm.startswith(metric)
