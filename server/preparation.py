@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from planner.presets import PRESETS, Preset
+from planner.search_space import SearchSpace
 from server import schemas
 from server.actions import Bounds, bounds, past_actions
 from server.errors import Code, refuse
@@ -34,17 +35,24 @@ class Question:
     seed: int
 
     @property
-    def searched(self) -> tuple[str, str]:
-        """Whose search variables these are: those of another model or search space mean something else."""
-        return self.model.checkpoint.manifest_sha256, self.preset.search_space
+    def searched(self) -> tuple[str, str, int]:
+        """Whose search variables these are: those of another model, search space or horizon mean something else."""
+        return self.model.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
+
+    def space(self, device: torch.device) -> SearchSpace:
+        """What is searched."""
+        low, high = (edge.to(device) for edge in self.bounds.unitless)
+        return self.preset.space(low=low, high=high, control_steps=self.model.manifest.action.control_steps)
 
     @property
     def effective_planner(self) -> schemas.PlannerConfig:
         """Sent again, it gives the same plan."""
         return schemas.PlannerConfig(
             preset=self.preset_name,
+            algorithm=self.preset.algorithm,
+            search_space=self.preset.search_space,
             num_samples=self.preset.candidates,
-            num_elites=self.preset.elites,
+            num_elites=self.preset.elites if self.preset.has_elites else None,
             max_iterations=self.preset.iterations,
             init_std=self.preset.std,
             horizon=self.preset.horizon,
@@ -82,6 +90,8 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
     check_most(config.max_iterations or 1, settings.max_iterations, "/planner/max_iterations")
     check_most(config.horizon or 1, settings.max_horizon, "/planner/horizon")
     changed = {
+        "algorithm": config.algorithm,
+        "search_space": config.search_space,
         "candidates": config.num_samples,
         "elites": config.num_elites,
         "iterations": config.max_iterations,
@@ -93,6 +103,8 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
         preset = dataclasses.replace(PRESETS[name], **given)
     except ValueError as error:
         raise refuse(Code.VALIDATION_FAILED, "/planner", str(error)) from error
+    if config.num_elites is not None and not preset.has_elites:
+        raise refuse(Code.VALIDATION_FAILED, "/planner/num_elites", f"{preset.algorithm} has no elites; leave it out")
     imagined = preset.candidates * preset.iterations * preset.horizon
     check_most(imagined, settings.max_imagined_steps, "/planner", "samples x iterations x horizon")
     return preset

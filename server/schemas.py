@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from planner.presets import AlgorithmName
+from planner.search_space import SearchSpaceName
 from server.arrays import ArrayIn, RowsOut, TensorOut
 from telos.wire.tensors import unbase64
 
@@ -78,8 +80,11 @@ class PlannerConfig(Wire):
     """What is left out comes from the preset; a seed is drawn."""
 
     preset: Name | None = None
+    algorithm: AlgorithmName | None = None
+    search_space: SearchSpaceName | None = None
     num_samples: Count | None = None
     num_elites: Count | None = None
+    """Of cem and icem; the other algorithms have none."""
     max_iterations: Count | None = None
     init_std: float | None = Field(default=None, gt=0, le=10)
     horizon: Count | None = None

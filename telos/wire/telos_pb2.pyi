@@ -67,22 +67,26 @@ class ModelRef(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., expect_sha256: _Optional[str] = ...) -> None: ...
 
 class PlannerConfig(_message.Message):
-    __slots__ = ("preset", "horizon", "num_samples", "num_elites", "max_iterations", "init_std", "seed")
+    __slots__ = ("preset", "algorithm", "horizon", "num_samples", "num_elites", "max_iterations", "init_std", "seed", "search_space")
     PRESET_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     NUM_ELITES_FIELD_NUMBER: _ClassVar[int]
     MAX_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     INIT_STD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_SPACE_FIELD_NUMBER: _ClassVar[int]
     preset: str
+    algorithm: str
     horizon: int
     num_samples: int
     num_elites: int
     max_iterations: int
     init_std: float
     seed: int
-    def __init__(self, preset: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    search_space: str
+    def __init__(self, preset: _Optional[str] = ..., algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ..., search_space: _Optional[str] = ...) -> None: ...
 
 class ActionLimits(_message.Message):
     __slots__ = ("min", "max")

@@ -93,6 +93,17 @@ class TestSessions:
         self.plan(live, "s4", 0)
         assert not self.plan(live, "s4", 5, planner={"preset": "fast", "horizon": 3, "seed": 1})["warm_started"]
 
+    def test_a_plan_of_another_search_space_is_none(self, live: Live) -> None:
+        self.plan(live, "s7", 0)
+        planner = {"preset": "fast", "search_space": "linear_spline", "seed": 1}
+        assert not self.plan(live, "s7", 5, planner=planner)["warm_started"]
+
+    @pytest.mark.parametrize("search_space", ["free", "linear_spline", "cubic_spline"])
+    def test_every_search_space_has_warm_starts(self, live: Live, search_space: str) -> None:
+        planner = {"preset": "fast", "search_space": search_space, "seed": 1}
+        self.plan(live, search_space, 0, planner=planner)
+        assert self.plan(live, search_space, 5, planner=planner, warm_start=True)["warm_started"]
+
     def test_sessions_share_nothing(self, live: Live) -> None:
         self.plan(live, "s5", 0)
         assert not self.plan(live, "s6", 5)["warm_started"]

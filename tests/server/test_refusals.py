@@ -105,6 +105,18 @@ PLANS: dict[str, tuple[Change, str, str]] = {
         "validation-failed",
         "/planner",
     ),
+    "unknown algorithm": (lambda: with_planner(algorithm="sgd"), "validation-failed", "/planner/algorithm"),
+    "unknown search space": (lambda: with_planner(search_space="cube"), "validation-failed", "/planner/search_space"),
+    "elites of an algorithm without": (
+        lambda: with_planner(algorithm="mppi", num_elites=8),
+        "validation-failed",
+        "/planner/num_elites",
+    ),
+    "too few samples for an algorithm": (
+        lambda: with_planner(algorithm="mppi", num_samples=2),
+        "validation-failed",
+        "/planner",
+    ),
     "more elites than samples": (lambda: with_planner(num_samples=8, num_elites=9), "validation-failed", "/planner"),
     "infinite std": (lambda: with_planner(init_std=float("inf")), "non-finite-input", "/planner/init_std"),
     "NaN std": (lambda: with_planner(init_std=float("nan")), "non-finite-input", "/planner/init_std"),
