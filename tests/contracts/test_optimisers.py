@@ -129,6 +129,22 @@ def test_every_candidate_of_every_iteration_obeys_constraints(
     assert not torch.equal(plans[0].actions, plans[1].actions), "what is free is searched"
 
 
+def test_robots_are_asked_for_as_many_candidates_as_their_neighbours_and_never_for_more_later(
+    make: MakeOptimiser,
+) -> None:
+    """Whatever their costs are: they are stacked in one batch, in which one of them may rest."""
+    optimiser, counts = make(space()), []
+    for poison in (0.0, math.nan):
+        search, generator = optimiser.start(3, None), Generator().manual_seed(0)
+        asked = []
+        for _ in range(5):
+            candidates = optimiser.ask(search, generator)
+            asked.append(len(candidates))
+            search = optimiser.tell(search, candidates, candidates.square().sum((-2, -1)) + poison)
+        counts.append(asked)
+    assert counts[0] == counts[1] == sorted(counts[0], reverse=True)
+
+
 def test_the_best_cost_never_rises(make: MakeOptimiser) -> None:
     for seed in range(5):
         plans = [after[0] for after in iterate([Problem(goal=(0.8, 0.7), seed=seed)], make(space()), space())]
