@@ -14,7 +14,7 @@ from torch import Tensor
 from planner.search_space import SearchSpace
 
 ROUNDING = 1e-5
-"""Unitless: how much faster committed actions may change than allowed before they count as a contradiction."""
+"""Unitless: what constraints may contradict each other or the limits by, since limits were computed elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,12 @@ class Constraints:
 
     def check_within(self, low: Float[Tensor, " x"], high: Float[Tensor, " x"]) -> None:
         """Raises ValueError when no actions obey both these constraints and the bounds."""
-        if bool(((self.committed < low) | (self.committed > high)).any()):
+        if bool(((self.committed < low - ROUNDING) | (self.committed > high + ROUNDING)).any()):
             raise ValueError(f"committed actions leave the limits low={low.tolist()}, high={high.tolist()}")
         if self.last is None or len(self.committed) > 0:
             return
-        if bool(((self.last - self.max_delta > high) | (self.last + self.max_delta < low)).any()):
+        reach = self.max_delta + ROUNDING
+        if bool(((self.last - reach > high) | (self.last + reach < low)).any()):
             raise ValueError(
                 f"from last={self.last.tolist()} a change of max_delta={self.max_delta.tolist()} does not reach the "
                 f"limits low={low.tolist()}, high={high.tolist()}"
