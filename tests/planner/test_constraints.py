@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -58,6 +58,7 @@ def test_each_action_has_its_own_rate_across_model_steps() -> None:
     torch.testing.assert_close(blocks, torch.tensor([[0.0, 0.0, 0.1, 1.0], [0.2, -1.0, 0.3, 1.0]]))
 
 
+@settings(deadline=None)
 @given(
     wanted=st.lists(st.floats(-0.5, 1, width=32), min_size=8, max_size=8),
     last=st.none() | st.floats(-0.5, 1, width=32),
