@@ -9,11 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from planner.presets import PRESETS, Preset
+from planner.optimiser import Optimiser
+from planner.presets import PRESETS, Preset, build
 from planner.search_space import SearchSpace
 from server import schemas
 from server.actions import Bounds, bounds, past_actions
 from server.errors import Code, refuse
+from server.motion import motion
 from server.registry import ServedModel
 from server.settings import Settings
 from server.validation import shorten
@@ -39,10 +41,17 @@ class Question:
         """Whose search variables these are: those of another model, search space or horizon mean something else."""
         return self.model.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
 
-    def space(self, device: torch.device) -> SearchSpace:
-        """What is searched."""
+    def optimiser(self, device: torch.device) -> tuple[Optimiser, SearchSpace]:
+        """How to search, and what."""
         low, high = (edge.to(device) for edge in self.bounds.unitless)
-        return self.preset.space(low=low, high=high, control_steps=self.model.manifest.action.control_steps)
+        asked = self.bounds.motion
+        return build(
+            self.preset,
+            low=low,
+            high=high,
+            control_steps=self.model.manifest.action.control_steps,
+            constraints=None if asked is None else asked.constraints(device),
+        )
 
     @property
     def effective_planner(self) -> schemas.PlannerConfig:
@@ -69,12 +78,16 @@ def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings
         raise refuse(Code.VALIDATION_FAILED, at, "is missing; a session needs the control step that it was seen at")
     check_most(request.planning_budget_ms or 1, settings.max_planning_budget_ms, "/planning_budget_ms")
     name = config.preset or "default"
+    preset = choose_preset(name, config, planning.horizon, settings)
+    limits = bounds(spec, request.limits)
+    history = past_actions(request.action_history, spec, len(request.context), "/action_history")
+    steps = preset.horizon * spec.control_steps
     return Question(
         model=model,
-        preset=choose_preset(name, config, planning.horizon, settings),
+        preset=preset,
         preset_name=name,
-        bounds=bounds(spec, request.limits),
-        past_actions=past_actions(request.action_history, spec, len(request.context), "/action_history"),
+        bounds=dataclasses.replace(limits, motion=motion(request, spec, low=limits.low, high=limits.high, steps=steps)),
+        past_actions=history,
         goal_latents=None if request.goals[0].embedding is None else goal_latents(model, request.goals[0].embedding),
         first_step=request.context[-1].step or 0,
         seed=secrets.randbelow(schemas.MAX_SAFE_INTEGER) if config.seed is None else config.seed,

@@ -94,6 +94,8 @@ class PlannerConfig(Wire):
 class ActionLimits(Wire):
     min: list[float]
     max: list[float]
+    max_delta: list[float] = []
+    """Largest change from one control step to the next, also from the last action of the history; empty: any."""
 
 
 class Request(Wire):
@@ -108,6 +110,8 @@ class PlanRequest(Request):
     goals: list[Goal] = Field(min_length=1, max_length=1)
     planner: PlannerConfig = PlannerConfig()
     planning_budget_ms: Count | None = None
+    committed_actions: ArrayIn | None = None
+    """The plan's first control steps, which the robot runs anyway: [steps, actions], physical units."""
     warm_start: bool | None = None
     limits: ActionLimits | None = None
     include: list[Literal["costs", "latents"]] = []

@@ -24,7 +24,8 @@ class LastPlan:
         executed = (question.first_step - self.first_step) // question.model.manifest.action.control_steps
         if question.searched != self.searched or not 0 <= executed < question.preset.horizon:
             return None
-        return question.space(self.variables.device).shift(self.variables, executed)
+        _, space = question.optimiser(self.variables.device)
+        return space.shift(self.variables, executed)
 
 
 class Sessions:
