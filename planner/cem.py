@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.optimiser import Search
+from planner.sampling import begin, check_spread, finite_or_worst
 from planner.search_space import SearchSpace
 
 
@@ -30,27 +31,13 @@ class CEM:
     def __post_init__(self) -> None:
         if not 2 <= self.elites < self.candidates:
             raise ValueError(f"elites={self.elites} must be at least 2 and fewer than candidates={self.candidates}")
-        if self.iterations < 1:
-            raise ValueError(f"iterations={self.iterations} must be at least 1")
-        if not 0 < self.std_floor <= self.std:
-            raise ValueError(f"std={self.std} must be at least std_floor={self.std_floor}, and both above 0")
+        check_spread(self.iterations, self.std, self.std_floor)
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "h v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
         """Begin around the warm start, or in the middle of the bounds."""
-        shape = (horizon, len(self.space.low))
-        if warm_start is None:
-            mean = ((self.space.low + self.space.high) / 2).expand(shape)
-        elif tuple(warm_start.shape) != shape:
-            raise ValueError(
-                f"warm start has shape {tuple(warm_start.shape)}; wanted {shape} (horizon, search variables)"
-            )
-        elif not bool(warm_start.isfinite().all()):
-            raise ValueError("warm start is not finite; begin without one")
-        else:
-            mean = self.space.clamp(warm_start)
-        return Search(mean=mean, std=torch.full_like(mean, self.std), best=mean, best_cost=float("inf"))
+        return begin(self.space, horizon, warm_start, self.std)
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:
+    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
         """The mean, the best so far, and normal samples around the mean."""
         # Drawn where the generator lives, so that a seed means the same plan on every device.
         noise = torch.randn((self.candidates, *search.mean.shape), generator=generator).to(search.mean.device)
@@ -60,9 +47,9 @@ class CEM:
             candidates[1] = search.best
         return self.space.clamp(candidates)
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s h v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
         """Refit to the elites, and keep the best."""
-        costs = torch.where(costs.isfinite(), costs, torch.inf)
+        costs = finite_or_worst(costs)
         order = costs.argsort(stable=True)
         elites = candidates[order[: self.elites][costs[order[: self.elites]].isfinite()]]
         if len(elites) == 0:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planner.protocols import Cost, Distance
 
-Over = Literal["mean", "last"]
+Over = Literal["mean", "last", "closest"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,22 @@ class SquaredDistance:
 
 
 @dataclass(frozen=True)
+class AbsoluteDistance:
+    """L1 between latents over all tokens, divided by `scale`. Range [0, inf). Grows evenly, so that one token far off
+    does not outweigh all others."""
+
+    scale: float = 1.0
+
+    def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
+        return (latents - goal[:, None, None]).abs().sum((-2, -1)) / self.scale
+
+
+@dataclass(frozen=True)
 class GoalCost:
-    """A distance to the goal, over the horizon or at its last step. Range: the distance's."""
+    """A distance to the goal: its mean over the horizon, at the last step, or at the step closest to the goal.
+
+    Range: the distance's. `closest` lets a robot pass through its goal; the other two ask it to be there.
+    """
 
     distance: Distance
     goal: Float[Tensor, "b n d"]
@@ -37,7 +51,13 @@ class GoalCost:
 
     def __call__(self, latents: Float[Tensor, "b s h n d"], actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s"]:
         distances = self.distance(latents, self.goal)
-        return distances.mean(-1) if self.over == "mean" else distances[..., -1]
+        match self.over:
+            case "mean":
+                return distances.mean(-1)
+            case "last":
+                return distances[..., -1]
+            case "closest":
+                return distances.amin(-1)
 
 
 @dataclass(frozen=True)
@@ -49,8 +69,43 @@ class ControlEffort:
 
 
 @dataclass(frozen=True)
+class Smoothness:
+    """Mean squared change from one control step to the next, within the plan. Range [0, 4]; 0 for one control step."""
+
+    control_steps: int
+    """In one model step."""
+
+    def __call__(self, latents: Float[Tensor, "b s h n d"], actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s"]:
+        steps = actions.unflatten(-1, (self.control_steps, -1)).flatten(2, 3)  # [b s c x]
+        changes = steps.diff(dim=2)
+        return changes.square().sum((-2, -1)) / max(1, changes.shape[2] * changes.shape[3])
+
+
+@dataclass(frozen=True)
+class KeepOut:
+    """How deep the imagined future goes into the surroundings of latents to stay away from, mean over the horizon.
+
+    A step costs (1 - distance / radius) squared with the nearest of them, and nothing beyond the radius. Range [0, 1].
+    """
+
+    distance: Distance
+    avoid: Float[Tensor, "b m n d"]
+    """One or more latents m of each robot."""
+    radius: float
+    """In the unit of `distance`."""
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise ValueError(f"radius={self.radius} must be above 0")
+
+    def __call__(self, latents: Float[Tensor, "b s h n d"], actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s"]:
+        nearest = torch.stack([self.distance(latents, each) for each in self.avoid.unbind(1)]).amin(0)  # [b s h]
+        return (1 - nearest / self.radius).clamp(0, 1).square().mean(-1)
+
+
+@dataclass(frozen=True)
 class WeightedSum:
-    """Sum of weight times cost."""
+    """Sum of weight times cost. Range: that of its terms, weighted."""
 
     terms: tuple[tuple[float, Callable[..., Tensor]], ...]
 

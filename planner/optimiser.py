@@ -16,12 +16,16 @@ from torch import Generator, Tensor
 class Search:
     """Where one robot's search stands: what `tell` returns and `ask` goes on from."""
 
-    mean: Float[Tensor, "h v"]
-    std: Float[Tensor, "h v"]
-    best: Float[Tensor, "h v"]
+    mean: Float[Tensor, "k v"]
+    std: Float[Tensor, "k v"]
+    best: Float[Tensor, "k v"]
     """Best candidate so far; the mean before any was scored."""
     best_cost: float
     converged: bool = False
+    iteration: int = 0
+    """How often costs were told, for an optimiser whose candidates become fewer."""
+    kept: Float[Tensor, "e k v"] | None = None
+    """Elites that the next candidates begin with, best first, for an optimiser that keeps some."""
 
 
 @runtime_checkable
@@ -33,14 +37,14 @@ class Optimiser(Protocol):
         """Most iterations it takes."""
         ...
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "h v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
         """Raises ValueError when the warm start has another shape or is not finite."""
         ...
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s h v"]:
-        """Candidates, every one of them within bounds."""
+    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+        """Candidates, every one within bounds: as many for every robot in the same iteration, never more later."""
         ...
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s h v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
         """`best_cost` never rises. NaN costs never win."""
         ...

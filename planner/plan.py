@@ -15,7 +15,7 @@ class Plan:
     """
 
     actions: Float[Tensor, "h a"]
-    variables: Float[Tensor, "h v"]
+    variables: Float[Tensor, "k v"]
     """The same actions in the search space: what a later plan is warm-started from."""
     latents: Float[Tensor, "h n d"]
     """The future imagined for these actions, one a model step."""

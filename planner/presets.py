@@ -1,25 +1,50 @@
 """Named planner settings: what a request means by "fast", "default" or "thorough"."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planner.cem import CEM
+from planner.constraints import Constrained, Constraints
+from planner.icem import ICEM
+from planner.mppi import MPPI
+from planner.optimiser import Optimiser
+from planner.predictive_sampling import PredictiveSampling
 from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
+
+AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling"]
+
+OPTIMISERS: dict[AlgorithmName, type[CEM | ICEM | MPPI | PredictiveSampling]] = {
+    "cem": CEM,
+    "icem": ICEM,
+    "mppi": MPPI,
+    "predictive_sampling": PredictiveSampling,
+}
+"""A preset's settings have the names of these classes' fields; what a preset does not name keeps its default there."""
+
+
+def _settings(algorithm: AlgorithmName) -> set[str]:
+    return {field.name for field in dataclasses.fields(OPTIMISERS[algorithm])}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How long to search, how widely, and how far ahead."""
+    """How to search, how long, how widely, and how far ahead."""
 
     candidates: int
     elites: int
+    """Not looked at by an algorithm that has none."""
     iterations: int
+    algorithm: AlgorithmName = "cem"
     std: float = 0.7
     std_floor: float = 0.01
     search_space: SearchSpaceName = "constant"
+    knots: int = 4
+    """Of a spline, over the whole horizon."""
     horizon: int = 5
     """Model steps."""
 
@@ -27,17 +52,27 @@ class Preset:
         if self.horizon < 1:
             raise ValueError(f"horizon={self.horizon} must be at least 1 model step")
         one = torch.ones(1)
-        self.optimiser(SearchSpace(-one, one, 1))
+        self.optimiser(self.space(low=-one, high=one, control_steps=1))
 
-    def optimiser(self, space: SearchSpace) -> CEM:
+    @property
+    def has_elites(self) -> bool:
+        """Whether the algorithm looks at the number of elites."""
+        return "elites" in _settings(self.algorithm)
+
+    def optimiser(self, space: SearchSpace) -> Optimiser:
         """Raises ValueError when the settings do not go together."""
-        return CEM(
-            space=space,
-            candidates=self.candidates,
-            elites=self.elites,
-            iterations=self.iterations,
-            std=self.std,
-            std_floor=self.std_floor,
+        shared = _settings(self.algorithm) & {field.name for field in dataclasses.fields(self)}
+        return OPTIMISERS[self.algorithm](space=space, **{name: getattr(self, name) for name in shared})
+
+    def space(self, *, low: Float[Tensor, " x"], high: Float[Tensor, " x"], control_steps: int) -> SearchSpace:
+        """The search space over this horizon."""
+        return make_search_space(
+            self.search_space,
+            low=low,
+            high=high,
+            control_steps=control_steps,
+            horizon=self.horizon,
+            knots=self.knots,
         )
 
 
@@ -50,8 +85,19 @@ PRESETS = {
 
 
 def build(
-    preset: Preset, *, low: Float[Tensor, " x"], high: Float[Tensor, " x"], control_steps: int
-) -> tuple[CEM, SearchSpace]:
-    """Optimiser and search space for one control step's unitless limits `low` and `high`."""
-    space = make_search_space(preset.search_space, low=low, high=high, control_steps=control_steps)
+    preset: Preset,
+    *,
+    low: Float[Tensor, " x"],
+    high: Float[Tensor, " x"],
+    control_steps: int,
+    constraints: Constraints | None = None,
+) -> tuple[Optimiser, SearchSpace]:
+    """Optimiser and search space for one control step's unitless limits `low` and `high`.
+
+    Raises ValueError when no actions obey both the limits and the constraints.
+    """
+    space = preset.space(low=low, high=high, control_steps=control_steps)
+    if constraints is not None:
+        constraints.check_within(low, high)
+        space = Constrained(space, constraints)
     return preset.optimiser(space), space

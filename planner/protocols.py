@@ -9,8 +9,12 @@ h     horizon, in model steps
 t     context frames, one model step apart
 n     latent tokens of one frame
 d     width of one latent token
+m     latents of one robot to go to in turn, or to keep out of
 a     actions of one model step: control steps x action names
-v     search variables of one model step (see search_space)
+c     control steps of the whole horizon
+x     actions of one control step, one an action name
+k     rows of search variables: model steps, or knots
+v     search variables of one row (see search_space)
 ====  =======================================================
 
 Actions are unitless in [-1, 1]; the server translates to and from physical units.

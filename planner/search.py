@@ -24,7 +24,7 @@ def plan_iterations(
     optimiser: Optimiser,
     space: SearchSpace,
     horizon: int,
-    warm_starts: Sequence[Float[Tensor, "h v"] | None],
+    warm_starts: Sequence[Float[Tensor, "k v"] | None],
     generators: Sequence[Generator],
 ) -> Iterator[tuple[Plan, ...]]:
     """After each iteration, the best plan so far of each robot. Stop at a deadline by not asking for the next.
@@ -39,7 +39,8 @@ def plan_iterations(
         searching = [robot for robot, search in enumerate(searches) if not search.converged]
         for robot in searching:
             asked[robot] = optimiser.ask(searches[robot], records[robot].generator)
-        candidates = torch.stack(asked)  # [b s h v]
+        fewest = min(len(each) for each in asked)  # one that rests was asked when there may have been more
+        candidates = torch.stack([each[:fewest] for each in asked])  # [b s k v]
         actions = space.decode(candidates)
         latents = model.rollout(state, actions)
         costs = cost(latents, actions)

@@ -1,45 +1,76 @@
-"""What an optimiser searches: a few variables for each model step, and how they become actions.
+"""What an optimiser searches: a few variables, and how they become actions.
 
-Fewer dimensions beat more samples: `constant` holds one action over a model step's control steps, `free` chooses each
-control step's action. Both are linear, so a plan can be read back into variables for a warm start.
+Fewer dimensions beat more samples. `constant` holds one action over a model step's control steps, `free` chooses each
+control step's action, and the splines put a few knots over the whole horizon.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SearchSpaceName = Literal["constant", "free"]
+from planner.per_step import PerStep
+from planner.spline import Spline, spline_weights
+
+SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]
 
 
-@dataclass(frozen=True)
-class SearchSpace:
-    """Variables v of one model step, bounded by `low` and `high`, and the action block a that they stand for."""
+@runtime_checkable
+class SearchSpace(Protocol):
+    """Variables in rows k of v, each row bounded by the same `low` and `high`."""
 
-    low: Float[Tensor, " v"]
-    high: Float[Tensor, " v"]
-    repeat: int
-    """How many times the variables are repeated to fill one model step."""
+    @property
+    def low(self) -> Float[Tensor, " v"]:
+        """Least value of each variable of a row."""
+        ...
 
-    def decode(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b a"]:
-        """The action blocks that the variables stand for."""
-        return torch.cat([variables] * self.repeat, dim=-1)
+    @property
+    def high(self) -> Float[Tensor, " v"]:
+        """Greatest value of each variable of a row."""
+        ...
 
-    def clamp(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+    def rows(self, horizon: int) -> int:
+        """Rows that stand for `horizon` model steps. Raises ValueError when this space was made for another horizon."""
+        ...
+
+    def decode(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b h a"]:
+        """The action blocks that the variables stand for, within bounds when the variables are."""
+        ...
+
+    def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
         """The nearest variables within bounds."""
-        return torch.minimum(torch.maximum(variables, self.low), self.high)
+        ...
+
+    def shift(self, variables: Float[Tensor, "k v"], executed_steps: int) -> Float[Tensor, "k v"]:
+        """Variables of what is left of a plan after `executed_steps` model steps, for a warm start."""
+        ...
 
 
 def make_search_space(
-    name: SearchSpaceName, *, low: Float[Tensor, " x"], high: Float[Tensor, " x"], control_steps: int
+    name: SearchSpaceName,
+    *,
+    low: Float[Tensor, " x"],
+    high: Float[Tensor, " x"],
+    control_steps: int,
+    horizon: int = 1,
+    knots: int = 4,
 ) -> SearchSpace:
-    """`low` and `high` bound one control step's action, unitless, within [-1, 1]."""
+    """`low` and `high` bound one control step's action, unitless, within [-1, 1].
+
+    Only splines look at `horizon` and `knots`; a horizon of fewer control steps than `knots` has a knot for each.
+    """
     if not bool(((low >= -1) & (high <= 1) & (low <= high)).all()):
         raise ValueError(
             f"action limits must satisfy -1 <= low <= high <= 1; given low={low.tolist()}, high={high.tolist()}"
         )
-    if name == "constant":
-        return SearchSpace(low, high, control_steps)
-    return SearchSpace(low.repeat(control_steps), high.repeat(control_steps), 1)
+    steps = horizon * control_steps
+    match name:
+        case "constant":
+            return PerStep(low, high, control_steps)
+        case "free":
+            return PerStep(low.repeat(control_steps), high.repeat(control_steps), 1)
+        case "linear_spline":
+            weights = spline_weights("linear", steps=steps, knots=min(knots, steps))
+        case "cubic_spline":
+            weights = spline_weights("cubic", steps=steps, knots=min(knots, steps))
+    return Spline(low, high, weights.to(low), control_steps)

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from server.errors import Code, ServiceError, refuse
+from server.motion import ROUNDING, Motion
 from server.schemas import ActionLimits, SafetyReport
 from worldmodel.manifest import ActionSpec
-
-_ROUNDING = 1e-6
-"""Share of an action's range that 32-bit arithmetic may be off by."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,8 @@ class Bounds:
     low: np.ndarray
     high: np.ndarray
     spec: ActionSpec
+    motion: Motion | None = None
+    """What more than limits holds for the actions of a plan."""
 
     @property
     def unitless(self) -> tuple[Tensor, Tensor]:
@@ -37,14 +37,17 @@ class Bounds:
         physical = np.asarray(self.spec.low) * (1 - share) + np.asarray(self.spec.high) * share
         if not np.isfinite(physical).all():
             raise ServiceError(Code.NON_FINITE_PLAN, "the planner gave an action that is not finite; none is returned")
-        slack = _ROUNDING * _range(self.spec)
+        slack = ROUNDING * _range(self.spec)
         if (physical < self.low - slack).any() or (physical > self.high + slack).any():
             raise ServiceError(Code.ACTION_LIMIT_VIOLATION, "the planner left the action limits; no action is returned")
-        return physical.clip(self.low, self.high)
+        physical = physical.clip(self.low, self.high)
+        if self.motion is not None:
+            self.motion.check(physical)
+        return physical
 
     def report(self, actions: np.ndarray) -> SafetyReport:
         """Of a plan in physical units, [steps, actions]."""
-        slack = _ROUNDING * _range(self.spec)
+        slack = ROUNDING * _range(self.spec)
         saturated = (actions <= self.low + slack) | (actions >= self.high - slack)
         return SafetyReport(
             saturated_fraction=float(saturated.mean()),
@@ -77,7 +80,7 @@ def past_actions(blocks: Sequence[np.ndarray], spec: ActionSpec, frames: int, po
         wanted = f"wanted {frames - 1}: one between each two of the {frames} frames"
         raise refuse(Code.VALIDATION_FAILED, pointer, f"given {len(blocks)} blocks of actions; {wanted}")
     shape = (spec.control_steps, len(spec.names))
-    slack = _ROUNDING * _range(spec)
+    slack = ROUNDING * _range(spec)
     for index, block in enumerate(blocks):
         if block.shape != shape:
             wanted = f"wanted {list(shape)}: control steps x ({', '.join(spec.names)})"

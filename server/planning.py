@@ -10,7 +10,7 @@ from torch import Tensor
 
 from planner.costs import SquaredDistance, goal_cost
 from planner.plan import Plan
-from planner.presets import Preset, build
+from planner.presets import Preset
 from planner.search import NoFinitePlan, plan_iterations
 from server.engine import Halt
 from server.errors import Code, ServiceError
@@ -99,8 +99,7 @@ def score_clip(model: ServedModel, frames: tuple[Frame, ...], past_actions: Tens
 def _search(task: Task, context: Tensor, past_actions: Tensor, goal: Tensor, halt: Halt) -> Plan:
     checkpoint, preset = task.question.model.checkpoint, task.question.preset
     scale = checkpoint.manifest.planning.goal_distance_scale
-    low, high = (edge.to(context.device) for edge in task.question.bounds.unitless)
-    optimiser, space = build(preset, low=low, high=high, control_steps=checkpoint.manifest.action.control_steps)
+    optimiser, space = task.question.optimiser(context.device)
     iterations = plan_iterations(
         checkpoint.world_model,
         checkpoint.world_model.begin(context, past_actions),

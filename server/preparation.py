@@ -9,10 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from planner.presets import PRESETS, Preset
+from planner.optimiser import Optimiser
+from planner.presets import PRESETS, Preset, build
+from planner.search_space import SearchSpace
 from server import schemas
 from server.actions import Bounds, bounds, past_actions
 from server.errors import Code, refuse
+from server.motion import motion
 from server.registry import ServedModel
 from server.settings import Settings
 from server.validation import shorten
@@ -34,17 +37,31 @@ class Question:
     seed: int
 
     @property
-    def searched(self) -> tuple[str, str]:
-        """Whose search variables these are: those of another model or search space mean something else."""
-        return self.model.checkpoint.manifest_sha256, self.preset.search_space
+    def searched(self) -> tuple[str, str, int]:
+        """Whose search variables these are: those of another model, search space or horizon mean something else."""
+        return self.model.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
+
+    def optimiser(self, device: torch.device) -> tuple[Optimiser, SearchSpace]:
+        """How to search, and what."""
+        low, high = (edge.to(device) for edge in self.bounds.unitless)
+        asked = self.bounds.motion
+        return build(
+            self.preset,
+            low=low,
+            high=high,
+            control_steps=self.model.manifest.action.control_steps,
+            constraints=None if asked is None else asked.constraints(device),
+        )
 
     @property
     def effective_planner(self) -> schemas.PlannerConfig:
         """Sent again, it gives the same plan."""
         return schemas.PlannerConfig(
             preset=self.preset_name,
+            algorithm=self.preset.algorithm,
+            search_space=self.preset.search_space,
             num_samples=self.preset.candidates,
-            num_elites=self.preset.elites,
+            num_elites=self.preset.elites if self.preset.has_elites else None,
             max_iterations=self.preset.iterations,
             init_std=self.preset.std,
             horizon=self.preset.horizon,
@@ -61,12 +78,16 @@ def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings
         raise refuse(Code.VALIDATION_FAILED, at, "is missing; a session needs the control step that it was seen at")
     check_most(request.planning_budget_ms or 1, settings.max_planning_budget_ms, "/planning_budget_ms")
     name = config.preset or "default"
+    preset = choose_preset(name, config, planning.horizon, settings)
+    limits = bounds(spec, request.limits)
+    history = past_actions(request.action_history, spec, len(request.context), "/action_history")
+    steps = preset.horizon * spec.control_steps
     return Question(
         model=model,
-        preset=choose_preset(name, config, planning.horizon, settings),
+        preset=preset,
         preset_name=name,
-        bounds=bounds(spec, request.limits),
-        past_actions=past_actions(request.action_history, spec, len(request.context), "/action_history"),
+        bounds=dataclasses.replace(limits, motion=motion(request, spec, low=limits.low, high=limits.high, steps=steps)),
+        past_actions=history,
         goal_latents=None if request.goals[0].embedding is None else goal_latents(model, request.goals[0].embedding),
         first_step=request.context[-1].step or 0,
         seed=secrets.randbelow(schemas.MAX_SAFE_INTEGER) if config.seed is None else config.seed,
@@ -82,6 +103,8 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
     check_most(config.max_iterations or 1, settings.max_iterations, "/planner/max_iterations")
     check_most(config.horizon or 1, settings.max_horizon, "/planner/horizon")
     changed = {
+        "algorithm": config.algorithm,
+        "search_space": config.search_space,
         "candidates": config.num_samples,
         "elites": config.num_elites,
         "iterations": config.max_iterations,
@@ -93,6 +116,8 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
         preset = dataclasses.replace(PRESETS[name], **given)
     except ValueError as error:
         raise refuse(Code.VALIDATION_FAILED, "/planner", str(error)) from error
+    if config.num_elites is not None and not preset.has_elites:
+        raise refuse(Code.VALIDATION_FAILED, "/planner/num_elites", f"{preset.algorithm} has no elites; leave it out")
     imagined = preset.candidates * preset.iterations * preset.horizon
     check_most(imagined, settings.max_imagined_steps, "/planner", "samples x iterations x horizon")
     return preset

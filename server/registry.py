@@ -70,8 +70,10 @@ class ServedModel:
             presets=[
                 PlannerConfig(
                     preset=name,
+                    algorithm=preset.algorithm,
+                    search_space=preset.search_space,
                     num_samples=preset.candidates,
-                    num_elites=preset.elites,
+                    num_elites=preset.elites if preset.has_elites else None,
                     max_iterations=preset.iterations,
                     init_std=preset.std,
                     horizon=manifest.planning.horizon,

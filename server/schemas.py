@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from planner.presets import AlgorithmName
+from planner.search_space import SearchSpaceName
 from server.arrays import ArrayIn, RowsOut, TensorOut
 from telos.wire.tensors import unbase64
 
@@ -78,8 +80,11 @@ class PlannerConfig(Wire):
     """What is left out comes from the preset; a seed is drawn."""
 
     preset: Name | None = None
+    algorithm: AlgorithmName | None = None
+    search_space: SearchSpaceName | None = None
     num_samples: Count | None = None
     num_elites: Count | None = None
+    """Of cem and icem; the other algorithms have none."""
     max_iterations: Count | None = None
     init_std: float | None = Field(default=None, gt=0, le=10)
     horizon: Count | None = None
@@ -89,6 +94,8 @@ class PlannerConfig(Wire):
 class ActionLimits(Wire):
     min: list[float]
     max: list[float]
+    max_delta: list[float] = []
+    """Largest change from one control step to the next, also from the last action of the history; empty: any."""
 
 
 class Request(Wire):
@@ -103,6 +110,8 @@ class PlanRequest(Request):
     goals: list[Goal] = Field(min_length=1, max_length=1)
     planner: PlannerConfig = PlannerConfig()
     planning_budget_ms: Count | None = None
+    committed_actions: ArrayIn | None = None
+    """The plan's first control steps, which the robot runs anyway: [steps, actions], physical units."""
     warm_start: bool | None = None
     limits: ActionLimits | None = None
     include: list[Literal["costs", "latents"]] = []

@@ -7,26 +7,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from planner.warm_start import shift
 from server.preparation import Question
 
 
 @dataclass(frozen=True)
 class LastPlan:
     variables: Tensor
-    """[h v]"""
+    """[k v]"""
     first_step: int
     """On the robot's own counter of control steps."""
-    searched: tuple[str, str]
-    """Manifest hash and search space: variables mean nothing to another one."""
+    searched: tuple[str, str, int]
+    """Manifest hash, search space and horizon: variables mean nothing to others."""
 
     def shifted(self, question: Question) -> Tensor | None:
         """What is left of this plan after the model steps that the robot executed since; None when nothing is."""
         executed = (question.first_step - self.first_step) // question.model.manifest.action.control_steps
-        horizon = question.preset.horizon
-        if question.searched != self.searched or len(self.variables) != horizon or not 0 <= executed < horizon:
+        if question.searched != self.searched or not 0 <= executed < question.preset.horizon:
             return None
-        return shift(self.variables, executed)
+        _, space = question.optimiser(self.variables.device)
+        return space.shift(self.variables, executed)
 
 
 class Sessions:

@@ -29,6 +29,8 @@ class ActionLimits:
 
     min: tuple[float, ...]
     max: tuple[float, ...]
+    max_delta: tuple[float, ...] = ()
+    """Largest change from one control step to the next, also from the last action of the history; empty: any."""
 
 
 class Planner(ABC):
@@ -73,12 +75,14 @@ class Planner(ABC):
         session_id: str | None = None,
         warm_start: bool | None = None,
         limits: ActionLimits | None = None,
+        committed_actions: np.ndarray | None = None,
         include: Sequence[Literal["costs", "latents"]] = ("costs",),
     ) -> PlanReply:
         """Actions that lead from the last frame of `context` to `goal`.
 
         `context` is oldest first, one model step apart; `action_history` holds what was executed between its frames,
-        each [control_steps, actions] in physical units.
+        each [control_steps, actions] in physical units. `committed_actions`, [steps, actions], are the plan's first
+        control steps, which the robot runs while it waits: the plan begins with them and takes them into account.
         """
         payload = {
             "model": {"name": model},
@@ -89,7 +93,8 @@ class Planner(ABC):
             "planning_budget_ms": planning_budget_ms,
             "session_id": session_id,
             "warm_start": warm_start,
-            "limits": None if limits is None else {"min": list(limits.min), "max": list(limits.max)},
+            "limits": None if limits is None else {key: list(value) for key, value in asdict(limits).items()},
+            "committed_actions": None if committed_actions is None else np.asarray(committed_actions, np.float64),
             "include": list(include),
         }
         return PlanReply.from_payload(self._exchange("plan", payload))

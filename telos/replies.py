@@ -17,8 +17,13 @@ class PlannerConfig:
     """How to search. What is None is taken from the preset, a seed is drawn; a reply says what was used."""
 
     preset: str | None = None
+    algorithm: str | None = None
+    """cem, icem, mppi or predictive_sampling."""
+    search_space: str | None = None
+    """constant (one action a model step), free, linear_spline or cubic_spline (a few knots over the horizon)."""
     num_samples: int | None = None
     num_elites: int | None = None
+    """Of cem and icem; the other algorithms have none."""
     max_iterations: int | None = None
     init_std: float | None = None
     horizon: int | None = None

@@ -67,33 +67,39 @@ class ModelRef(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., expect_sha256: _Optional[str] = ...) -> None: ...
 
 class PlannerConfig(_message.Message):
-    __slots__ = ("preset", "horizon", "num_samples", "num_elites", "max_iterations", "init_std", "seed")
+    __slots__ = ("preset", "algorithm", "horizon", "num_samples", "num_elites", "max_iterations", "init_std", "seed", "search_space")
     PRESET_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     NUM_ELITES_FIELD_NUMBER: _ClassVar[int]
     MAX_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     INIT_STD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_SPACE_FIELD_NUMBER: _ClassVar[int]
     preset: str
+    algorithm: str
     horizon: int
     num_samples: int
     num_elites: int
     max_iterations: int
     init_std: float
     seed: int
-    def __init__(self, preset: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    search_space: str
+    def __init__(self, preset: _Optional[str] = ..., algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ..., search_space: _Optional[str] = ...) -> None: ...
 
 class ActionLimits(_message.Message):
-    __slots__ = ("min", "max")
+    __slots__ = ("min", "max", "max_delta")
     MIN_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
+    MAX_DELTA_FIELD_NUMBER: _ClassVar[int]
     min: _containers.RepeatedScalarFieldContainer[float]
     max: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ...) -> None: ...
+    max_delta: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., max_delta: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("request_id", "model", "session_id", "context", "action_history", "goals", "planner", "planning_budget_ms", "warm_start", "limits", "include")
+    __slots__ = ("request_id", "model", "session_id", "context", "action_history", "goals", "planner", "planning_budget_ms", "committed_actions", "warm_start", "limits", "include")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +108,7 @@ class PlanRequest(_message.Message):
     GOALS_FIELD_NUMBER: _ClassVar[int]
     PLANNER_FIELD_NUMBER: _ClassVar[int]
     PLANNING_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     WARM_START_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELD_NUMBER: _ClassVar[int]
@@ -113,10 +120,11 @@ class PlanRequest(_message.Message):
     goals: _containers.RepeatedCompositeFieldContainer[Goal]
     planner: PlannerConfig
     planning_budget_ms: int
+    committed_actions: Tensor
     warm_start: bool
     limits: ActionLimits
     include: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., session_id: _Optional[str] = ..., context: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., action_history: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., goals: _Optional[_Iterable[_Union[Goal, _Mapping]]] = ..., planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., planning_budget_ms: _Optional[int] = ..., warm_start: _Optional[bool] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., session_id: _Optional[str] = ..., context: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., action_history: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., goals: _Optional[_Iterable[_Union[Goal, _Mapping]]] = ..., planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., planning_budget_ms: _Optional[int] = ..., committed_actions: _Optional[_Union[Tensor, _Mapping]] = ..., warm_start: _Optional[bool] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ActionChunk(_message.Message):
     __slots__ = ("actions", "action_names", "dt_ms", "first_step", "valid_for_ms", "action_units", "control_steps")

@@ -4,9 +4,16 @@
 """
 
 from planner.cem import CEM
-from planner.costs import ControlEffort, GoalCost, SquaredDistance, WeightedSum
+from planner.constraints import Constrained
+from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOut, Smoothness, SquaredDistance, WeightedSum
+from planner.icem import ICEM
+from planner.mppi import MPPI
 from planner.optimiser import Optimiser
+from planner.per_step import PerStep
+from planner.predictive_sampling import PredictiveSampling
 from planner.protocols import Cost, Distance, WorldModel
+from planner.search_space import SearchSpace
+from planner.spline import Spline
 from worldmodel.recipes import Recipe
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import StepsToGo
@@ -23,19 +30,24 @@ def learned_distance(head: StepsToGo) -> Distance:
     return head
 
 
-def plain_distance(distance: SquaredDistance) -> Distance:
-    """So is the squared one."""
+def plain_distance(distance: SquaredDistance | AbsoluteDistance) -> Distance:
+    """So are the plain ones."""
     return distance
 
 
-def cost(part: GoalCost | ControlEffort | WeightedSum) -> Cost:
+def cost(part: GoalCost | ControlEffort | Smoothness | KeepOut | WeightedSum) -> Cost:
     """Every cost is one."""
     return part
 
 
-def optimiser(search: CEM) -> Optimiser:
+def optimiser(search: CEM | ICEM | MPPI | PredictiveSampling) -> Optimiser:
     """Every optimiser is one."""
     return search
+
+
+def search_space(space: PerStep | Spline | Constrained) -> SearchSpace:
+    """Every search space is one."""
+    return space
 
 
 def recipe(module: LeWM) -> Recipe:

@@ -7,14 +7,28 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from planner import presets
+from planner.constraints import Constrained, Constraints
 from planner.costs import ControlEffort, GoalCost, SquaredDistance
+from planner.icem import ICEM
+from planner.mppi import MPPI
 from planner.optimiser import Optimiser
+from planner.predictive_sampling import PredictiveSampling
 from planner.search import NoFinitePlan
+from planner.search_space import SearchSpaceName
 from tests.planner.linear import LinearWorldModel, MakeOptimiser, Problem, cem, iterate, same_plan, space
 
 OPTIMISERS: dict[str, MakeOptimiser] = {
     "cem": lambda within: cem(within),
+    "icem": lambda within: ICEM(space=within, candidates=256, elites=24, iterations=20, std_floor=0.01),
+    "mppi": lambda within: MPPI(space=within, candidates=512, iterations=20, std_floor=0.01),
+    "predictive_sampling": lambda within: PredictiveSampling(space=within, candidates=512, iterations=50, std=0.05),
 }
+
+
+def test_every_optimiser_of_the_presets_is_held_to_these_laws() -> None:
+    assert OPTIMISERS.keys() == presets.OPTIMISERS.keys()
+
 
 SPACES = {
     "wide": space(),
@@ -23,6 +37,8 @@ SPACES = {
     "one side": space((0.5, -1.0), (1.0, -0.5)),
     "a fixed action": space((0.25, -1.0), (0.25, 1.0)),
     "five control steps": space((-0.2, -0.1), (0.1, 0.2), control_steps=5),
+    "linear spline": space((-0.2, -0.1), (0.1, 0.2), control_steps=5, name="linear_spline"),
+    "cubic spline": space((-0.2, -0.1), (0.1, 0.2), control_steps=5, name="cubic_spline"),
 }
 TO_THE_RIGHT = Problem(goal=(0.6, -0.3))
 
@@ -69,14 +85,64 @@ def test_it_finds_an_optimum_where_one_bound_is_active_and_one_is_not(make: Make
 def test_every_candidate_of_every_iteration_is_within_bounds(make: MakeOptimiser, name: str) -> None:
     """Also those that are never chosen: a model is not asked about what a robot cannot do."""
     within, model = SPACES[name], LinearWorldModel()
-    warm_start = torch.full((3, 2), 5.0)
+    warm_start = torch.full((within.rows(3), 2), 5.0)
     plans = iterate(
         [TO_THE_RIGHT, Problem(goal=(9.0, -9.0), warm_start=warm_start, seed=1)], make(within), within, model=model
     )
-    low, high = within.low.repeat(within.repeat), within.high.repeat(within.repeat)
     seen = torch.cat([*(actions.flatten(0, 2) for actions in model.rollouts), *(p.actions for p in plans[-1])])
+    seen = seen.unflatten(-1, (-1, 2))
     assert len(model.rollouts) == len(plans)
-    assert ((seen >= low) & (seen <= high)).all()
+    assert ((seen >= within.low) & (seen <= within.high)).all()
+
+
+RATE = torch.tensor([0.03, 0.05])
+CONSTRAINTS = {
+    "rate": Constraints(max_delta=RATE, committed=torch.zeros(0, 2)),
+    "rate from the last action": Constraints(
+        max_delta=RATE, committed=torch.zeros(0, 2), last=torch.tensor([0.1, -0.1])
+    ),
+    "settled actions": Constraints(
+        max_delta=torch.full((2,), math.inf), committed=torch.tensor([[0.1, 0.2], [-0.2, -0.1], [0.0, 0.0]])
+    ),
+    "both": Constraints(
+        max_delta=RATE, committed=torch.tensor([[0.09, -0.06], [0.07, -0.01]]), last=torch.tensor([0.1, -0.1])
+    ),
+}
+
+
+@pytest.mark.parametrize("search_space", ["constant", "free", "linear_spline", "cubic_spline"])
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_every_candidate_of_every_iteration_obeys_constraints(
+    make: MakeOptimiser, name: str, search_space: SearchSpaceName
+) -> None:
+    """Bounds, rates and settled actions at once: a model is not asked about what a robot cannot or will not do."""
+    obeyed, model = CONSTRAINTS[name], LinearWorldModel()
+    within = Constrained(space((-0.2, -0.1), (0.1, 0.2), control_steps=5, name=search_space), obeyed)
+    plans = iterate([TO_THE_RIGHT, Problem(goal=(-9.0, 9.0), seed=1)], make(within), within, model=model)[-1]
+    seen = torch.cat([*(actions.flatten(0, 1) for actions in model.rollouts), *(p.actions[None] for p in plans)])
+    steps = seen.reshape(-1, 15, 2)
+    assert ((steps >= torch.tensor([-0.2, -0.1])) & (steps <= torch.tensor([0.1, 0.2]))).all()
+    settled = len(obeyed.committed)
+    assert torch.equal(steps[:, :settled], obeyed.committed.expand(len(steps), -1, -1))
+    before = steps[:, :0] if obeyed.last is None else obeyed.last.expand(len(steps), 1, -1)
+    assert (torch.cat([before, steps], 1).diff(dim=1).abs() <= obeyed.max_delta + 1e-6).all()
+    assert not torch.equal(plans[0].actions, plans[1].actions), "what is free is searched"
+
+
+def test_robots_are_asked_for_as_many_candidates_as_their_neighbours_and_never_for_more_later(
+    make: MakeOptimiser,
+) -> None:
+    """Whatever their costs are: they are stacked in one batch, in which one of them may rest."""
+    optimiser, counts = make(space()), []
+    for poison in (0.0, math.nan):
+        search, generator = optimiser.start(3, None), Generator().manual_seed(0)
+        asked = []
+        for _ in range(5):
+            candidates = optimiser.ask(search, generator)
+            asked.append(len(candidates))
+            search = optimiser.tell(search, candidates, candidates.square().sum((-2, -1)) + poison)
+        counts.append(asked)
+    assert counts[0] == counts[1] == sorted(counts[0], reverse=True)
 
 
 def test_the_best_cost_never_rises(make: MakeOptimiser) -> None:

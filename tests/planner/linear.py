@@ -12,7 +12,7 @@ from planner.optimiser import Optimiser
 from planner.plan import Plan
 from planner.protocols import Cost
 from planner.search import plan_iterations
-from planner.search_space import SearchSpace, make_search_space
+from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
 
 
 @dataclass
@@ -47,10 +47,16 @@ class Problem:
 
 
 def space(
-    low: Sequence[float] = (-1.0, -1.0), high: Sequence[float] = (1.0, 1.0), control_steps: int = 1
+    low: Sequence[float] = (-1.0, -1.0),
+    high: Sequence[float] = (1.0, 1.0),
+    control_steps: int = 1,
+    name: SearchSpaceName = "constant",
+    horizon: int = 3,
 ) -> SearchSpace:
-    """A search space with these limits, holding each action over a model step."""
-    return make_search_space("constant", low=torch.tensor(low), high=torch.tensor(high), control_steps=control_steps)
+    """A search space with these limits, holding each action over a model step if it has no other name."""
+    return make_search_space(
+        name, low=torch.tensor(low), high=torch.tensor(high), control_steps=control_steps, horizon=horizon
+    )
 
 
 def cem(within: SearchSpace, **settings: float) -> CEM:
@@ -70,7 +76,7 @@ def iterate(
 ) -> list[tuple[Plan, ...]]:
     """The plans of all robots after each iteration."""
     model = LinearWorldModel() if model is None else model
-    width = within.repeat * len(within.low)
+    width = within.decode(torch.zeros(within.rows(horizon), len(within.low))).shape[-1]
     starts, goals = (torch.tensor(rows)[:, None] for rows in zip(*((p.start, p.goal) for p in problems), strict=True))
     context = starts.repeat(1, 1, width // starts.shape[-1])[:, None]
     goal = goals.repeat(1, 1, width // goals.shape[-1])

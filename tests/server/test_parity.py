@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from planner.presets import OPTIMISERS
 from server import schemas
 from server.validation import validate
 from tests.server.live import Answer, Live, actions_of, anomaly_payload, ask, picture, plan_payload
@@ -48,6 +49,19 @@ def test_the_same_seed_gives_the_same_plan_and_another_one_does_not(live: Live) 
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("algorithm", OPTIMISERS)
+@pytest.mark.parametrize("search_space", ["free", "cubic_spline"])
+def test_what_was_searched_and_how_is_reported_and_replays_the_plan(
+    live: Live, algorithm: str, search_space: str
+) -> None:
+    planner = {"preset": "fast", "algorithm": algorithm, "search_space": search_space, "seed": 7}
+    first = live.json("plan", plan_payload(planner=planner)).body
+    used = first["provenance"]["effective_planner"]
+    assert {key: used[key] for key in planner} == planner
+    again = live.grpc("plan", plan_payload(planner={k: v for k, v in used.items() if v is not None})).body
+    np.testing.assert_array_equal(actions_of(first), actions_of(again))
 
 
 def test_a_drawn_seed_is_reported_and_replays_the_plan(live: Live) -> None:

@@ -1,12 +1,13 @@
 """What a plan promises, whatever it was asked for."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from tests.server.live import MODEL, Answer, Live, actions_of, anomaly_payload, picture, plan_payload
+from planner.constraints import Constraints
+from tests.server.live import MODEL, Answer, Live, actions_of, anomaly_payload, ask, picture, plan_payload
 
 HEAVY = {"preset": "fast", "num_samples": 4096, "num_elites": 4000, "max_iterations": 90, "seed": 1}
 """About ten seconds when it is let: with that many elites it does not converge."""
@@ -65,6 +66,47 @@ def test_tightened_limits_hold_for_every_action(live: Live) -> None:
     assert (actions >= limits["min"]).all() and (actions <= limits["max"]).all()
 
 
+class TestMotion:
+    WIDE: ClassVar = {"min": [-1.0, -1.0], "max": [1.0, 1.0]}
+    LAST = 0.25
+    """Of the history."""
+
+    @pytest.mark.parametrize("transport", ["json", "multipart", "grpc"])
+    @pytest.mark.parametrize("search_space", ["constant", "free", "cubic_spline"])
+    def test_actions_change_no_faster_than_allowed_also_from_the_last_one(
+        self, live: Live, search_space: str, transport: str
+    ) -> None:
+        planner = {"preset": "fast", "search_space": search_space, "seed": 1}
+        payload = plan_payload(limits=self.WIDE | {"max_delta": [0.01, 0.2]}, planner=planner)
+        answer = ask(live, transport)("plan", payload)
+        assert answer.code == "", answer
+        actions = np.concatenate([[[self.LAST] * 2], actions_of(answer.body)])
+        changes = np.abs(np.diff(actions, axis=0)).max(axis=0)
+        assert (changes <= [0.01, 0.2]).all() and (changes > 0.005).all()
+
+    def test_what_may_not_change_does_not(self, live: Live) -> None:
+        body = live.json("plan", plan_payload(limits=self.WIDE | {"max_delta": [0.0, 0.0]})).body
+        np.testing.assert_allclose(actions_of(body), self.LAST, atol=1e-6)
+
+    @pytest.mark.parametrize("transport", ["json", "multipart", "grpc"])
+    def test_a_plan_begins_with_what_is_settled_and_takes_it_into_account(self, live: Live, transport: str) -> None:
+        settled = np.array([[0.5, -0.5], [0.7, -1.0], [1.0, -0.25]])
+        answer = ask(live, transport)("plan", plan_payload(committed_actions=settled))
+        assert answer.code == "", answer
+        np.testing.assert_allclose(actions_of(answer.body)[:3], settled, atol=1e-6)
+        free = live.json("plan", plan_payload()).body
+        assert answer.body["predicted_cost"] != free["predicted_cost"]
+
+    def test_a_plan_that_is_settled_altogether_is_only_scored(self, live: Live) -> None:
+        body = live.json("plan", plan_payload(committed_actions=np.full((25, 2), 0.1))).body
+        np.testing.assert_allclose(actions_of(body), 0.1, atol=1e-6)
+
+    def test_a_plan_that_breaks_them_never_leaves(self, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Constraints, "apply", lambda _, actions: actions)
+        payload = plan_payload(limits=self.WIDE | {"max_delta": [0.01, 0.01]})
+        failed(live.json("plan", payload), "action-limit-violation")
+
+
 class TestSessions:
     def plan(self, live: Live, session: str, step: int, **changes: Any) -> dict[str, Any]:
         context = [{"images": {"top": picture(1)}, "step": step}]
@@ -92,6 +134,17 @@ class TestSessions:
     def test_a_plan_of_another_horizon_is_none(self, live: Live) -> None:
         self.plan(live, "s4", 0)
         assert not self.plan(live, "s4", 5, planner={"preset": "fast", "horizon": 3, "seed": 1})["warm_started"]
+
+    def test_a_plan_of_another_search_space_is_none(self, live: Live) -> None:
+        self.plan(live, "s7", 0)
+        planner = {"preset": "fast", "search_space": "linear_spline", "seed": 1}
+        assert not self.plan(live, "s7", 5, planner=planner)["warm_started"]
+
+    @pytest.mark.parametrize("search_space", ["free", "linear_spline", "cubic_spline"])
+    def test_every_search_space_has_warm_starts(self, live: Live, search_space: str) -> None:
+        planner = {"preset": "fast", "search_space": search_space, "seed": 1}
+        self.plan(live, search_space, 0, planner=planner)
+        assert self.plan(live, search_space, 5, planner=planner, warm_start=True)["warm_started"]
 
     def test_sessions_share_nothing(self, live: Live) -> None:
         self.plan(live, "s5", 0)

@@ -31,6 +31,10 @@ def with_planner(**config: Any) -> dict[str, Any]:
     return plan_payload(planner={"preset": "fast", **config})
 
 
+def with_max_delta(most: list[float], **changes: Any) -> dict[str, Any]:
+    return plan_payload(limits={"min": [-1.0, -1.0], "max": [1.0, 1.0], "max_delta": most}, **changes)
+
+
 def animated() -> bytes:
     return encoded(GREY, "webp", save_all=True, append_images=[Image.new("RGB", (32, 32), "red")])
 
@@ -105,6 +109,18 @@ PLANS: dict[str, tuple[Change, str, str]] = {
         "validation-failed",
         "/planner",
     ),
+    "unknown algorithm": (lambda: with_planner(algorithm="sgd"), "validation-failed", "/planner/algorithm"),
+    "unknown search space": (lambda: with_planner(search_space="cube"), "validation-failed", "/planner/search_space"),
+    "elites of an algorithm without": (
+        lambda: with_planner(algorithm="mppi", num_elites=8),
+        "validation-failed",
+        "/planner/num_elites",
+    ),
+    "too few samples for an algorithm": (
+        lambda: with_planner(algorithm="mppi", num_samples=2),
+        "validation-failed",
+        "/planner",
+    ),
     "more elites than samples": (lambda: with_planner(num_samples=8, num_elites=9), "validation-failed", "/planner"),
     "infinite std": (lambda: with_planner(init_std=float("inf")), "non-finite-input", "/planner/init_std"),
     "NaN std": (lambda: with_planner(init_std=float("nan")), "non-finite-input", "/planner/init_std"),
@@ -126,6 +142,62 @@ PLANS: dict[str, tuple[Change, str, str]] = {
         lambda: plan_payload(limits={"min": [-1.0], "max": [1.0, 1.0]}),
         "validation-failed",
         "/limits/min",
+    ),
+    "max_delta of too few actions": (
+        lambda: with_max_delta([0.1]),
+        "validation-failed",
+        "/limits/max_delta",
+    ),
+    "negative max_delta": (lambda: with_max_delta([0.1, -0.1]), "validation-failed", "/limits/max_delta/1"),
+    "NaN in max_delta": (
+        lambda: with_max_delta([0.1, float("nan")]),
+        "non-finite-input",
+        "/limits/max_delta/1",
+    ),
+    "limits out of reach": (
+        lambda: plan_payload(limits={"min": [-1.0, -1.0], "max": [0.1, 1.0], "max_delta": [0.1, 0.1]}),
+        "validation-failed",
+        "/limits/max_delta",
+    ),
+    "committed actions of a wrong shape": (
+        lambda: plan_payload(committed_actions=np.zeros((2, 3))),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "committed actions without steps": (
+        lambda: plan_payload(committed_actions=np.zeros(2)),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "no committed actions": (
+        lambda: plan_payload(committed_actions=np.zeros((0, 2))),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "more committed actions than a plan": (
+        lambda: plan_payload(committed_actions=np.zeros((26, 2))),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "committed actions beyond the limits": (
+        lambda: plan_payload(committed_actions=np.full((2, 2), 1.5)),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "NaN in the committed actions": (
+        lambda: plan_payload(committed_actions=np.full((2, 2), np.nan)),
+        "non-finite-input",
+        "/committed_actions",
+    ),
+    "committed actions that change too fast": (
+        lambda: with_max_delta([0.1, 0.1], committed_actions=np.array([[0.3, 0.3], [0.5, 0.3]])),
+        "validation-failed",
+        "/committed_actions",
+    ),
+    "committed actions that jump at once": (
+        lambda: with_max_delta([0.1, 0.1], committed_actions=np.array([[0.4, 0.3]])),
+        "validation-failed",
+        "/committed_actions",
     ),
     "NaN limits": (
         lambda: plan_payload(limits={"min": [-1.0, float("nan")], "max": [1.0, 1.0]}),

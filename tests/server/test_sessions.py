@@ -2,7 +2,7 @@ import torch
 
 from server.sessions import LastPlan, Sessions
 
-PLAN = LastPlan(variables=torch.zeros(5, 2), first_step=0, searched=("sha", "constant"))
+PLAN = LastPlan(variables=torch.zeros(5, 2), first_step=0, searched=("sha", "constant", 5))
 
 
 class Clock:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from telos import Controller, HttpPlanner, Observation, Planner, PlannerConfig, TelosError
+from telos import ActionLimits, Controller, HttpPlanner, Observation, Planner, PlannerConfig, TelosError
 from telos.grpc_planner import GrpcPlanner
 from tests.server.live import MODEL, Live
 
@@ -67,6 +67,18 @@ def test_an_encoded_goal_gives_the_plan_of_its_image(planner: Planner) -> None:
     np.testing.assert_array_equal(with_image.actions, with_latents.actions)
     assert with_image.latents is not None and with_image.latents.shape == (5, 1, 16)
     assert with_latents.latents is None and with_image.cost_trace == ()
+
+
+def test_a_plan_goes_on_from_what_the_robot_runs_while_it_waits(planner: Planner) -> None:
+    camera, settled = Camera(), np.array([[0.2, -0.1], [0.25, -0.15]])
+    limits = ActionLimits(min=(-0.5, -0.5), max=(0.5, 0.5), max_delta=(0.05, 0.05))
+    config = PlannerConfig(preset="fast", algorithm="icem", search_space="cubic_spline", seed=1)
+    reply = planner.plan(
+        MODEL, [Observation(camera.read())], camera.read(), planner=config, limits=limits, committed_actions=settled
+    )
+    np.testing.assert_allclose(reply.actions[:2], settled, atol=1e-6)
+    assert np.abs(np.diff(reply.actions, axis=0)).max() <= 0.05 + 1e-6
+    assert (reply.planner.algorithm, reply.planner.search_space) == ("icem", "cubic_spline")
 
 
 def test_a_clip_is_scored(planner: Planner) -> None:

@@ -1,0 +1,102 @@
+"""What a robot can and will do, made true of every candidate: how fast actions may change, and which are settled.
+
+Laid over a search space, so that every optimiser obeys without knowing. Where variables ask for a faster change,
+actions follow as fast as they may: differences are clipped forward in time, from the action executed last. Clipping
+moves an action towards the one before it, so actions within bounds stay within them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planner.search_space import SearchSpace
+
+ROUNDING = 1e-5
+"""Unitless: what constraints may contradict each other or the limits by, since limits were computed elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """Of the control steps of one plan, unitless."""
+
+    max_delta: Float[Tensor, " x"]
+    """Largest change of each action from one control step to the next; infinite where any is allowed."""
+    committed: Float[Tensor, "c x"]
+    """The plan's first control steps, which the robot runs whatever the plan says; may be none."""
+    last: Float[Tensor, " x"] | None = None
+    """Action executed just before the plan; None when it is not known, which leaves the first change free."""
+
+    def __post_init__(self) -> None:
+        if not bool((self.max_delta >= 0).all()):
+            raise ValueError(f"max_delta={self.max_delta.tolist()} must not be negative")
+        if not bool(self.committed.isfinite().all()):
+            raise ValueError("committed actions must be finite")
+        before = self.committed[:0] if self.last is None else self.last[None]
+        changes = torch.cat([before, self.committed]).diff(dim=0).abs()
+        if bool((changes > self.max_delta + ROUNDING).any()):
+            given = changes.amax(0).tolist()
+            raise ValueError(f"committed actions change by up to {given}; max_delta={self.max_delta.tolist()}")
+
+    def check_within(self, low: Float[Tensor, " x"], high: Float[Tensor, " x"]) -> None:
+        """Raises ValueError when no actions obey both these constraints and the bounds."""
+        if bool(((self.committed < low - ROUNDING) | (self.committed > high + ROUNDING)).any()):
+            raise ValueError(f"committed actions leave the limits low={low.tolist()}, high={high.tolist()}")
+        if self.last is None or len(self.committed) > 0:
+            return
+        reach = self.max_delta + ROUNDING
+        if bool(((self.last - reach > high) | (self.last + reach < low)).any()):
+            raise ValueError(
+                f"from last={self.last.tolist()} a change of max_delta={self.max_delta.tolist()} does not reach the "
+                f"limits low={low.tolist()}, high={high.tolist()}"
+            )
+
+    def apply(self, actions: Float[Tensor, "*b h a"]) -> Float[Tensor, "*b h a"]:
+        """The action blocks nearest in time's order: each action as near as the one before allows."""
+        wanted = actions.unflatten(-1, (-1, len(self.max_delta)))  # [*b h control_steps x]
+        steps = wanted.flatten(-3, -2).unbind(-2)
+        if len(self.committed) > len(steps):
+            raise ValueError(f"{len(self.committed)} committed actions are more than the {len(steps)} of a plan")
+        obeyed = [each.expand_as(step) for each, step in zip(self.committed, steps, strict=False)]
+        for step in steps[len(obeyed) :]:
+            before = obeyed[-1] if obeyed else self.last
+            obeyed.append(step if before is None else self._towards(step, before))
+        return torch.stack(obeyed, dim=-2).reshape(actions.shape)
+
+    def _towards(self, wanted: Float[Tensor, "*b x"], before: Float[Tensor, "..."]) -> Float[Tensor, "*b x"]:
+        return torch.minimum(torch.maximum(wanted, before - self.max_delta), before + self.max_delta)
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """A search space whose actions obey constraints."""
+
+    space: SearchSpace
+    constraints: Constraints
+
+    @property
+    def low(self) -> Float[Tensor, " v"]:
+        """Least value of each variable of a row."""
+        return self.space.low
+
+    @property
+    def high(self) -> Float[Tensor, " v"]:
+        """Greatest value of each variable of a row."""
+        return self.space.high
+
+    def rows(self, horizon: int) -> int:
+        """As many as without constraints."""
+        return self.space.rows(horizon)
+
+    def decode(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b h a"]:
+        """The action blocks that the variables stand for, as nearly as the constraints allow."""
+        return self.constraints.apply(self.space.decode(variables))
+
+    def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
+        """The nearest variables within bounds."""
+        return self.space.clamp(variables)
+
+    def shift(self, variables: Float[Tensor, "k v"], executed_steps: int) -> Float[Tensor, "k v"]:
+        """As without constraints, which the next plan brings with it."""
+        return self.space.shift(variables, executed_steps)

@@ -1,0 +1,84 @@
+"""iCEM: the cross-entropy method with fewer, better samples (Pinneri et al. 2020, arXiv:2008.06389).
+
+Noise is coloured along the horizon, the population shrinks with each iteration, the best elites are candidates again,
+and mean and standard deviation move with momentum. Departures: the mean is a candidate in every iteration, not only in
+the last; elites pass from one plan to the next only through the warm start; the standard deviation has a floor.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from planner.coloured_noise import coloured_noise
+from planner.optimiser import Search
+from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.search_space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICEM:
+    """The method and its settings; how a search stands is in `Search`."""
+
+    space: SearchSpace
+    candidates: int = 128
+    """In the first iteration."""
+    elites: int = 16
+    iterations: int = 6
+    std: float = 0.7
+    """Standard deviation of the first samples, unitless."""
+    std_floor: float = 0.05
+    exponent: float = 2.0
+    """Colour of the noise; the paper takes 0.25 to 4, by task."""
+    decay: float = 1.25
+    """Each iteration has this many times fewer candidates, but never fewer than two for each elite."""
+    kept_share: float = 0.3
+    """Share of the elites that are candidates again; at least the best one is."""
+    momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.elites < self.candidates:
+            raise ValueError(f"elites={self.elites} must be at least 2 and fewer than candidates={self.candidates}")
+        check_spread(self.iterations, self.std, self.std_floor)
+        if not self.exponent >= 0:
+            raise ValueError(f"exponent={self.exponent} must not be negative")
+        if not self.decay >= 1:
+            raise ValueError(f"decay={self.decay} must be at least 1")
+        if not (0 <= self.kept_share < 1 and 0 <= self.momentum < 1):
+            raise ValueError(f"kept_share={self.kept_share} and momentum={self.momentum} must be in [0, 1)")
+
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+        """Begin around the warm start, or in the middle of the bounds."""
+        return begin(self.space, horizon, warm_start, self.std)
+
+    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+        """The mean, the elites that were kept (the best so far is the first of them), and samples around the mean."""
+        known = search.mean[None] if search.kept is None else torch.cat([search.mean[None], search.kept])
+        fresh = self._population(search.iteration) - len(known)
+        noise = coloured_noise(fresh, *search.mean.shape, exponent=self.exponent, generator=generator)
+        return self.space.clamp(torch.cat([known, search.mean + search.std * noise.to(search.mean)]))
+
+    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
+        """Move towards the elites, and keep the best of them."""
+        costs = finite_or_worst(costs)
+        order = costs.argsort(stable=True)[: self.elites]
+        elites = candidates[order[costs[order].isfinite()]]
+        if len(elites) == 0:
+            return dataclasses.replace(search, iteration=search.iteration + 1)
+        fresh_std = elites.std(dim=0, correction=0)
+        std = (self.momentum * search.std + (1 - self.momentum) * fresh_std).clamp_min(self.std_floor)
+        best, best_cost = best_of(search, candidates, costs)
+        return Search(
+            mean=self.momentum * search.mean + (1 - self.momentum) * elites.mean(dim=0),
+            std=std,
+            best=best,
+            best_cost=best_cost,
+            converged=bool((std <= self.std_floor).all()),
+            iteration=search.iteration + 1,
+            kept=torch.cat([best[None], elites[1 : max(1, int(self.kept_share * self.elites))]]),
+        )
+
+    def _population(self, iteration: int) -> int:
+        return max(int(self.candidates * self.decay**-iteration), min(2 * self.elites, self.candidates))

@@ -1,0 +1,134 @@
+"""How a robot's actions may change, and which are settled: checked in a request, told to the planner, checked again.
+
+Physical units here, unitless in the planner.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from planner.constraints import Constraints
+from server import schemas
+from server.errors import Code, ServiceError, refuse
+from worldmodel.manifest import ActionSpec
+
+ROUNDING = 1e-6
+"""Share of an action's range that 32-bit arithmetic may be off by."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Physical, one entry or column an action."""
+
+    spec: ActionSpec
+    max_delta: np.ndarray
+    """[actions], infinite where any change is allowed."""
+    committed: np.ndarray
+    """[steps, actions], the first control steps of the plan; may be none."""
+    last: np.ndarray | None
+    """[actions], executed just before the plan; None when that is not known."""
+
+    def constraints(self, device: torch.device) -> Constraints:
+        """Unitless, and tighter by what rounding may loosen."""
+        max_delta = 2 * self._tight / self._range
+
+        def unitless(physical: np.ndarray) -> torch.Tensor:
+            share = (physical - np.asarray(self.spec.low)) / self._range
+            return torch.from_numpy((2 * share - 1).clip(-1, 1)).to(device, torch.float32)
+
+        return Constraints(
+            max_delta=torch.from_numpy(max_delta).to(device, torch.float32),
+            committed=unitless(self.committed),
+            last=None if self.last is None else unitless(self.last),
+        )
+
+    def check(self, actions: np.ndarray) -> None:
+        """Of a plan, [steps, actions]. Raises ServiceError (action-limit-violation) rather than let it out."""
+        slack = ROUNDING * self._range
+        settled = np.abs(actions[: len(self.committed)] - self.committed) <= slack
+        if not (settled.all() and (self._changes(actions) <= self.max_delta + slack).all()):
+            detail = "the planner changed a settled action or exceeded max_delta; no action is returned"
+            raise ServiceError(Code.ACTION_LIMIT_VIOLATION, detail)
+
+    @property
+    def committed_too_fast(self) -> bool:
+        """The settled actions themselves change faster than allowed."""
+        return bool((self._changes(self.committed) > self.max_delta + ROUNDING * self._range).any())
+
+    def reaching(self, low: np.ndarray, high: np.ndarray) -> "Motion | None":
+        """The same from a last action that rounding does not put out of reach of the limits; None when it is anyway."""
+        if self.last is None or len(self.committed):
+            return self
+        within_reach = self.last.clip(low - self._tight, high + self._tight)
+        if (np.abs(within_reach - self.last) > 2 * ROUNDING * self._range).any():
+            return None
+        return dataclasses.replace(self, last=within_reach)
+
+    def _changes(self, actions: np.ndarray) -> np.ndarray:
+        before = actions[:0] if self.last is None else self.last[None]
+        return np.abs(np.diff(np.concatenate([before, actions]), axis=0))
+
+    @property
+    def _tight(self) -> np.ndarray:
+        return (self.max_delta - ROUNDING * self._range).clip(min=0)
+
+    @property
+    def _range(self) -> np.ndarray:
+        return np.asarray(self.spec.high) - np.asarray(self.spec.low)
+
+
+def motion(
+    request: schemas.PlanRequest, spec: ActionSpec, *, low: np.ndarray, high: np.ndarray, steps: int
+) -> Motion | None:
+    """None when the request asks for nothing of the kind. `low` and `high` are its limits, `steps` its plan's length.
+
+    The history was checked before. Raises ServiceError.
+    """
+    max_delta = request.limits.max_delta if request.limits is not None else []
+    if not max_delta and request.committed_actions is None:
+        return None
+    asked = Motion(
+        spec,
+        max_delta=_max_delta(max_delta, spec),
+        committed=_committed(request.committed_actions, spec, low=low, high=high, steps=steps),
+        last=np.asarray(request.action_history[-1][-1], dtype=np.float64) if request.action_history else None,
+    )
+    if asked.committed_too_fast:
+        reason = f"change faster than limits.max_delta {max_delta}, or jump from the last action of action_history"
+        raise refuse(Code.VALIDATION_FAILED, "/committed_actions", reason)
+    reaching = asked.reaching(low, high)
+    if reaching is None:
+        reason = "from the last action of action_history the limits are out of reach in one control step; widen either"
+        raise refuse(Code.VALIDATION_FAILED, "/limits/max_delta", reason)
+    return reaching
+
+
+def _max_delta(given: list[float], spec: ActionSpec) -> np.ndarray:
+    names = ", ".join(spec.names)
+    if not given:
+        return np.full(len(spec.names), np.inf)
+    if len(given) != len(spec.names):
+        reason = f"given {len(given)} values; wanted {len(spec.names)}, one for each of {names}"
+        raise refuse(Code.VALIDATION_FAILED, "/limits/max_delta", reason)
+    for index, most in enumerate(given):
+        if most < 0:
+            reason = f"given {most:g} for {spec.names[index]}; wanted 0 or more"
+            raise refuse(Code.VALIDATION_FAILED, f"/limits/max_delta/{index}", reason)
+    return np.asarray(given)
+
+
+def _committed(
+    given: np.ndarray | None, spec: ActionSpec, *, low: np.ndarray, high: np.ndarray, steps: int
+) -> np.ndarray:
+    if given is None:
+        return np.zeros((0, len(spec.names)))
+    if given.ndim != 2 or given.shape[1] != len(spec.names) or not 1 <= len(given) <= steps:
+        wanted = f"wanted 1 to {steps} control steps x ({', '.join(spec.names)}), as long as the plan at most"
+        raise refuse(Code.VALIDATION_FAILED, "/committed_actions", f"given shape {list(given.shape)}; {wanted}")
+    slack = ROUNDING * (np.asarray(spec.high) - np.asarray(spec.low))
+    if (given < low - slack).any() or (given > high + slack).any():
+        wanted = f"wanted within {low.tolist()} to {high.tolist()}"
+        raise refuse(Code.VALIDATION_FAILED, "/committed_actions", f"holds an action outside the limits; {wanted}")
+    return given.astype(np.float64).clip(low, high)
