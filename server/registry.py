@@ -43,7 +43,7 @@ class ServedModel:
             effective_planner=effective_planner,
             server_version=__version__,
             device=str(model.device),
-            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+            dtype=model.precision,
         )
 
     def info(self) -> ModelInfo:
