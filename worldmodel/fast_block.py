@@ -81,20 +81,21 @@ class FastBlock:
     def _attend(self, normed: Tensor, own: KeysValues, seen: Seen, queries: int) -> Float[Tensor, "b s q inner"]:
         """Each token sees `window` tokens, itself the last. One that sees only itself needs no query."""
         before = 0 if seen.shared is None else seen.shared.shape[1]
-        alone = int(before + own.shape[2] == queries)
+        alone = before + own.shape[2] == queries
         asking = queries - alone
+        if asking == 0:
+            return own[:, :, :, 1].flatten(3)
+        query = self.to_queries(normed[:, :, -asking:]).float().unflatten(-1, (self.heads, self.head_width))
+        if seen.turns is not None:
+            query = _turn(query, seen.turns[-asking:])
         attended = [own[:, :, :1, 1]] if alone else []
-        if asking:
-            query = self.to_queries(normed[:, :, -asking:]).float().unflatten(-1, (self.heads, self.head_width))
-            if seen.turns is not None:
-                query = _turn(query, seen.turns[-asking:])
         for index in range(asking):
             newest = own.shape[2] - asking + index + 1
             reach = own[:, :, max(0, newest - self.window) : newest]
             left = min(before, self.window - reach.shape[2])
             shared = seen.shared[:, before - left :] if seen.shared is not None and left else None
             attended.append(attend(query[:, :, index], reach, shared).unsqueeze(2))
-        return torch.cat(attended, dim=2).flatten(3) if len(attended) > 1 else attended[0].flatten(3)
+        return torch.cat(attended, dim=2).flatten(3)
 
 
 def attend(query: Float[Tensor, "b s heads x"], own: KeysValues, shared: Shared | None) -> Float[Tensor, "b s heads x"]:
