@@ -99,15 +99,16 @@ class FastBlock:
 
 
 def attend(query: Float[Tensor, "b s heads x"], own: KeysValues, shared: Shared | None) -> Float[Tensor, "b s heads x"]:
-    """Softmax attention of one query over very few tokens: sums of products beat batched matrix products here."""
-    keys, values = own.unbind(3)
-    scores = (query.unsqueeze(2) * keys).sum(-1)  # [b s k heads]
-    if shared is None:
-        return (scores.softmax(2).unsqueeze(-1) * values).sum(2)
-    scores = torch.cat([torch.einsum("bshx,bphx->bsph", query, shared[:, :, 0]), scores], dim=2).softmax(2)
-    common, single = scores.split([shared.shape[1], own.shape[2]], dim=2)
-    attended = torch.einsum("bsph,bphx->bshx", common, shared[:, :, 1])
-    return attended + (single.unsqueeze(-1) * values).sum(2)
+    """Softmax attention of one query over very few tokens.
+
+    Sums of products beat batched matrix products here, and a candidate's sums do not depend on who shares the batch.
+    """
+    groups = [own] if shared is None else [shared.unsqueeze(1), own]  # [b s k 2 heads x], [b 1 p 2 heads x]
+    query = query.unsqueeze(2)
+    scores = torch.cat([(query * group[:, :, :, 0]).sum(-1) for group in groups], dim=2)  # [b s p+k heads]
+    shares = scores.softmax(2).unsqueeze(-1).split([group.shape[2] for group in groups], dim=2)
+    parts = [(share * group[:, :, :, 1]).sum(2) for share, group in zip(shares, groups, strict=True)]
+    return parts[0] if shared is None else parts[0] + parts[1]
 
 
 def _turn(heads: Float[Tensor, "b s m heads x"], turns: Complex[Tensor, "m 1 half"]) -> Tensor:

@@ -58,7 +58,14 @@ class FastPredictor:
         self.leave = FoldedProjector(predictor.leave, dtype, predictor.norm)
 
     def begin(self, context: Float[Tensor, "b t d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
-        """Run the tokens that all candidates share, once."""
+        """Run the tokens that all candidates share, once.
+
+        On a CPU, products of so few rows are rounded by how many there are: each robot is run alone, so that its plan
+        does not depend on who shares the batch.
+        """
+        if context.device.type == "cpu" and context.shape[0] > 1:
+            rows = [slice(robot, robot + 1) for robot in range(context.shape[0])]
+            return _stacked([self.begin(context[row], past_actions[row]) for row in rows])
         if not self.rotary and context.shape[1] > self.config.window:
             oldest = context.shape[1] - self.config.window
             context, past_actions = context[:, oldest:], past_actions[:, oldest:]
@@ -159,6 +166,16 @@ class FastPredictor:
 def _robots(prefix: Prefix, part: slice) -> Prefix:
     shared = tuple(tuple(keys_values[part] for keys_values in start) for start in prefix.shared)
     return Prefix(prefix.context[part], prefix.past_actions[part], shared)
+
+
+def _stacked(prefixes: list[Prefix]) -> Prefix:
+    """Of several robots with as many frames each."""
+    starts = zip(*(prefix.shared for prefix in prefixes), strict=True)
+    return Prefix(
+        torch.cat([prefix.context for prefix in prefixes]),
+        torch.cat([prefix.past_actions for prefix in prefixes]),
+        tuple(tuple(map(torch.cat, zip(*start, strict=True))) for start in starts),
+    )
 
 
 def _side_by_side(tokens: list[Tensor]) -> Float[Tensor, "b s t w"]:

@@ -190,6 +190,18 @@ def test_robots_and_candidates_do_not_mix(positions: Positions) -> None:
         torch.testing.assert_close(alone[0, 0], together[robot, 3], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_a_robots_latents_are_the_same_to_the_bit_alone_or_in_a_batch(positions: Positions, dtype: torch.dtype) -> None:
+    """Whatever a planner makes of them then is the same, too. Rows of a matrix product must not feel each other."""
+    predictor = make(positions, 3)
+    context, past, actions = problem(3, 4, robots=3, candidates=128)
+    together = fast_rollout(predictor, context, past, actions, dtype)
+    for robot in range(3):
+        row = slice(robot, robot + 1)
+        assert torch.equal(fast_rollout(predictor, context[row], past[row], actions[row], dtype)[0], together[robot])
+
+
 def test_more_candidates_than_fit_at_once_are_imagined_in_parts() -> None:
     predictor = make("rotary", 3)
     given = problem(3, 2, robots=3, candidates=200)
