@@ -13,7 +13,7 @@ from worldmodel.diagnostics import effective_rank, held_out_metrics
 from worldmodel.episodes import EpisodeStore, WindowSampler
 from worldmodel.probes import probe_r2
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.rollout import begin, naive_rollout
+from worldmodel.rollout import naive_rollout
 from worldmodel.training import Run, TrainingConfig
 
 
@@ -78,9 +78,7 @@ def test_held_out_metrics_are_what_their_names_say(sampler: WindowSampler) -> No
         z = recipe.encode(batch.frames.flatten(0, 1)).unflatten(0, (10, 4))
         predicted = recipe.predictor(z[:, :-1], batch.actions)
         shuffled = recipe.predictor(z[:, :-1], batch.actions.roll(1, 0))
-        imagined = naive_rollout(
-            recipe.predictor, begin(recipe.predictor, z[:, :1], batch.actions[:, :0]), batch.actions[:, None]
-        )[:, 0]
+        imagined = naive_rollout(recipe.predictor, z[:, :1], batch.actions[:, :0], batch.actions[:, None])[:, 0]
     wanted = {
         "predict_mse": predicted - z[:, 1:],
         "copy_mse": z[:, :-1] - z[:, 1:],
