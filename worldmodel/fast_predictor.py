@@ -10,6 +10,7 @@ What is saved, after the analysis of planning cost in LeWorldModel (arXiv:2603.1
 - BatchNorm, affine LayerNorms, attention's scale and AdaLN's `1 +` are in the weights.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ class FastPredictor:
         """
         if context.device.type == "cpu" and context.shape[0] > 1:
             rows = [slice(robot, robot + 1) for robot in range(context.shape[0])]
-            return _stacked([self.begin(context[row], past_actions[row]) for row in rows])
+            return stack([self.begin(context[row], past_actions[row]) for row in rows])
         if not self.rotary and context.shape[1] > self.config.window:
             oldest = context.shape[1] - self.config.window
             context, past_actions = context[:, oldest:], past_actions[:, oldest:]
@@ -168,8 +169,8 @@ def _robots(prefix: Prefix, part: slice) -> Prefix:
     return Prefix(prefix.context[part], prefix.past_actions[part], shared)
 
 
-def _stacked(prefixes: list[Prefix]) -> Prefix:
-    """Of several robots with as many frames each."""
+def stack(prefixes: Sequence[Prefix]) -> Prefix:
+    """Many robots' prefixes as one batch, in this order; each has taken in equally many frames."""
     starts = zip(*(prefix.shared for prefix in prefixes), strict=True)
     return Prefix(
         torch.cat([prefix.context for prefix in prefixes]),

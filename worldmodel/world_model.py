@@ -1,12 +1,12 @@
 """A trained recipe as the world model that a planner uses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from worldmodel.fast_predictor import FastPredictor, Prefix
+from worldmodel.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.folding import FoldedProjector
 from worldmodel.precision import DTYPES, Precision
 from worldmodel.recipes.lewm import LeWM
@@ -48,6 +48,10 @@ class LatentWorldModel(nn.Module):
     def begin(self, context: Float[Tensor, "b t 1 d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return self._predictor.begin(context.squeeze(2), past_actions)
+
+    def stack(self, states: Sequence[Prefix]) -> Prefix:
+        """One prefix of all these robots, in this order; each has taken in equally many frames."""
+        return stack(states)
 
     def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h 1 d"]:
         """Latents imagined after each model step of each candidate."""

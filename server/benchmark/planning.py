@@ -85,6 +85,11 @@ class Reference:
         """Nothing is done ahead."""
         return context.squeeze(2), past_actions
 
+    def stack(self, states: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Many robots as one batch."""
+        contexts, past_actions = zip(*states, strict=True)
+        return torch.cat(contexts), torch.cat(past_actions)
+
     def rollout(self, state: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
         """[b s h a] to [b s h 1 d]"""
         return naive_rollout(self.recipe.predictor, *state, actions).unsqueeze(3)

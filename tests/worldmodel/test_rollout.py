@@ -6,7 +6,7 @@ from torch import Generator, Tensor, nn
 
 from tests.worldmodel.test_predictor import ACTION, LATENT, Positions, make
 from worldmodel.fast_block import FastBlock
-from worldmodel.fast_predictor import FastPredictor, Prefix
+from worldmodel.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.precision import CLOSE
 from worldmodel.predictor import Predictor
 from worldmodel.rollout import naive_rollout
@@ -206,3 +206,15 @@ def test_more_candidates_than_fit_at_once_are_imagined_in_parts() -> None:
     predictor = make("rotary", 3)
     given = problem(3, 2, robots=3, candidates=200)
     assert relative_error(fast_rollout(predictor, *given), naive_rollout(predictor, *given)) < EXACT
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("context", [1, 3])
+def test_robots_that_began_alone_are_stacked(positions: Positions, context: int) -> None:
+    """In the order given, and as if they had begun together."""
+    fast = FastPredictor(make(positions, 3), torch.float32)
+    seen, past, actions = problem(context, 4)
+    alone = [fast.begin(seen[robot : robot + 1], past[robot : robot + 1]) for robot in range(ROBOTS)]
+    order = [2, 0, 1]
+    imagined = fast.rollout(stack([alone[robot] for robot in order]), actions[order])
+    torch.testing.assert_close(imagined, fast.rollout(fast.begin(seen, past), actions)[order], rtol=1e-4, atol=1e-5)
