@@ -43,7 +43,7 @@ class ServedModel:
             effective_planner=effective_planner,
             server_version=__version__,
             device=str(model.device),
-            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+            dtype=model.precision,
         )
 
     def info(self) -> ModelInfo:
@@ -98,7 +98,7 @@ class Registry:
         """Every checkpoint folder in `folder`. Raises CheckpointError, SettingsError when nothing can be served."""
         models: dict[str, ServedModel] = {}
         for path in sorted(path.parent for path in folder.glob("*/manifest.json")):
-            checkpoint = load_checkpoint(path, settings.device)
+            checkpoint = load_checkpoint(path, settings.device, settings.precision)
             name = checkpoint.manifest.name
             if name in models:
                 raise SettingsError(f"two checkpoints call themselves {name}; remove one or rename it in its manifest")

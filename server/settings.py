@@ -5,9 +5,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 _PREFIX = "TELOS_"
+Precision = Literal["float32", "bfloat16", "auto"]
 
 
 class SettingsError(ValueError):
@@ -21,6 +22,8 @@ class Settings:
     checkpoints: Path = Path("checkpoints")
     """Folder with one checkpoint folder for each model."""
     device: str = "cpu"
+    precision: Precision = "float32"
+    """Of imagining. auto: the faster that stays close, as measured when a model is loaded."""
     host: str = "127.0.0.1"
     http_port: int = 8600
     grpc_port: int = 8601
@@ -55,6 +58,8 @@ class Settings:
     shutdown_grace_s: float = 5.0
 
     def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise SettingsError(f"precision={self.precision!r} is not known; wanted float32, bfloat16 or auto")
         for name in ("http_port", "grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{name}={getattr(self, name)} is no port; wanted 0..65535")

@@ -16,8 +16,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from worldmodel.errors import CheckpointError
+from worldmodel.inference_precision import measured_precision
 from worldmodel.json_values import field_values
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
+from worldmodel.precision import PrecisionChoice
 from worldmodel.recipes import RECIPES, config_from_json
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
@@ -55,8 +57,9 @@ def verify_checkpoint(folder: Path) -> Manifest:
     return manifest
 
 
-def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
-    """Raises CheckpointError when anything is missing, changed, of the wrong shape or not finite."""
+def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoice = "float32") -> Checkpoint:
+    """`precision` is that of imagining. Raises CheckpointError when anything is missing, changed, of the wrong shape or
+    not finite."""
     text = manifest_bytes(folder)
     manifest = parse_manifest(text, folder.name)
     data = _read_weights(folder, manifest)
@@ -73,7 +76,9 @@ def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
         steps_to_go.load_state_dict(_part(tensors, "steps_to_go."))
         steps_to_go = steps_to_go.eval().requires_grad_(False).to(device)
     digest = hashlib.sha256(text).hexdigest()
-    return Checkpoint(manifest, digest, LatentWorldModel(recipe).to(device), steps_to_go)
+    recipe = recipe.eval().requires_grad_(False).to(device)
+    chosen = measured_precision(recipe) if precision == "auto" else precision
+    return Checkpoint(manifest, digest, LatentWorldModel(recipe, chosen), steps_to_go)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

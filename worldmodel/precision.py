@@ -9,6 +9,12 @@ from torch import Generator, nn
 from worldmodel.windows import Windows
 
 Precision = Literal["float32", "bfloat16"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
+"""`auto` measures."""
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CLOSE = 0.03
+"""Relative error (L2, over all imagined latents) that bfloat16 imagining may have against float32. A number has eight
+bits; measured on random weights over five steps: 0.4 % on `paper`, 0.6 % on `small`."""
 
 
 def faster_precision(recipe: nn.Module, batch: Windows, repeats: int = 2) -> Precision:

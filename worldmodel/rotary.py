@@ -14,8 +14,13 @@ BASE = 100.0
 def rotate(heads: Float[Tensor, "*b t w"], first: int) -> Float[Tensor, "*b t w"]:
     """Turn each pair of channels by its position first..first+t-1 times the pair's frequency."""
     steps, width = heads.shape[-2:]
-    frequencies = BASE ** (-torch.arange(0, width, 2, device=heads.device, dtype=torch.float32) / width)
-    angles = torch.arange(first, first + steps, device=heads.device, dtype=torch.float32)[:, None] * frequencies
-    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
+    turned = angles(first, steps, width, heads.device)
+    cos, sin = turned.cos().to(heads.dtype), turned.sin().to(heads.dtype)
     even, odd = heads.unflatten(-1, (2, -1)).unbind(-2)
     return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+
+
+def angles(first: int, steps: int, width: int, device: torch.device) -> Float[Tensor, "t half"]:
+    """By how much each pair of channels is turned at positions first..first+steps-1, in radians."""
+    frequencies = BASE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    return torch.arange(first, first + steps, device=device, dtype=torch.float32)[:, None] * frequencies

@@ -1,24 +1,40 @@
 """A trained recipe as the world model that a planner uses."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from worldmodel.fast_predictor import FastPredictor, Prefix, stack
+from worldmodel.folding import FoldedProjector
+from worldmodel.precision import DTYPES, Precision
 from worldmodel.recipes.lewm import LeWM
-from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout
 
 
 class LatentWorldModel(nn.Module):
-    """LeWM for inference: one latent token a frame (n = 1), no gradients, BatchNorm on its running statistics."""
+    """LeWM for inference: one latent token a frame (n = 1), no gradients, BatchNorm on its running statistics.
 
-    def __init__(self, recipe: LeWM) -> None:
+    `recipe` keeps the trained weights, which are what a checkpoint stores and what surprise was calibrated with.
+    Encoding and imagining use copies of them, folded and laid out for speed when the model is made or moved:
+    change weights before. `precision` is that of imagining; frames are always encoded in float32.
+    """
+
+    def __init__(self, recipe: LeWM, precision: Precision = "float32") -> None:
         super().__init__()
         self.recipe = recipe.eval().requires_grad_(False)
+        self.precision: Precision = precision
+        self._fold()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.recipe.pixel_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What imagining computes its matrix products in. Latents are float32 whatever it is."""
+        return DTYPES[self.precision]
 
     def encode(self, observation: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 1 d"]:
         """Latent of one RGB image a robot. The image has the size that the recipe was trained on."""
@@ -27,16 +43,19 @@ class LatentWorldModel(nn.Module):
             raise ValueError(
                 f"images are {tuple(observation.shape[1:3])} px; wanted ({side}, {side}): resize them first"
             )
-        return self.recipe.encode(observation).unsqueeze(1)
+        return self._projector(self.recipe.features(observation)).unsqueeze(1)
 
     def begin(self, context: Float[Tensor, "b t 1 d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
-        return begin(self.recipe.predictor, context.squeeze(2), past_actions)
+        return self._predictor.begin(context.squeeze(2), past_actions)
+
+    def stack(self, states: Sequence[Prefix]) -> Prefix:
+        """One prefix of all these robots, in this order; each has taken in equally many frames."""
+        return stack(states)
 
     def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h 1 d"]:
         """Latents imagined after each model step of each candidate."""
-        relative = self.recipe.config.predictor.positions == "rotary"
-        return (cached_rollout if relative else naive_rollout)(self.recipe.predictor, state, actions).unsqueeze(3)
+        return self._predictor.rollout(state, actions).unsqueeze(3)
 
     def surprise(self, latents: Float[Tensor, "b t 1 d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
         """Squared distance between each frame's latent and its prediction from the frames and actions before it.
@@ -52,3 +71,13 @@ class LatentWorldModel(nn.Module):
             predicted = predictor(flat[:, start:end], actions[:, start:end])[:, -1]
             errors.append((predicted - flat[:, end]).square().sum(-1))
         return torch.stack(errors, dim=1)
+
+    def _fold(self) -> None:
+        self._projector = FoldedProjector(self.recipe.projector, torch.float32)
+        self._predictor = FastPredictor(self.recipe.predictor, self.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LatentWorldModel":
+        """Moving the weights moves their folded copies."""
+        super()._apply(fn, recurse)
+        self._fold()
+        return self

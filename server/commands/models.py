@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from server.commands import published
 from server.commands.errors import CommandError
 from worldmodel.errors import CheckpointError
 from worldmodel.manifest import Manifest, read_manifest
@@ -14,17 +15,22 @@ from worldmodel.manifest import Manifest, read_manifest
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "models",
-        help="list, show and verify checkpoints",
-        description="List the checkpoints of a folder, show what one says of itself, or check every file's hash.",
+        help="list, show, verify and import checkpoints",
+        description="List the checkpoints of a folder, show what one says of itself, check every file's hash, or make "
+        "one of published files: telos models import lewm --weights weights.pt --config config.json --out FOLDER ...",
     )
-    parser.add_argument("action", nargs="?", choices=("list", "show", "verify"), default="list")
-    parser.add_argument("name", nargs="?", help="one model (default: all)")
+    parser.add_argument("action", nargs="?", choices=("list", "show", "verify", "import"), default="list")
+    parser.add_argument("name", nargs="?", help="one model (default: all); for import the kind of files: lewm")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    published.add_arguments(parser)
     parser.set_defaults(run_command=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.action == "import":
+        published.run(arguments)
+        return
     folders = _folders(arguments.checkpoints, arguments.name)
     {"list": _list, "show": _show, "verify": _verify}[arguments.action](folders, arguments.json)
 

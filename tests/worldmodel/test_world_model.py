@@ -7,6 +7,7 @@ import torch
 from torch import Generator
 
 from tests.tiny import tiny_recipe
+from worldmodel.precision import CLOSE, Precision
 from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.world_model import LatentWorldModel
 
@@ -58,9 +59,10 @@ def test_surprise_is_the_squared_error_of_the_rollout(positions: str) -> None:
     """What is imagined for the action taken, against what came."""
     torch.manual_seed(0)
     config = dataclasses.replace(tiny(), predictor=dataclasses.replace(tiny().predictor, positions=positions, window=3))
-    model = LatentWorldModel(LeWM(config, 10))
-    for block in model.recipe.predictor.every_block():
+    recipe = LeWM(config, 10)
+    for block in recipe.predictor.every_block():
         torch.nn.init.normal_(block.modulation.weight, std=0.2)
+    model = LatentWorldModel(recipe)
     generator = Generator().manual_seed(0)
     latents = torch.randn(2, 3, 1, 16, generator=generator)
     actions = torch.randn(2, 2, 10, generator=generator)
@@ -82,4 +84,39 @@ def test_a_frame_that_obeys_the_model_does_not_surprise_and_a_teleport_does(mode
 
 def test_device_is_where_the_weights_are(model: LatentWorldModel) -> None:
     assert model.device == torch.device("cpu")
-    assert model.to("meta").device == torch.device("meta")
+    moved = model.to("meta")
+    assert moved.device == torch.device("meta")
+    assert moved.rollout(
+        moved.begin(torch.zeros(1, 1, 1, 16, device="meta"), torch.zeros(1, 0, 10, device="meta")),
+        torch.zeros(1, 2, 3, 10, device="meta"),
+    ).device == torch.device("meta")
+
+
+def test_the_stored_weights_are_the_trained_ones() -> None:
+    """Folding is for imagining only: a checkpoint that is saved again has its BatchNorms."""
+    recipe = tiny_recipe()
+    before = {key: value.clone() for key, value in recipe.state_dict().items()}
+    after = LatentWorldModel(recipe).recipe.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_encoding_is_the_recipes(model: LatentWorldModel) -> None:
+    """BatchNorm statistics away from 0 and 1, so that folding them wrongly shows."""
+    recipe = tiny_recipe().train()
+    recipe.encode(images(8))
+    recipe.eval()
+    torch.testing.assert_close(LatentWorldModel(recipe).encode(images(3))[:, 0], recipe.encode(images(3)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_is_what_imagining_computes_in(precision: Precision) -> None:
+    """Latents are float32 whatever it is, and frames are encoded alike: their latents can be shared."""
+    model, full = LatentWorldModel(tiny_recipe(), precision), LatentWorldModel(tiny_recipe())
+    assert str(model.dtype) == f"torch.{precision}" and model.precision == precision
+    latents = model.encode(images(3))
+    assert torch.equal(latents, full.encode(images(3)))
+    past, actions = torch.zeros(1, 2, 10), torch.rand(1, 4, 5, 10, generator=Generator().manual_seed(0))
+    imagined, wanted = (m.rollout(m.begin(latents[None], past), actions) for m in (model, full))
+    assert imagined.dtype == torch.float32
+    assert float((imagined - wanted).norm() / wanted.norm()) < CLOSE

@@ -128,8 +128,12 @@ class LeWM(nn.Module):
 
     def encode(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b d"]:
         """One latent an image."""
+        return self.projector(self.features(images))
+
+    def features(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b f"]:
+        """What the encoder gives for an image, before the projector."""
         pixels = images.movedim(-1, 1).contiguous().float()
-        return self.projector(self.encoder(pixels.mul_(self.pixel_scale).add_(self.pixel_shift)))
+        return self.encoder(pixels.mul_(self.pixel_scale).add_(self.pixel_shift))
 
     def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent. `sigreg`: weighted, over the batch of each time step."""

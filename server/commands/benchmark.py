@@ -1,0 +1,85 @@
+"""`telos benchmark`: how fast this machine plans."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from server.commands.errors import CommandError
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="measure how fast this machine plans",
+        description="Time plans of one and of several robots with the plain float32 rollout and with the fast one in "
+        "float32 and bfloat16, all in one run, beside the machine's best matrix product. The published search takes "
+        "minutes on a CPU; --plans and --iterations shorten the measurement, not the search.",
+    )
+    parser.add_argument("what", choices=("planning",))
+    parser.add_argument("--presets", nargs="+", default=["paper", "small"], help="models (default: paper small)")
+    parser.add_argument("--robots", nargs="+", type=int, default=[1, 4, 16], help="in a batch (default: 1 4 16)")
+    parser.add_argument("--plans", type=int, default=3, help="whole plans of one robot (default %(default)s)")
+    parser.add_argument(
+        "--iterations", type=int, default=3, help="optimiser iterations of several robots (default %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--json", action="store_true", help="print the JSON instead of a table")
+    parser.set_defaults(run_command=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from server.benchmark.planning import BenchmarkConfig, benchmark
+    from server.provenance import provenance
+
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        raise CommandError(f"device {arguments.device!r} was asked for; this machine has no CUDA device: use cpu")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    try:
+        config = BenchmarkConfig(
+            presets=arguments.presets,
+            robots=arguments.robots,
+            plans=arguments.plans,
+            iterations=arguments.iterations,
+            device=arguments.device,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    result = {**provenance(), **benchmark(config, lambda case: _say(f"measuring {case}\n"))}
+    text = json.dumps(result, indent=1) + "\n"
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text)
+    sys.stdout.write(text if arguments.json else table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """What was measured, for people."""
+    used = result["machine_used"]
+    flags = ", ".join(flag for flag, there in used["cpu_flags"].items() if there)
+    peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in result["matmul_peak_gflops"].items())
+    lines = [
+        f"{result['machine']['processor']} ({flags}), {used['device']}, {used['threads']} threads",
+        f"best matrix product: {peaks}",
+        f"{'preset':<8}{'robots':>6}  {'model':<10}{'dtype':<10}{'p50 ms':>10}{'p95 ms':>10}{'cand/s':>9}"
+        f"{'GFLOP/s':>9}{'of peak':>9}",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"{row['preset']:<8}{row['robots']:>6}  {row['model']:<10}{row['dtype']:<10}{row['plan_ms']['p50']:>10.1f}"
+            f"{row['plan_ms']['p95']:>10.1f}{row['candidates_per_s']:>9}{row['gflops']:>9.1f}{row['share_of_peak']:>9.1%}"
+        )
+    for preset, speedups in result["speedups"].items():
+        faster = ", ".join(f"{ratio:.2f} x in {dtype}" for dtype, ratio in speedups.items())
+        lines.append(f"{preset}, fast over reference: {faster}")
+    return "\n".join(lines) + "\n"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
