@@ -4,6 +4,7 @@ Both give the same latents. `naive_rollout` runs the whole sequence again for ev
 `cached_rollout` keeps keys and values, which needs relative positions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,16 @@ def begin(predictor: Predictor, context: Float[Tensor, "b t d"], past_actions: F
             keys.append(key)
             values.append(value)
     return Prefix(context, past_actions, tuple(keys), tuple(values))
+
+
+def stack(prefixes: Sequence[Prefix]) -> Prefix:
+    """Many robots' prefixes as one batch, in this order."""
+    return Prefix(
+        torch.cat([prefix.context for prefix in prefixes]),
+        torch.cat([prefix.past_actions for prefix in prefixes]),
+        tuple(torch.cat(keys) for keys in zip(*(prefix.keys for prefix in prefixes), strict=True)),
+        tuple(torch.cat(values) for values in zip(*(prefix.values for prefix in prefixes), strict=True)),
+    )
 
 
 def cached_rollout(predictor: Predictor, prefix: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h d"]:

@@ -1,11 +1,13 @@
 """A trained recipe as the world model that a planner uses."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from worldmodel.recipes.lewm import LeWM
-from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout
+from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout, stack
 
 
 class LatentWorldModel(nn.Module):
@@ -32,6 +34,10 @@ class LatentWorldModel(nn.Module):
     def begin(self, context: Float[Tensor, "b t 1 d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return begin(self.recipe.predictor, context.squeeze(2), past_actions)
+
+    def stack(self, states: Sequence[Prefix]) -> Prefix:
+        """One prefix of all these robots, in this order; each has taken in equally many frames."""
+        return stack(states)
 
     def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h 1 d"]:
         """Latents imagined after each model step of each candidate."""

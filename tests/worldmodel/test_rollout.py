@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from tests.worldmodel.test_predictor import ACTION, LATENT, Positions, make
 from worldmodel.predictor import Predictor
-from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout
+from worldmodel.rollout import Prefix, begin, cached_rollout, naive_rollout, stack
 
 ROBOTS, CANDIDATES = 3, 5
 
@@ -113,3 +113,18 @@ def test_robots_and_candidates_do_not_mix() -> None:
         torch.testing.assert_close(
             cached_rollout(predictor, alone, actions[row, 3:4])[0, 0], together[robot, 3], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize(("positions", "roll"), [("learned", naive_rollout), ("rotary", cached_rollout)])
+@pytest.mark.parametrize("context", [1, 3])
+def test_robots_that_began_alone_are_stacked(positions: Positions, roll, context: int) -> None:
+    """In the order given, and as if they had begun together."""
+    predictor = make(positions, 3)
+    together, actions = problem(predictor, context, 4)
+    alone = [
+        begin(predictor, together.context[robot : robot + 1], together.past_actions[robot : robot + 1])
+        for robot in range(ROBOTS)
+    ]
+    order = [2, 0, 1]
+    imagined = roll(predictor, stack([alone[robot] for robot in order]), actions[order])
+    torch.testing.assert_close(imagined, roll(predictor, together, actions)[order], rtol=1e-4, atol=1e-5)
