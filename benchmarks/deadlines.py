@@ -1,6 +1,6 @@
 """Does every robot get its answer in time, and what do robots gain by sharing a model? One run, one machine.
 
-    python benchmarks/deadlines.py --checkpoints checkpoints --model tworoom-lewm --out deadlines.json
+    python benchmarks/deadlines.py --model tworoom-lewm --out benchmarks/results/deadlines.json
 
 Three questions, asked of the service in this process, images and all, without a network:
 
@@ -38,7 +38,7 @@ ROBOTS = (1, 4, 16)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoints", type=Path, required=True)
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--preset", default="default")
