@@ -14,6 +14,8 @@ import argparse
 import asyncio
 import io
 import json
+import shlex
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -52,6 +54,7 @@ def main() -> None:
     asyncio.run(service.warm_up())
     result = {
         **provenance(),
+        "command": shlex.join(["python", *sys.argv]),
         "model": arguments.model,
         "preset": arguments.preset,
         "device": arguments.device,
