@@ -20,6 +20,7 @@ v     search variables of one row (see search_space)
 Actions are unitless in [-1, 1]; the server translates to and from physical units.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
@@ -29,7 +30,7 @@ Observation = UInt8[Tensor, "b height width 3"]
 """One RGB image a robot, at the size that the model's manifest records."""
 
 RolloutState = Any
-"""Made by `WorldModel.begin`, handed back to `WorldModel.rollout`, never looked into here."""
+"""Made by `WorldModel.begin` or `stack`, handed back to `WorldModel.rollout`, never looked into here."""
 
 
 @runtime_checkable
@@ -42,6 +43,10 @@ class WorldModel(Protocol):
 
     def begin(self, context: Float[Tensor, "b t n d"], past_actions: Float[Tensor, "b t-1 a"]) -> RolloutState:
         """Take in the frames seen and the actions between them."""
+        ...
+
+    def stack(self, states: Sequence[RolloutState]) -> RolloutState:
+        """One state of all these robots, in this order. Each has taken in equally many frames."""
         ...
 
     def rollout(self, state: RolloutState, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:

@@ -1,4 +1,4 @@
-"""The loop that every optimiser runs in: ask, imagine, score, tell, for many robots in one batch."""
+"""Searching for many robots at once: each for itself, all of them imagining in one batch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Optimiser, Search
+from planner.optimiser import Optimiser
 from planner.plan import Plan
 from planner.protocols import Cost, RolloutState, WorldModel
 from planner.search_space import SearchSpace
@@ -14,6 +14,91 @@ from planner.search_space import SearchSpace
 
 class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what there is not
     """Every candidate of a robot had a cost that is not finite: there is no action to give."""
+
+
+class RobotSearch:
+    """One robot's search: what it wants imagined next, and the best plan so far.
+
+    Its randomness and its evidence are its own, so its plan does not depend on who shares the batch. It touches no
+    model; `advance` does, for as many searches as there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimiser: Optimiser,
+        space: SearchSpace,
+        horizon: int,
+        warm_start: Float[Tensor, "k v"] | None,
+        generator: Generator,
+    ) -> None:
+        self._optimiser = optimiser
+        self._space = space
+        self._generator = generator
+        self._search = optimiser.start(horizon, warm_start)
+        self._asked: Float[Tensor, "s k v"] | None = None
+        self._latents: Float[Tensor, "h n d"] | None = None
+        self._best_costs: list[float] = []
+
+    @property
+    def iterations(self) -> int:
+        """Those done."""
+        return len(self._best_costs)
+
+    @property
+    def is_over(self) -> bool:
+        """More iterations would change nothing, are not wanted, or have nothing to go on from."""
+        hopeless = self.iterations > 0 and self._latents is None
+        return self._search.converged or hopeless or self.iterations >= self._optimiser.iterations
+
+    def ask(self) -> Float[Tensor, "s h a"]:
+        """Actions of the candidates to imagine next; the same ones until their costs are told."""
+        if self._asked is None:
+            self._asked = self._optimiser.ask(self._search, self._generator)
+        return self._space.decode(self._asked)
+
+    def tell(self, latents: Float[Tensor, "s h n d"], costs: Float[Tensor, " s"]) -> None:
+        """What was imagined for the candidates asked for, and what it costs."""
+        assert self._asked is not None  # nothing is told that was not asked for
+        told = self._optimiser.tell(self._search, self._asked, costs)
+        if told.best_cost < self._search.best_cost:
+            finite = torch.where(costs.isfinite(), costs, torch.inf)
+            self._latents = latents[finite.argsort(stable=True)[0]].clone()  # a view would keep the whole batch
+        self._search, self._asked = told, None
+        self._best_costs.append(told.best_cost)
+
+    @property
+    def plan(self) -> Plan:
+        """The best so far. Raises NoFinitePlan."""
+        if self._latents is None:
+            raise NoFinitePlan("every candidate had a cost that is not finite; check the images and the checkpoint")
+        return Plan(
+            actions=self._space.decode(self._search.best),
+            variables=self._search.best,
+            latents=self._latents,
+            cost=self._search.best_cost,
+            first_cost=self._best_costs[0],
+            best_costs=tuple(self._best_costs),
+            elite_std=float(self._search.std.mean()),
+            iterations=self.iterations,
+            converged=self._search.converged,
+        )
+
+
+def advance(model: WorldModel, state: RolloutState, cost: Cost, searches: Sequence[RobotSearch]) -> None:
+    """One iteration of every search that is not over, in one rollout; one of them must not be.
+
+    `state` and `cost` are of the same robots in the same order, and all ask for equally many candidates and steps.
+    """
+    asked = {robot: search.ask() for robot, search in enumerate(searches) if not search.is_over}
+    shape = next(iter(asked.values())).shape
+    # A robot whose search is over rests, so that its plan does not depend on how long its neighbours need.
+    rows = [asked[r] if r in asked else search.plan.actions.expand(shape) for r, search in enumerate(searches)]
+    actions = torch.stack(rows)  # [b s h a]
+    latents = model.rollout(state, actions)
+    costs = cost(latents, actions)
+    for robot in asked:
+        searches[robot].tell(latents[robot], costs[robot])
 
 
 def plan_iterations(
@@ -31,57 +116,10 @@ def plan_iterations(
 
     `warm_starts` and `generators` have one entry a robot, in the order of `state`'s batch. Raises NoFinitePlan.
     """
-    searches = [optimiser.start(horizon, warm_start) for warm_start in warm_starts]
-    records = [_Record(generator) for _, generator in zip(searches, generators, strict=True)]
-    asked = [torch.empty(0)] * len(searches)
-    for _ in range(optimiser.iterations):
-        # A robot whose search has converged rests, so that its plan does not depend on how long its neighbours need.
-        searching = [robot for robot, search in enumerate(searches) if not search.converged]
-        for robot in searching:
-            asked[robot] = optimiser.ask(searches[robot], records[robot].generator)
-        fewest = min(len(each) for each in asked)  # one that rests was asked when there may have been more
-        candidates = torch.stack([each[:fewest] for each in asked])  # [b s k v]
-        actions = space.decode(candidates)
-        latents = model.rollout(state, actions)
-        costs = cost(latents, actions)
-        for robot in searching:
-            records[robot].keep_best(costs[robot], latents[robot])
-            searches[robot] = optimiser.tell(searches[robot], candidates[robot], costs[robot])
-            records[robot].costs.append(searches[robot].best_cost)
-        if any(search.best_cost == float("inf") for search in searches):
-            raise NoFinitePlan("every candidate had a cost that is not finite; check the images and the checkpoint")
-        yield tuple(_plan(search, record, space) for search, record in zip(searches, records, strict=True))
-        if all(search.converged for search in searches):
-            return
-
-
-class _Record:
-    """One robot's randomness, and the evidence of its search."""
-
-    def __init__(self, generator: Generator) -> None:
-        self.generator = generator
-        self.costs: list[float] = []
-        self.best_cost = float("inf")
-        self.latents: Tensor | None = None
-
-    def keep_best(self, costs: Float[Tensor, " s"], latents: Float[Tensor, "s h n d"]) -> None:
-        finite = torch.where(costs.isfinite(), costs, torch.inf)
-        index = int(finite.argsort(stable=True)[0])
-        if float(finite[index]) < self.best_cost:
-            self.best_cost = float(finite[index])
-            self.latents = latents[index]
-
-
-def _plan(search: Search, record: _Record, space: SearchSpace) -> Plan:
-    assert record.latents is not None  # a finite cost came with latents
-    return Plan(
-        actions=space.decode(search.best),
-        variables=search.best,
-        latents=record.latents,
-        cost=search.best_cost,
-        first_cost=record.costs[0],
-        best_costs=tuple(record.costs),
-        elite_std=float(search.std.mean()),
-        iterations=len(record.costs),
-        converged=search.converged,
-    )
+    searches = [
+        RobotSearch(optimiser=optimiser, space=space, horizon=horizon, warm_start=warm_start, generator=generator)
+        for warm_start, generator in zip(warm_starts, generators, strict=True)
+    ]
+    while not all(search.is_over for search in searches):
+        advance(model, state, cost, searches)
+        yield tuple(search.plan for search in searches)

@@ -30,6 +30,7 @@ class Code(StrEnum):
     MODEL_MISMATCH = "model-mismatch"
     QUEUE_FULL = "queue-full"
     NOT_READY = "not-ready"
+    DEADLINE_INFEASIBLE = "deadline-infeasible"
     CANCELLED = "cancelled"
     NON_FINITE_PLAN = "non-finite-plan"
     ACTION_LIMIT_VIOLATION = "action-limit-violation"
@@ -64,6 +65,7 @@ KINDS: dict[Code, Kind] = {
     Code.MODEL_MISMATCH: Kind("The model is not the expected one", 412, _G.FAILED_PRECONDITION),
     Code.QUEUE_FULL: Kind("The server has enough to do", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.NOT_READY: Kind("The server is not ready", 503, _G.UNAVAILABLE, retryable=True),
+    Code.DEADLINE_INFEASIBLE: Kind("The deadline cannot be met", 504, _G.DEADLINE_EXCEEDED),
     Code.CANCELLED: Kind("The client went away", 499, _G.CANCELLED),
     Code.NON_FINITE_PLAN: Kind("The plan is not finite", 500, _G.INTERNAL),
     Code.ACTION_LIMIT_VIOLATION: Kind("The plan leaves the action limits", 500, _G.INTERNAL),

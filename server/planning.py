@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,18 +12,17 @@ from torch import Tensor
 from planner.costs import SquaredDistance, goal_cost
 from planner.plan import Plan
 from planner.presets import Preset
-from planner.search import NoFinitePlan, plan_iterations
-from server.engine import Halt
+from planner.protocols import Cost, RolloutState
+from planner.search import NoFinitePlan, RobotSearch, advance
 from server.errors import Code, ServiceError
 from server.frames import Frame
 from server.preparation import Question
 from server.registry import ServedModel
+from server.scheduler import Steps
+
+T = TypeVar("T")
 
 Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED"]
-
-
-class HaltedError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Task:
     """An image, or latents [n d]."""
     warm_start: Tensor | None
     """[h v]"""
-    deadline: float | None
-    """On the monotonic clock, in seconds."""
+    queued: float
+    """When, on the monotonic clock, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,38 +46,109 @@ class Outcome:
     goal_distance: float
     planned_goal_distance: float
     surprise: float | None
+    queue_us: int
     encode_us: int
     plan_us: int
 
 
-def solve(task: Task, halt: Halt) -> Outcome:
-    """Plan until the search is over or the deadline near; at least one iteration. Raises ServiceError, HaltedError."""
-    with torch.inference_mode():
-        started = time.monotonic()
-        model = task.question.model
-        checkpoint = model.checkpoint
-        context = encode(model, task.context)
-        goal = (task.goal if isinstance(task.goal, Tensor) else model.frames.latents(task.goal))[None]  # [1 n d]
-        encoded = time.monotonic()
-        past_actions = task.question.past_actions.to(context.device)
-        plan = _search(task, context, past_actions, goal, halt)
-        distance = SquaredDistance(checkpoint.manifest.planning.goal_distance_scale)
-        now_and_planned = torch.stack([context[0, -1], plan.latents[-1]])  # [2 n d]
-        goal_distance, planned_goal_distance = distance(now_and_planned[None, None], goal)[0, 0].tolist()
-        seen = context.shape[1] > 1
-        surprise = float(checkpoint.world_model.surprise(context, past_actions)[0, -1]) if seen else None
-        done = time.monotonic()
-    if not all(map(math.isfinite, (plan.cost, goal_distance, planned_goal_distance, surprise or 0.0))):
+@dataclass(frozen=True)
+class Iteration:
+    """The step that a plan is made of: what one robot brings into a rollout that it shares with others."""
+
+    kind: Hashable
+    model: ServedModel
+    search: RobotSearch
+    state: RolloutState
+    goal: Tensor
+    """[1 n d]"""
+
+
+@torch.inference_mode()
+def iterate(iterations: Sequence[Iteration]) -> None:
+    """One iteration for all these robots, in one rollout."""
+    checkpoint = iterations[0].model.checkpoint
+    goals = torch.cat([iteration.goal for iteration in iterations])
+    advance(
+        checkpoint.world_model,
+        checkpoint.world_model.stack([iteration.state for iteration in iterations]),
+        _cost(iterations[0].model, goals),
+        [iteration.search for iteration in iterations],
+    )
+
+
+@torch.inference_mode()
+def solve(task: Task) -> Steps[Outcome]:
+    """Plan until the search is over. Raises ServiceError."""
+    start = _start(task)
+    search = _search(task, start.context.device)
+    state = task.question.model.checkpoint.world_model.begin(start.context, start.past_actions)
+    outcome: Outcome | None = None
+    while outcome is None or not search.is_over:
+        kind = task.question.model, start.context.shape[1], search.ask().shape
+        yield Iteration(kind, task.question.model, search, state, start.goal), outcome
+        outcome = _outcome(task, start, search)
+    return outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """What is known before the search."""
+
+    context: Tensor
+    """[1 t n d]"""
+    past_actions: Tensor
+    goal: Tensor
+    """[1 n d]"""
+    goal_distance: float
+    surprise: float | None
+    began: float
+    encoded: float
+
+
+def _start(task: Task) -> _Start:
+    began = time.monotonic()
+    model = task.question.model
+    context = encode(model, task.context)
+    goal = (task.goal if isinstance(task.goal, Tensor) else model.frames.latents(task.goal))[None]
+    encoded = time.monotonic()
+    past_actions = task.question.past_actions.to(context.device)
+    seen = context.shape[1] > 1
+    return _Start(
+        context=context,
+        past_actions=past_actions,
+        goal=goal,
+        goal_distance=_goal_distance(model, context[0, -1], goal),
+        surprise=float(model.checkpoint.world_model.surprise(context, past_actions)[0, -1]) if seen else None,
+        began=began,
+        encoded=encoded,
+    )
+
+
+def _outcome(task: Task, start: _Start, search: RobotSearch) -> Outcome:
+    """As things stand. Raises ServiceError."""
+    try:
+        plan = search.plan
+    except NoFinitePlan as error:
+        raise ServiceError(Code.NON_FINITE_PLAN, "no candidate has a finite cost; no action is returned") from error
+    planned_goal_distance = _goal_distance(task.question.model, plan.latents[-1], start.goal)
+    if not all(map(math.isfinite, (plan.cost, start.goal_distance, planned_goal_distance, start.surprise or 0.0))):
         raise ServiceError(Code.NON_FINITE_PLAN, "the model imagined what is not finite; no action is returned")
     return Outcome(
         plan=plan,
         status=_status(plan, task.question.preset),
-        goal_distance=goal_distance,
+        goal_distance=start.goal_distance,
         planned_goal_distance=planned_goal_distance,
-        surprise=surprise,
-        encode_us=round((encoded - started) * 1e6),
-        plan_us=round((done - encoded) * 1e6),
+        surprise=start.surprise,
+        queue_us=round((start.began - task.queued) * 1e6),
+        encode_us=round((start.encoded - start.began) * 1e6),
+        plan_us=round((time.monotonic() - start.encoded) * 1e6),
     )
+
+
+def at_once(work: Callable[[], T]) -> Steps[T]:
+    """What is done as soon as it is taken in."""
+    return work()
+    yield  # makes this a generator
 
 
 def encode(model: ServedModel, frames: tuple[Frame, ...]) -> Tensor:
@@ -96,35 +167,27 @@ def score_clip(model: ServedModel, frames: tuple[Frame, ...], past_actions: Tens
     return surprise
 
 
-def _search(task: Task, context: Tensor, past_actions: Tensor, goal: Tensor, halt: Halt) -> Plan:
-    checkpoint, preset = task.question.model.checkpoint, task.question.preset
-    scale = checkpoint.manifest.planning.goal_distance_scale
-    optimiser, space = task.question.optimiser(context.device)
-    iterations = plan_iterations(
-        checkpoint.world_model,
-        checkpoint.world_model.begin(context, past_actions),
-        goal_cost(goal, scale=scale, steps_to_go=checkpoint.steps_to_go),
+def _search(task: Task, device: torch.device) -> RobotSearch:
+    question = task.question
+    optimiser, space = question.optimiser(device)
+    return RobotSearch(
         optimiser=optimiser,
         space=space,
-        horizon=preset.horizon,
-        warm_starts=[task.warm_start],
-        generators=[torch.Generator().manual_seed(task.question.seed)],
+        horizon=question.preset.horizon,
+        warm_start=task.warm_start,
+        generator=torch.Generator().manual_seed(question.seed),
     )
-    best: Plan | None = None
-    before = time.monotonic()
-    try:
-        for plans in iterations:
-            (best,) = plans
-            now = time.monotonic()
-            if halt.is_set():
-                raise HaltedError
-            if task.deadline is not None and 2 * now - before > task.deadline:  # the next one would end too late
-                break
-            before = now
-    except NoFinitePlan as error:
-        raise ServiceError(Code.NON_FINITE_PLAN, "no candidate has a finite cost; no action is returned") from error
-    assert best is not None  # an optimiser takes at least one iteration
-    return best
+
+
+def _cost(model: ServedModel, goals: Tensor) -> Cost:
+    """For robots whose goals are [b n d]."""
+    return goal_cost(goals, scale=model.manifest.planning.goal_distance_scale, steps_to_go=model.checkpoint.steps_to_go)
+
+
+def _goal_distance(model: ServedModel, frame: Tensor, goal: Tensor) -> float:
+    """Of latents [n d] to the goal [1 n d]."""
+    distance = SquaredDistance(model.manifest.planning.goal_distance_scale)
+    return float(distance(frame[None, None, None], goal))
 
 
 def _status(plan: Plan, preset: Preset) -> Status:

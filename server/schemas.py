@@ -142,6 +142,8 @@ class Timing(Wire):
     encode_us: int
     plan_us: int
     total_us: int
+    late_us: int
+    """After the planning budget was over. 0: in time, or no budget was given."""
 
 
 class SafetyReport(Wire):

@@ -1,8 +1,8 @@
 """What the server can do, whatever the transport: a request in, a response out, or a ServiceError."""
 
-import functools
 import io
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -10,14 +10,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from planner.presets import PRESETS
 from server import schemas
 from server.actions import past_actions
-from server.engine import Engine
+from server.engine import LAG, Engine
 from server.errors import Code, ServiceError, refuse
 from server.frames import Frame
-from server.planning import Outcome, Task, encode, score_clip, solve
+from server.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
 from server.preparation import Question, check_frames, check_most, prepare
 from server.registry import Registry, ServedModel
+from server.scheduler import Demand
 from server.sessions import LastPlan, Sessions
 from server.settings import Settings
 from server.validation import new_request_id, validate
@@ -31,7 +33,12 @@ class Service:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
         self.sessions = Sessions(ttl_s=settings.session_ttl_s, capacity=settings.max_sessions)
-        self.engine = Engine(max_in_flight=settings.max_in_flight, decode_threads=settings.decode_threads)
+        self.engine = Engine(
+            iterate,
+            max_in_flight=settings.max_in_flight,
+            max_batch_candidates=settings.max_batch_candidates,
+            decode_threads=settings.decode_threads,
+        )
         self.draining = False
         self._settings = settings
 
@@ -45,9 +52,10 @@ class Service:
         spec, calibration = model.manifest.action, model.manifest.surprise
         check_frames(request.observations, self._settings.max_clip_frames, spec.control_steps, "/observations")
         actions = past_actions(request.actions, spec, len(request.observations), "/actions")
-        with self.engine.admitted():
-            frames = await self._open(model, request.observations, "/observations")
-            surprise, _ = await self.engine.compute(lambda halt: score_clip(model, frames, actions))
+        demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
+        with self.engine.admitted(demand) as place:
+            frames = await self.engine.decode(lambda: _open(model, request.observations, "/observations"))
+            surprise = await self.engine.compute(place, at_once(lambda: score_clip(model, frames, actions)))
         ranks = np.interp(surprise, calibration.quantiles, np.linspace(0, 1, len(calibration.quantiles)))
         rarest = 1 / (calibration.transitions + 1)  # so few held-out transitions cannot show anything rarer
         return schemas.AnomalyResponse(
@@ -63,9 +71,10 @@ class Service:
         """Latents of images, each to be sent as a goal later."""
         model = self._ready_model(request.model)
         check_most(len(request.observations), self._settings.max_clip_frames, "/observations", "images")
-        with self.engine.admitted():
-            frames = await self._open(model, request.observations, "/observations")
-            latents, _ = await self.engine.compute(lambda halt: encode(model, frames))
+        demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
+        with self.engine.admitted(demand) as place:
+            frames = await self.engine.decode(lambda: _open(model, request.observations, "/observations"))
+            latents = await self.engine.compute(place, at_once(lambda: encode(model, frames)))
         return schemas.EncodeResponse(
             request_id=request.request_id or new_request_id(),
             embeddings=latents[0].float().cpu().numpy(),
@@ -80,14 +89,14 @@ class Service:
         return self.registry.find(validate(schemas.ModelRef, {"name": name})).info()
 
     async def warm_up(self) -> None:
-        """Make one real plan with every model; each is ready after its own."""
+        """Make real plans with every model, small ones and a large one, to know what they take; then it is ready."""
+        small = schemas.PlannerConfig()
         for name, model in self.registry.models.items():
-            grey = schemas.Observation(images={model.manifest.observation.camera: _grey_image()})
-            goals = [schemas.Goal(observation=grey)]
-            request = schemas.PlanRequest(model=schemas.ModelRef(name=name), context=[grey], goals=goals)
-            response = await self._plan(model, request)
+            await self._plan(model, _warm_up_request(model, 64, small))
+            await self._plan(model, _warm_up_request(model, 128, self._large_plan(model)))
+            response = await self._plan(model, _warm_up_request(model, 192, small))
             model.ready = True
-            log.info("%s is ready; its first plan took %d ms", name, response.timing.total_us // 1000)
+            log.info("%s is ready; a plan takes %d ms", name, response.timing.total_us // 1000)
 
     def why_not_ready(self) -> list[str]:
         """Empty when every model can be planned with."""
@@ -106,38 +115,34 @@ class Service:
             raise ServiceError(Code.NOT_READY, detail, retry_after_ms=1000)
         return model
 
+    def _large_plan(self, model: ServedModel) -> schemas.PlannerConfig:
+        """As wide as a full batch, or as one request may be."""
+        limits = self._settings
+        most = min(limits.max_batch_candidates, limits.max_samples)
+        most = min(most, limits.max_imagined_steps // (2 * model.manifest.planning.horizon))
+        wide = most > PRESETS["default"].candidates
+        return schemas.PlannerConfig(num_samples=most if wide else None, max_iterations=min(2, limits.max_iterations))
+
     async def _plan(self, model: ServedModel, request: schemas.PlanRequest) -> schemas.PlanResponse:
         arrived = time.monotonic()
         question = prepare(model, request, self._settings)
         warm_start = self._warm_start(question, request)
-        budget_ms = request.planning_budget_ms
-        with self.engine.admitted():
-            context = await self._open(model, request.context, "/context")
-            goal = question.goal_latents
-            if goal is None:
-                goal = await self._open_goal(model, request.goals[0])
-            decoded = time.monotonic()
-            task = Task(
-                question=question,
-                context=context,
-                goal=goal,
-                warm_start=warm_start,
-                deadline=None if budget_ms is None else arrived + budget_ms / 1e3,
-            )
-            outcome, queue_us = await self.engine.compute(functools.partial(solve, task))
-        response = _respond(
-            request,
-            question,
-            outcome,
-            schemas.Timing(
-                decode_us=round((decoded - arrived) * 1e6),
-                queue_us=queue_us,
-                encode_us=outcome.encode_us,
-                plan_us=outcome.plan_us,
-                total_us=round((time.monotonic() - arrived) * 1e6),
-            ),
-            warm_started=warm_start is not None,
+        deadline = math.inf if request.planning_budget_ms is None else arrived + request.planning_budget_ms / 1e3
+        with self.engine.admitted(self._demand(question, request, arrived, deadline)) as place:
+            context, goal = await self.engine.decode(lambda: _open_all(question, request))
+            queued = time.monotonic()
+            task = Task(question=question, context=context, goal=goal, warm_start=warm_start, queued=queued)
+            outcome = await self.engine.compute(place, solve(task))
+        ended = time.monotonic()
+        timing = schemas.Timing(
+            decode_us=round((queued - arrived) * 1e6),
+            queue_us=outcome.queue_us,
+            encode_us=outcome.encode_us,
+            plan_us=outcome.plan_us,
+            total_us=round((ended - arrived) * 1e6),
+            late_us=max(0, round((ended - deadline) * 1e6)) if deadline < math.inf else 0,
         )
+        response = _respond(request, question, outcome, timing, warm_started=warm_start is not None)
         if request.session_id is not None:
             last = LastPlan(outcome.plan.variables, question.first_step, question.searched)
             self.sessions.remember(request.session_id, last)
@@ -154,17 +159,29 @@ class Service:
             raise refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)
         return rest
 
-    async def _open(
-        self, model: ServedModel, observations: Sequence[schemas.Observation], pointer: str
-    ) -> tuple[Frame, ...]:
-        def work() -> tuple[Frame, ...]:
-            return tuple(model.frames.open(each, f"{pointer}/{index}") for index, each in enumerate(observations))
+    def _demand(self, question: Question, request: schemas.PlanRequest, arrived: float, deadline: float) -> Demand:
+        return Demand(
+            model=question.model,
+            arrived=arrived,
+            frames=len(request.context) + (question.goal_latents is None),
+            candidates=question.preset.candidates,
+            horizon=question.preset.horizon,
+            deadline=deadline - self.engine.pace.expected(LAG, 1),
+        )
 
-        return await self.engine.decode(work)
 
-    async def _open_goal(self, model: ServedModel, goal: schemas.Goal) -> Frame:
-        assert goal.observation is not None  # a goal has exactly one of the two
-        return await self.engine.decode(functools.partial(model.frames.open, goal.observation, "/goals/0/observation"))
+def _open(model: ServedModel, observations: Sequence[schemas.Observation], pointer: str) -> tuple[Frame, ...]:
+    return tuple(model.frames.open(each, f"{pointer}/{index}") for index, each in enumerate(observations))
+
+
+def _open_all(question: Question, request: schemas.PlanRequest) -> tuple[tuple[Frame, ...], Frame | Tensor]:
+    """Context and goal."""
+    context = _open(question.model, request.context, "/context")
+    if question.goal_latents is not None:
+        return context, question.goal_latents
+    goal = request.goals[0].observation
+    assert goal is not None  # a goal has exactly one of the two
+    return context, question.model.frames.open(goal, "/goals/0/observation")
 
 
 def _respond(
@@ -206,7 +223,10 @@ def _respond(
     )
 
 
-def _grey_image() -> schemas.Image:
+def _warm_up_request(model: ServedModel, shade: int, planner: schemas.PlannerConfig) -> schemas.PlanRequest:
     file = io.BytesIO()
-    Image.new("RGB", (64, 64), "grey").save(file, format="png")
-    return schemas.Image(encoded=file.getvalue(), format="png")
+    Image.new("L", (64, 64), shade).save(file, format="png")
+    image = schemas.Image(encoded=file.getvalue(), format="png")
+    frame = schemas.Observation(images={model.manifest.observation.camera: image})
+    ref, goals = schemas.ModelRef(name=model.manifest.name), [schemas.Goal(observation=frame)]
+    return schemas.PlanRequest(model=ref, context=[frame], goals=goals, planner=planner)

@@ -45,8 +45,10 @@ class Settings:
     max_imagined_steps: int = 2_000_000
     """Samples x iterations x horizon of one plan."""
     max_planning_budget_ms: int = 60_000
-    max_in_flight: int = 16
+    max_in_flight: int = 64
     """Requests decoded, queued or planned at one time; the next is refused at once."""
+    max_batch_candidates: int = 1024
+    """Imagined together at one time, of as many robots as that makes. Two CPU cores gain nothing beyond; a GPU does."""
     max_connections: int = 256
     max_sessions: int = 1024
     session_ttl_s: float = 60.0

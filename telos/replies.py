@@ -40,6 +40,8 @@ class Timing:
     encode_us: int
     plan_us: int
     total_us: int
+    late_us: int = 0
+    """After the planning budget was over."""
 
 
 @dataclass(frozen=True, kw_only=True)

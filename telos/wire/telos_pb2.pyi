@@ -145,18 +145,20 @@ class ActionChunk(_message.Message):
     def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., action_names: _Optional[_Iterable[str]] = ..., dt_ms: _Optional[float] = ..., first_step: _Optional[int] = ..., valid_for_ms: _Optional[float] = ..., action_units: _Optional[_Iterable[str]] = ..., control_steps: _Optional[int] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("decode_us", "queue_us", "encode_us", "plan_us", "total_us")
+    __slots__ = ("decode_us", "queue_us", "encode_us", "plan_us", "total_us", "late_us")
     DECODE_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     ENCODE_US_FIELD_NUMBER: _ClassVar[int]
     PLAN_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    LATE_US_FIELD_NUMBER: _ClassVar[int]
     decode_us: int
     queue_us: int
     encode_us: int
     plan_us: int
     total_us: int
-    def __init__(self, decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., encode_us: _Optional[int] = ..., plan_us: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...
+    late_us: int
+    def __init__(self, decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., encode_us: _Optional[int] = ..., plan_us: _Optional[int] = ..., total_us: _Optional[int] = ..., late_us: _Optional[int] = ...) -> None: ...
 
 class SafetyReport(_message.Message):
     __slots__ = ("saturated_fraction", "max_step_delta", "within_limits")

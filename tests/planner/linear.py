@@ -30,6 +30,10 @@ class LinearWorldModel:
         """The newest frame is all that matters."""
         return context[:, -1]
 
+    def stack(self, states: Sequence[Tensor]) -> Tensor:
+        """One row a robot."""
+        return torch.cat(list(states))
+
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Latents after each action."""
         self.rollouts.append(actions)

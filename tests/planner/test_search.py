@@ -5,10 +5,10 @@ import torch
 from torch import Generator
 
 from planner.cem import CEM
-from planner.costs import goal_cost
+from planner.costs import GoalCost, SquaredDistance, goal_cost
 from planner.plan import Plan
-from planner.search import plan_iterations
-from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, space
+from planner.search import NoFinitePlan, RobotSearch, advance, plan_iterations
+from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, same_plan, space
 from tests.tiny import tiny_recipe
 from worldmodel.world_model import LatentWorldModel
 
@@ -64,6 +64,65 @@ def test_every_robot_needs_its_own_randomness() -> None:
                 generators=[Generator()],
             )
         )
+
+
+def search(seed: int, *, low: float = -1.0, high: float = 1.0, **settings: float) -> RobotSearch:
+    """Three steps ahead, with limits and settings of its own."""
+    within = space((low, low), (high, high))
+    optimiser, generator = cem(within, **settings), Generator().manual_seed(seed)
+    return RobotSearch(optimiser=optimiser, space=within, horizon=3, warm_start=None, generator=generator)
+
+
+GOALS = torch.tensor([[[0.6, -0.3]], [[9.0, 9.0]], [[-0.4, 0.2]]])
+
+
+def searches() -> list[RobotSearch]:
+    return [search(0), search(1, low=-0.2, high=0.5, std=0.3), search(2, iterations=4)]
+
+
+def run(robots: list[RobotSearch], goals: torch.Tensor) -> list[Plan]:
+    """All that are not over share each rollout."""
+    model = LinearWorldModel()
+    states = [torch.zeros(1, 1, 2)] * len(robots)
+    while going := [index for index, robot in enumerate(robots) if not robot.is_over]:
+        state = model.stack([states[index] for index in going])
+        advance(model, state, GoalCost(SquaredDistance(), goals[going]), [robots[index] for index in going])
+    return [robot.plan for robot in robots]
+
+
+def test_robots_with_other_limits_settings_and_budgets_share_a_rollout() -> None:
+    """And each gets, to the last bit, the plan that it gets alone."""
+    together = run(searches(), GOALS)
+    assert [plan.iterations for plan in together][2] == 4 < together[0].iterations
+    assert together[1].actions.max() <= 0.5
+    for robot, plan in enumerate(together):
+        (alone,) = run([searches()[robot]], GOALS[robot : robot + 1])
+        assert same_plan(plan, alone)
+
+
+def test_a_robot_without_a_finite_cost_is_over_and_its_neighbours_go_on() -> None:
+    goals = GOALS.clone()
+    goals[1] = torch.nan
+    robots = searches()
+    with pytest.raises(NoFinitePlan):
+        run(robots, goals)
+    assert robots[1].is_over and robots[1].iterations == 1
+    for robot in (0, 2):
+        (alone,) = run([searches()[robot]], GOALS[robot : robot + 1])
+        assert same_plan(robots[robot].plan, alone)
+
+
+def test_asking_again_before_the_answer_asks_the_same() -> None:
+    robot = search(0)
+    asked = robot.ask()
+    assert torch.equal(robot.ask(), asked)
+    robot.tell(asked[:, :, None], asked.square().sum((-2, -1)))
+    assert not torch.equal(robot.ask(), asked)
+
+
+def test_there_is_no_plan_before_anything_was_imagined() -> None:
+    with pytest.raises(NoFinitePlan):
+        _ = search(0).plan
 
 
 @pytest.fixture(scope="module")

@@ -3,73 +3,181 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from server.engine import Engine, Halt
+from server.engine import Engine
 from server.errors import Code, ServiceError
+from server.planning import at_once
+from server.scheduler import Demand, Steps
+
+STEP_S = 0.02
+
+
+@dataclass(frozen=True)
+class Asked:
+    kind: str = "k"
+
+
+def advance(steps: Sequence[Any]) -> None:
+    time.sleep(STEP_S)
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(max_in_flight=2, decode_threads=1)
+    engine = Engine(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
     yield engine
     engine.close()
 
 
+def demand(budget_s: float = float("inf")) -> Demand:
+    now = time.monotonic()
+    return Demand(model="m", arrived=now, frames=1, candidates=10, horizon=1, deadline=now + budget_s)
+
+
+async def compute(engine: Engine, steps: Steps[Any], budget_s: float = float("inf")) -> Any:
+    with engine.admitted(demand(budget_s)) as place:
+        return await engine.compute(place, steps)
+
+
+def searching(iterations: int, on_close: Callable[[], None] = lambda: None) -> Steps[int]:
+    """Answers how many steps it got."""
+    try:
+        for got in range(iterations):
+            yield Asked(), got or None
+    finally:
+        on_close()
+    return iterations
+
+
 def test_what_does_not_fit_is_refused_at_once(engine: Engine) -> None:
-    with engine.admitted(), engine.admitted():
-        with pytest.raises(ServiceError) as caught, engine.admitted():
+    with engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()):
+        with pytest.raises(ServiceError) as caught, engine.admitted(demand()):
             pass
         assert caught.value.code is Code.QUEUE_FULL and caught.value.retry_after_ms
-    with engine.admitted():
-        pass
+    with engine.admitted(demand()):
+        assert engine.in_flight == 1
+    assert engine.in_flight == 0
 
 
-def test_jobs_run_one_after_another_off_the_loop(engine: Engine) -> None:
-    running: list[int] = []
+def test_a_deadline_that_cannot_be_met_is_refused_at_once(engine: Engine) -> None:
+    async def main() -> float:
+        await compute(engine, searching(3))  # learns
+        busy = asyncio.create_task(compute(engine, searching(10)))
+        await asyncio.sleep(STEP_S / 2)
+        started = time.monotonic()
+        with pytest.raises(ServiceError, match=r"\d+ ms late; give it more time") as caught:
+            await compute(engine, searching(1), budget_s=STEP_S / 2)
+        took = time.monotonic() - started
+        assert caught.value.code is Code.DEADLINE_INFEASIBLE
+        assert await busy == 10
+        assert await compute(engine, searching(1), budget_s=5 * STEP_S) == 1
+        return took
 
-    def job(halt: Halt) -> tuple[int, str]:
-        running.append(1)
-        time.sleep(0.01)
-        together = len(running)
-        running.pop()
-        return together, threading.current_thread().name
-
-    async def main() -> list[tuple[tuple[int, str], int]]:
-        return list(await asyncio.gather(*(engine.compute(job) for _ in range(4))))
-
-    answers = asyncio.run(main())
-    assert {together for (together, _), _ in answers} == {1}
-    assert all(name.startswith("telos-torch") for (_, name), _ in answers)
-    assert answers[-1][1] >= 20_000  # microseconds that the last one waited
+    assert asyncio.run(main()) < 0.01
 
 
-def test_a_cancelled_job_is_told_to_halt_and_a_waiting_one_never_starts(engine: Engine) -> None:
-    started, halted, ran_anyway = threading.Event(), threading.Event(), threading.Event()
+def test_at_the_deadline_there_is_an_answer_or_a_refusal_whatever_the_torch_thread_does() -> None:
+    """What takes ten times as long as ever before is not waited for."""
+    pauses = iter([0.01] * 4 + [0.5, 0.01, 0.5])
+    engine = Engine(
+        lambda steps: time.sleep(next(pauses)), max_in_flight=4, max_batch_candidates=1000, decode_threads=1
+    )
 
-    def long(halt: Halt) -> None:
-        started.set()
-        if halt.wait(timeout=10):
-            halted.set()
+    async def timed(iterations: int) -> tuple[Any, float]:
+        started = time.monotonic()
+        try:
+            answer = await compute(engine, searching(iterations), budget_s=0.1)
+        except ServiceError as error:
+            answer = error.code
+        return answer, time.monotonic() - started
 
     async def main() -> None:
-        first = asyncio.create_task(engine.compute(long))
-        second = asyncio.create_task(engine.compute(lambda halt: ran_anyway.set()))
-        await asyncio.to_thread(started.wait, 10)
-        first.cancel()
-        second.cancel()
-        await asyncio.gather(first, second, return_exceptions=True)
-        await engine.compute(lambda halt: None)
+        assert (await timed(3))[0] == 3
+        answer, took = await timed(9)
+        assert answer == 1 and took < 0.2, "the first step was done, the second one hangs"
+        await asyncio.sleep(0.5)
+        await compute(engine, searching(1))
+        answer, took = await timed(9)
+        assert answer is Code.DEADLINE_INFEASIBLE and took < 0.2, "not even the first step was done"
 
     asyncio.run(main())
-    assert halted.is_set() and not ran_anyway.is_set()
+    engine.close()
 
 
-def test_what_a_job_raises_reaches_its_caller(engine: Engine) -> None:
-    def broken(halt: Halt) -> None:
+def test_work_is_done_off_the_loop_and_what_can_be_shared_is(engine: Engine) -> None:
+    names: set[str] = set()
+
+    def work() -> Steps[int]:
+        names.add(threading.current_thread().name)
+        return (yield from searching(5))
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(compute(engine, work()) for _ in range(4)))
+
+    started = time.monotonic()
+    assert asyncio.run(main()) == [5] * 4
+    assert time.monotonic() - started < 4 * 5 * STEP_S * 0.7
+    assert names == {"telos-torch"}
+
+
+def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engine: Engine) -> None:
+    closed, ran_anyway = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        running = asyncio.create_task(compute(engine, searching(10_000, closed.set)))
+        await asyncio.sleep(3 * STEP_S)
+        blocked = asyncio.create_task(compute(engine, at_once(lambda: time.sleep(3 * STEP_S))))
+        await asyncio.sleep(2 * STEP_S)  # it has begun
+        waiting = asyncio.create_task(compute(engine, at_once(ran_anyway.set)))
+        await asyncio.sleep(0)
+        running.cancel()
+        waiting.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        assert engine.in_flight == 1
+        await blocked
+        await compute(engine, at_once(lambda: None))
+
+    asyncio.run(main())
+    assert closed.is_set() and not ran_anyway.is_set()
+
+
+def test_what_work_raises_reaches_its_caller(engine: Engine) -> None:
+    def broken() -> None:
         raise ArithmeticError("no")
 
     with pytest.raises(ArithmeticError):
-        asyncio.run(engine.compute(broken))
+        asyncio.run(compute(engine, at_once(broken)))
+    assert asyncio.run(compute(engine, at_once(lambda: 1))) == 1
+
+
+def test_a_closed_engine_refuses_what_waits_and_what_comes() -> None:
+    engine = Engine(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
+
+    async def main() -> list[Any]:
+        left = [asyncio.create_task(compute(engine, searching(10_000))) for _ in range(3)]
+        await asyncio.sleep(2 * STEP_S)
+        engine.close()
+        left.append(asyncio.create_task(compute(engine, searching(1))))
+        return await asyncio.gather(*left, return_exceptions=True)
+
+    answers = asyncio.run(main())
+    assert [answer.code for answer in answers] == [Code.NOT_READY] * 4
+    assert not engine._torch.is_alive()
+
+
+def test_a_defect_of_the_scheduler_fails_who_is_there_and_nobody_after(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(engine._scheduler, "_batch", lambda: 1 / 0)
+            with pytest.raises(ServiceError) as caught:
+                await compute(engine, searching(1))
+        assert caught.value.code is Code.INTERNAL
+        assert await compute(engine, searching(1)) == 1
+
+    asyncio.run(main())

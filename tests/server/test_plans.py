@@ -1,5 +1,7 @@
 """What a plan promises, whatever it was asked for."""
 
+import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -7,7 +9,18 @@ import pytest
 import torch
 
 from planner.constraints import Constraints
-from tests.server.live import MODEL, Answer, Live, actions_of, anomaly_payload, ask, picture, plan_payload
+from tests.server.live import (
+    MODEL,
+    Answer,
+    Live,
+    actions_of,
+    anomaly_payload,
+    ask,
+    picture,
+    plan_payload,
+    serving,
+    settings_for,
+)
 
 HEAVY = {"preset": "fast", "num_samples": 4096, "num_elites": 4000, "max_iterations": 90, "seed": 1}
 """About ten seconds when it is let: with that many elites it does not converge."""
@@ -47,7 +60,7 @@ def test_the_surprise_of_a_plan_is_that_of_its_last_transition(live: Live) -> No
 
 @pytest.mark.parametrize("transport", ["json", "grpc"])
 def test_the_best_plan_so_far_is_returned_at_the_deadline(live: Live, transport: str) -> None:
-    payload = plan_payload(planner=HEAVY, planning_budget_ms=400, include=["costs"])
+    payload = plan_payload(planner=HEAVY, planning_budget_ms=1000, include=["costs"])
     body = getattr(live, transport)("plan", payload).body
     assert body["status"] == "BUDGET_EXHAUSTED"
     assert 1 <= body["iterations_completed"] < 90
@@ -55,9 +68,56 @@ def test_the_best_plan_so_far_is_returned_at_the_deadline(live: Live, transport:
     assert body["costs"] == sorted(body["costs"], reverse=True)
 
 
-def test_a_budget_that_is_no_time_at_all_still_buys_one_iteration(live: Live) -> None:
-    body = live.json("plan", plan_payload(planning_budget_ms=1)).body
-    assert (body["status"], body["iterations_completed"]) == ("BUDGET_EXHAUSTED", 1)
+@pytest.mark.parametrize(("transport", "status"), [("json", 504), ("grpc", "DEADLINE_EXCEEDED")])
+def test_a_budget_that_is_no_time_at_all_is_refused(live: Live, transport: str, status: int | str) -> None:
+    live.json("plan", plan_payload())
+    answer = getattr(live, transport)("plan", plan_payload(planning_budget_ms=1))
+    assert (answer.code, answer.status, answer.retryable) == ("deadline-infeasible", status, False)
+
+
+def test_an_answer_in_time_says_so(live: Live) -> None:
+    assert live.json("plan", plan_payload(planning_budget_ms=20_000)).body["timing"]["late_us"] == 0
+    assert live.json("plan", plan_payload()).body["timing"]["late_us"] == 0
+
+
+def test_a_late_answer_says_so(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = live.running.service.engine.compute
+
+    async def held_up(place: Any, steps: Any) -> Any:
+        answer = await compute(place, steps)
+        time.sleep(1.1)
+        return answer
+
+    monkeypatch.setattr(live.running.service.engine, "compute", held_up)
+    timing = live.json("plan", plan_payload(planning_budget_ms=1000)).body["timing"]
+    assert timing["late_us"] == timing["total_us"] - 1_000_000 > 0
+
+
+def test_an_iteration_that_takes_too_long_is_not_waited_for(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than any before it: that could not be foreseen, but there is a plan to answer with."""
+    with serving(settings_for(checkpoints)) as live:
+        model = live.running.service.registry.models[MODEL].checkpoint.world_model
+        rollout, calls = model.rollout, iter(range(10))
+
+        def slow(state: Any, actions: torch.Tensor) -> torch.Tensor:
+            time.sleep(2.0 * (next(calls) == 1))
+            return rollout(state, actions)
+
+        monkeypatch.setattr(model, "rollout", slow)
+        started = time.monotonic()
+        body = live.json("plan", plan_payload(planning_budget_ms=1000)).body
+        assert time.monotonic() - started < 1.5
+        assert (body["iterations_completed"], body["status"]) == (1, "BUDGET_EXHAUSTED")
+
+
+def test_who_has_no_plan_at_the_deadline_is_refused_then(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(settings_for(checkpoints)) as live:
+        model = live.running.service.registry.models[MODEL].checkpoint.world_model
+        rollout = model.rollout
+        monkeypatch.setattr(model, "rollout", lambda *given: time.sleep(2.0) or rollout(*given))
+        started = time.monotonic()
+        assert live.json("plan", plan_payload(planning_budget_ms=1000)).code == "deadline-infeasible"
+        assert time.monotonic() - started < 1.5
 
 
 def test_tightened_limits_hold_for_every_action(live: Live) -> None:

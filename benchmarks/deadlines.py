@@ -1,0 +1,171 @@
+"""Does every robot get its answer in time, and what do robots gain by sharing a model? One run, one machine.
+
+    python benchmarks/deadlines.py --model tworoom-lewm --out benchmarks/results/deadlines.json
+
+Three questions, asked of the service in this process, images and all, without a network:
+
+- storm: 200 requests at the same time, each with a planning budget of 20 to 500 ms. Late is what comes back more than
+  10 ms after its budget was over, answer or refusal; `refusal_ms` is how long a refusal took.
+- throughput: robots that ask again as soon as they are answered, 1, 4 and 16 of them, every frame a new one.
+- parity: 16 requests one by one and then at the same time: how far rounding moves their plans.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import shlex
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from server import schemas
+from server.errors import Code, ServiceError
+from server.provenance import provenance
+from server.registry import Registry
+from server.service import Service
+from server.settings import Settings
+
+REQUESTS = 200
+BUDGETS_MS = (20, 500)
+TOLERATED_MS = 10.0
+ROBOTS = (1, 4, 16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--storms", type=int, default=5)
+    parser.add_argument("--plans", type=int, default=96, help="for each number of robots (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    settings = Settings(checkpoints=arguments.checkpoints, device=arguments.device, max_in_flight=2 * REQUESTS)
+    service = Service(Registry.load(arguments.checkpoints, settings), settings)
+    bench = Bench(service, arguments.model, arguments.preset)
+    asyncio.run(service.warm_up())
+    result = {
+        **provenance(),
+        "command": shlex.join(["python", *sys.argv]),
+        "model": arguments.model,
+        "preset": arguments.preset,
+        "device": arguments.device,
+        "torch_threads": torch.get_num_threads(),
+        "throughput": {str(robots): bench.throughput(robots, arguments.plans) for robots in ROBOTS},
+        "storms": [bench.storm(number) for number in range(arguments.storms)],
+        "parity": bench.parity(),
+    }
+    service.close()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))  # noqa: T201 - this is what the command is for
+
+
+class Bench:
+    def __init__(self, service: Service, model: str, preset: str) -> None:
+        self._service = service
+        self._manifest = service.registry.models[model].manifest
+        self._preset = preset
+        self._rng = np.random.default_rng(0)
+
+    def storm(self, number: int) -> dict[str, Any]:
+        budgets = np.random.default_rng(number).integers(*BUDGETS_MS, REQUESTS).tolist()
+        requests = [self._request(seed, budget_ms) for seed, budget_ms in enumerate(budgets)]
+        answers = self._gather([self._timed(request) for request in requests])
+        over_ms = [took_ms - budget_ms for (_, took_ms), budget_ms in zip(answers, budgets, strict=True)]
+        plans = [answer for answer, _ in answers if isinstance(answer, schemas.PlanResponse)]
+        refusal_ms = [took_ms for answer, took_ms in answers if isinstance(answer, ServiceError)]
+        codes = {answer.code for answer, _ in answers if isinstance(answer, ServiceError)}
+        assert codes <= {Code.DEADLINE_INFEASIBLE}, codes
+        silent = [
+            over
+            for (answer, _), over in zip(answers, over_ms, strict=True)
+            if over > TOLERATED_MS and isinstance(answer, schemas.PlanResponse) and not answer.timing.late_us
+        ]
+        return {
+            "requests": REQUESTS,
+            "planned": len(plans),
+            "refused": len(refusal_ms),
+            "in_time": float(np.mean([over <= TOLERATED_MS for over in over_ms])),
+            "after_deadline_ms": _quantiles(over_ms),
+            "refusal_ms": _quantiles(refusal_ms),
+            "late_without_saying_so": len(silent),
+            "iterations": _quantiles([plan.iterations_completed for plan in plans]),
+            "worse_than_first_incumbent": sum(plan.predicted_cost > plan.costs[0] for plan in plans),
+        }
+
+    def throughput(self, robots: int, plans: int) -> dict[str, Any]:
+        requests = [self._request(seed) for seed in range(plans)]
+        took_ms: list[float] = []
+
+        async def robot(number: int) -> None:
+            for request in requests[number::robots]:
+                took_ms.append((await self._timed(request))[1])
+
+        started = time.monotonic()
+        self._gather([robot(number) for number in range(robots)])
+        return {"plans_per_second": plans / (time.monotonic() - started), "latency_ms": _quantiles(took_ms)}
+
+    def parity(self) -> dict[str, float]:
+        requests = [self._request(seed) for seed in range(16)]
+        alone = [self._gather([self._service.plan(request)])[0] for request in requests]
+        together = self._gather([self._service.plan(request) for request in requests])
+        pairs = list(zip(alone, together, strict=True))
+        return {
+            "largest_relative_cost_difference": max(
+                abs(a.predicted_cost - b.predicted_cost) / abs(a.predicted_cost) for a, b in pairs
+            ),
+            "largest_action_difference": max(float(np.abs(a.chunk.actions - b.chunk.actions).max()) for a, b in pairs),
+        }
+
+    async def _timed(self, request: schemas.PlanRequest) -> tuple[schemas.PlanResponse | ServiceError, float]:
+        started = time.monotonic()
+        try:
+            answer = await self._service.plan(request)
+        except ServiceError as error:
+            answer = error
+        return answer, (time.monotonic() - started) * 1e3
+
+    def _request(self, seed: int, budget_ms: int | None = None) -> schemas.PlanRequest:
+        """Two frames and a goal that nobody has seen."""
+        context = [self._observation(), self._observation()]
+        action = self._manifest.action
+        return schemas.PlanRequest(
+            model=schemas.ModelRef(name=self._manifest.name),
+            context=context,
+            action_history=[np.zeros((action.control_steps, len(action.names)))],
+            goals=[schemas.Goal(observation=self._observation())],
+            planner=schemas.PlannerConfig(preset=self._preset, seed=seed),
+            planning_budget_ms=budget_ms,
+            include=["costs"],
+        )
+
+    def _observation(self) -> schemas.Observation:
+        spec = self._manifest.observation
+        pixels = self._rng.integers(0, 256, (spec.height_px, spec.width_px, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, format="png")
+        return schemas.Observation(images={spec.camera: schemas.Image(encoded=file.getvalue(), format="png")})
+
+    def _gather(self, works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+        async def together() -> list[Any]:
+            return await asyncio.gather(*works)
+
+        return asyncio.run(together())
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    names = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    return {name: round(float(np.percentile(values, share)), 2) for name, share in names.items()} if values else {}
+
+
+if __name__ == "__main__":
+    main()
