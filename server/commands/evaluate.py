@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from error
     check_graphics()
+    record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
     planner = open_planner(arguments.server, arguments.checkpoints)
     try:
         with tqdm(total=config.episodes, desc=config.protocol.name, unit="episode", disable=arguments.quiet) as bar:
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     finally:
         planner.close()
-    _report({**provenance(), **result}, arguments.out, arguments.json)
+    _report({**record, **result}, arguments.out, arguments.json)
 
 
 def open_planner(server: str | None, checkpoints: Path | None) -> "Planner":
