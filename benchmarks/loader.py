@@ -11,7 +11,9 @@ Lance dataset (pip install pylance), and both with what the `small` preset consu
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +53,7 @@ def main() -> None:
     }
     result = {
         **provenance(),
+        "command": shlex.join(["python", *sys.argv]),
         "frames_per_second": rates,
         "hdf5_over_training": round(rates["hdf5"]["median"] / rates["training"]["median"], 2),
         "hdf5_over_lance": round(rates["hdf5"]["median"] / rates["lance"]["median"], 2),
