@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.optimiser import Search
-from planner.sampling import begin, check_spread, finite_or_worst
+from planner.sampling import begin, best_of, check_spread, finite_or_worst
 from planner.search_space import SearchSpace
 
 
@@ -55,12 +55,11 @@ class CEM:
         if len(elites) == 0:
             return search
         std = elites.std(dim=0, correction=0).clamp_min(self.std_floor)
-        cost = float(costs[order[0]])
-        better = cost < search.best_cost
+        best, best_cost = best_of(search, candidates, costs)
         return Search(
             mean=elites.mean(dim=0),
             std=std,
-            best=elites[0] if better else search.best,
-            best_cost=min(cost, search.best_cost),
+            best=best,
+            best_cost=best_cost,
             converged=bool((std <= self.std_floor).all()),
         )

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from planner.optimiser import Optimiser
 from planner.plan import Plan
 from planner.protocols import Cost, RolloutState, WorldModel
+from planner.sampling import finite_or_worst
 from planner.search_space import SearchSpace
 
 
@@ -62,8 +63,8 @@ class RobotSearch:
         assert self._asked is not None  # nothing is told that was not asked for
         told = self._optimiser.tell(self._search, self._asked, costs)
         if told.best_cost < self._search.best_cost:
-            finite = torch.where(costs.isfinite(), costs, torch.inf)
-            self._latents = latents[finite.argsort(stable=True)[0]].clone()  # a view would keep the whole batch
+            best = finite_or_worst(costs).argsort(stable=True)[0]
+            self._latents = latents[best].clone()  # a view would keep the whole batch
         self._search, self._asked = told, None
         self._best_costs.append(told.best_cost)
 

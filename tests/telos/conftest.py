@@ -1,20 +1,5 @@
-from collections.abc import Iterator
-from pathlib import Path
+"""The client's tests talk to the same real server as the server's own."""
 
-import pytest
+from tests.server.conftest import checkpoints, live
 
-from tests.server.live import Live, serving, settings_for
-from tests.tiny import write_tiny_checkpoint
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_tiny_checkpoint(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def live(checkpoints: Path) -> Iterator[Live]:
-    with serving(settings_for(checkpoints)) as running:
-        yield running
+__all__ = ["checkpoints", "live"]
