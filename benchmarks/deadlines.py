@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 
 from server import schemas
+from server.engine.registry import Registry
 from server.errors import Code, ServiceError
 from server.provenance import provenance
-from server.registry import Registry
 from server.service import Service
 from server.settings import Settings
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server import schemas
+from server.engine.registry import Registry
 from server.errors import ServiceError
-from server.registry import Registry
 from server.service import Service
 from server.settings import Settings
 from server.validation import request_id_of, validate

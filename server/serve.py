@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from server.grpc_api import grpc_server, set_health
-from server.http_api import http_app
-from server.registry import Registry
+from server.engine.registry import Registry
 from server.service import Service
 from server.settings import Settings, SettingsError
+from server.transport.grpc_api import grpc_server, set_health
+from server.transport.http_api import http_app
 
 log = logging.getLogger("telos")
 

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from planner.presets import PRESETS
 from server import schemas
-from server.actions import past_actions
-from server.engine import LAG, Engine
+from server.engine.actions import past_actions
+from server.engine.engine import LAG, Engine
+from server.engine.frames import Frame
+from server.engine.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
+from server.engine.preparation import Question, check_frames, check_most, prepare
+from server.engine.registry import Registry, ServedModel
+from server.engine.scheduler import Demand
 from server.errors import Code, ServiceError, refuse
-from server.frames import Frame
-from server.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
-from server.preparation import Question, check_frames, check_most, prepare
-from server.registry import Registry, ServedModel
-from server.scheduler import Demand
 from server.sessions import LastPlan, Sessions
 from server.settings import Settings
 from server.validation import new_request_id, validate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from server.preparation import Question
+from server.engine.preparation import Question
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from server.engine.images import decode_image
 from server.errors import Code, ServiceError
-from server.images import decode_image
 from server.settings import Settings
 from tests.server.live import encoded, picture
 

@@ -18,7 +18,7 @@ import numpy as np
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
-from server.registry import Registry
+from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings
 from telos.wire import telos_pb2 as pb

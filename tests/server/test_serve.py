@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.registry import Registry
+from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings, SettingsError
 from telos import HttpPlanner

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from server.engine import Engine
+from server.engine.engine import Engine
+from server.engine.planning import at_once
+from server.engine.scheduler import Demand, Steps
 from server.errors import Code, ServiceError
-from server.planning import at_once
-from server.scheduler import Demand, Steps
 
 STEP_S = 0.02
 

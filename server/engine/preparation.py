@@ -13,10 +13,10 @@ from planner.optimiser import Optimiser
 from planner.presets import PRESETS, Preset, build
 from planner.search_space import SearchSpace
 from server import schemas
-from server.actions import Bounds, bounds, past_actions
+from server.engine.actions import Bounds, bounds, past_actions
+from server.engine.motion import motion
+from server.engine.registry import ServedModel
 from server.errors import Code, refuse
-from server.motion import motion
-from server.registry import ServedModel
 from server.settings import Settings
 from server.validation import shorten
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from server.engine.pace import Pace
+from server.engine.scheduler import Demand, Place, Scheduler, Steps, Work, infeasible
 from server.errors import Code, ServiceError, internal
-from server.pace import Pace
-from server.scheduler import Demand, Place, Scheduler, Steps, Work, infeasible
 
 log = logging.getLogger("telos")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from planner.presets import PRESETS
+from server.engine.frames import FrameReader
 from server.errors import Code, refuse
-from server.frames import FrameReader
 from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
 from server.settings import Settings, SettingsError
 from server.validation import shorten

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 
 from server import schemas
 from server.errors import Code, ServiceError, internal
-from server.http_gate import Gate, problem_response
-from server.http_payload import read_payload
-from server.openapi import accepts, describe
 from server.service import Service
 from server.settings import Settings
+from server.transport.http_gate import Gate, problem_response
+from server.transport.http_payload import read_payload
+from server.transport.openapi import accepts, describe
 from server.validation import new_request_id, request_id_of, validate
 from telos import __version__
 

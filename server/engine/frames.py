@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from server import schemas
+from server.engine.images import decode_image
 from server.errors import Code, refuse
-from server.images import decode_image
 from server.settings import Settings
 from server.validation import shorten
 from worldmodel.checkpoint import Checkpoint

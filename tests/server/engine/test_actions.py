@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.actions import bounds, past_actions
+from server.engine.actions import bounds, past_actions
 from server.errors import Code, ServiceError
 from server.schemas import ActionLimits
 from worldmodel.manifest import ActionSpec

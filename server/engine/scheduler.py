@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from server.engine.pace import Pace
 from server.errors import Code, ServiceError
-from server.pace import Pace
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel
 
 from server import schemas
 from server.errors import DOMAIN, Code, ServiceError, internal
-from server.http_gate import authorized
 from server.service import Service
 from server.settings import Settings
+from server.transport.http_gate import authorized
 from server.validation import new_request_id, request_id_of, validate
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message, to_payload

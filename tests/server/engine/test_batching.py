@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from server import schemas
+from server.engine.registry import Registry
 from server.errors import Code, ServiceError
-from server.registry import Registry
 from server.service import Service
 from server.validation import validate
 from tests.server.live import MODEL, picture, plan_payload, settings_for

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.engine.pace import Pace
+from server.engine.scheduler import PATIENCE_S, Demand, Scheduler, Steps, Work
 from server.errors import Code, ServiceError
-from server.pace import Pace
-from server.scheduler import PATIENCE_S, Demand, Scheduler, Steps, Work
 
 MS = 1e-3
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from server.engine.motion import ROUNDING, Motion
 from server.errors import Code, ServiceError, refuse
-from server.motion import ROUNDING, Motion
 from server.schemas import ActionLimits, SafetyReport
 from worldmodel.manifest import ActionSpec
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.presets import PRESETS, build
-from server.actions import bounds
+from server.engine.actions import bounds
+from server.engine.motion import Motion, motion
 from server.errors import Code, ServiceError
-from server.motion import Motion, motion
 from server.schemas import ActionLimits, Goal, ModelRef, Observation, PlanRequest
 from worldmodel.manifest import ActionSpec
 

@@ -14,11 +14,11 @@ from planner.plan import Plan
 from planner.presets import Preset
 from planner.protocols import Cost, RolloutState
 from planner.search import NoFinitePlan, RobotSearch, advance
+from server.engine.frames import Frame
+from server.engine.preparation import Question
+from server.engine.registry import ServedModel
+from server.engine.scheduler import Steps
 from server.errors import Code, ServiceError
-from server.frames import Frame
-from server.preparation import Question
-from server.registry import ServedModel
-from server.scheduler import Steps
 
 T = TypeVar("T")
 

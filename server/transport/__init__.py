@@ -1,0 +1,1 @@
+"""HTTP and gRPC: thin translations of the same service."""
