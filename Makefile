@@ -1,4 +1,4 @@
-# make setup | demo | test | lint: each does what is missing and nothing twice.
+# make setup | demo | test | lint | reliability: each does what is missing and nothing twice.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: setup demo test lint unit stubs lock clean
+.PHONY: setup demo test lint unit reliability stubs lock clean
 
 setup: $(INSTALLED)
 	@.ci/check-graphics $(BIN)/python
@@ -34,6 +34,9 @@ lint: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/pytest
+
+reliability: $(INSTALLED)
+	$(BIN)/python -m benchmarks.reliability --out benchmarks/results/reliability.json
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. telos/wire/telos.proto

@@ -2,4 +2,6 @@
 
 import torch
 
+pytest_plugins = ["tests.reliability.report"]
+
 torch.set_num_threads(1)
