@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,11 +11,10 @@ from planner.cem import CEM
 from planner.constraints import Constrained, Constraints
 from planner.icem import ICEM
 from planner.mppi import MPPI
+from planner.names import AlgorithmName, SearchSpaceName
 from planner.optimiser import Optimiser
 from planner.predictive_sampling import PredictiveSampling
-from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
-
-AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling"]
+from planner.search_space import SearchSpace, make_search_space
 
 OPTIMISERS: dict[AlgorithmName, type[CEM | ICEM | MPPI | PredictiveSampling]] = {
     "cem": CEM,

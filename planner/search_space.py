@@ -4,15 +4,14 @@ Fewer dimensions beat more samples. `constant` holds one action over a model ste
 control step's action, and the splines put a few knots over the whole horizon.
 """
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from planner.names import SearchSpaceName
 from planner.per_step import PerStep
 from planner.spline import Spline, spline_weights
-
-SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]
 
 
 @runtime_checkable

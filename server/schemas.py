@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from planner.presets import AlgorithmName
-from planner.search_space import SearchSpaceName
+from planner.names import AlgorithmName, SearchSpaceName
 from server.arrays import ArrayIn, RowsOut, TensorOut
 from telos.wire.tensors import unbase64
 
@@ -165,17 +164,17 @@ class Provenance(Wire):
 
 class PlanResponse(Wire):
     request_id: str
-    session_id: str | None
+    session_id: str | None = None
     status: Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED"]
     chunk: ActionChunk
     predicted_cost: float
     goal_distance: float
     planned_goal_distance: float
     iterations_completed: int
-    surprise: float | None
+    surprise: float | None = None
     warm_started: bool
     costs: list[float]
-    latents: TensorOut | None
+    latents: TensorOut | None = None
     timing: Timing
     safety: SafetyReport
     provenance: Provenance

@@ -13,7 +13,7 @@ from torch import Tensor
 from planner.presets import PRESETS
 from server import schemas
 from server.engine.actions import past_actions
-from server.engine.engine import LAG, Engine
+from server.engine.executor import LAG, Executor
 from server.engine.frames import Frame
 from server.engine.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
 from server.engine.preparation import Question, check_frames, check_most, prepare
@@ -33,7 +33,7 @@ class Service:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
         self.sessions = Sessions(ttl_s=settings.session_ttl_s, capacity=settings.max_sessions)
-        self.engine = Engine(
+        self.engine = Executor(
             iterate,
             max_in_flight=settings.max_in_flight,
             max_batch_candidates=settings.max_batch_candidates,

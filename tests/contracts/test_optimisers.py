@@ -12,10 +12,10 @@ from planner.constraints import Constrained, Constraints
 from planner.costs import ControlEffort, GoalCost, SquaredDistance
 from planner.icem import ICEM
 from planner.mppi import MPPI
+from planner.names import SearchSpaceName
 from planner.optimiser import Optimiser
 from planner.predictive_sampling import PredictiveSampling
 from planner.search import NoFinitePlan
-from planner.search_space import SearchSpaceName
 from tests.planner.linear import LinearWorldModel, MakeOptimiser, Problem, cem, iterate, same_plan, space
 
 OPTIMISERS: dict[str, MakeOptimiser] = {

@@ -8,11 +8,12 @@ from torch import Generator, Tensor
 
 from planner.cem import CEM
 from planner.costs import GoalCost, Over, SquaredDistance
+from planner.names import SearchSpaceName
 from planner.optimiser import Optimiser
 from planner.plan import Plan
 from planner.protocols import Cost
 from planner.search import plan_iterations
-from planner.search_space import SearchSpace, SearchSpaceName, make_search_space
+from planner.search_space import SearchSpace, make_search_space
 
 
 @dataclass

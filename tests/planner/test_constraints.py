@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from planner.constraints import Constrained, Constraints
-from planner.search_space import SearchSpaceName
+from planner.names import SearchSpaceName
 from tests.planner.linear import space
 
 NONE = torch.zeros(0, 1)

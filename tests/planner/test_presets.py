@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from planner.constraints import Constraints
-from planner.presets import OPTIMISERS, PRESETS, AlgorithmName, Preset, build
-from planner.search_space import SearchSpaceName
+from planner.names import AlgorithmName, SearchSpaceName
+from planner.presets import OPTIMISERS, PRESETS, Preset, build
 from tests.planner.linear import Problem, iterate
 
 LOW, HIGH = torch.tensor([-1.0, -0.5]), torch.tensor([0.25, 1.0])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from planner.search_space import SearchSpaceName, make_search_space
+from planner.names import SearchSpaceName
+from planner.search_space import make_search_space
 
 LOW, HIGH = torch.tensor([-0.5, 0.0]), torch.tensor([1.0, 0.25])
 

@@ -28,7 +28,7 @@ LAG = "lag"
 """How long after a deadline the event loop gets to answer: known to `Engine.pace`."""
 
 
-class Engine:
+class Executor:
     """Belongs to one event loop."""
 
     def __init__(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from server.engine.executor import Executor
 
-from server.engine.engine import Engine
 from server.engine.planning import at_once
 from server.engine.scheduler import Demand, Steps
 from server.errors import Code, ServiceError
@@ -27,8 +27,8 @@ def advance(steps: Sequence[Any]) -> None:
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
+def engine() -> Iterator[Executor]:
+    engine = Executor(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
     yield engine
     engine.close()
 
@@ -38,7 +38,7 @@ def demand(budget_s: float = float("inf")) -> Demand:
     return Demand(model="m", arrived=now, frames=1, candidates=10, horizon=1, deadline=now + budget_s)
 
 
-async def compute(engine: Engine, steps: Steps[Any], budget_s: float = float("inf")) -> Any:
+async def compute(engine: Executor, steps: Steps[Any], budget_s: float = float("inf")) -> Any:
     with engine.admitted(demand(budget_s)) as place:
         return await engine.compute(place, steps)
 
@@ -53,7 +53,7 @@ def searching(iterations: int, on_close: Callable[[], None] = lambda: None) -> S
     return iterations
 
 
-def test_what_does_not_fit_is_refused_at_once(engine: Engine) -> None:
+def test_what_does_not_fit_is_refused_at_once(engine: Executor) -> None:
     with engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()):
         with pytest.raises(ServiceError) as caught, engine.admitted(demand()):
             pass
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_refused_at_once(engine: Engine) -> None:
     assert engine.in_flight == 0
 
 
-def test_a_deadline_that_cannot_be_met_is_refused_at_once(engine: Engine) -> None:
+def test_a_deadline_that_cannot_be_met_is_refused_at_once(engine: Executor) -> None:
     async def main() -> float:
         await compute(engine, searching(3))  # learns
         busy = asyncio.create_task(compute(engine, searching(10)))
@@ -83,7 +83,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(engine: Engine) -> Non
 def test_at_the_deadline_there_is_an_answer_or_a_refusal_whatever_the_torch_thread_does() -> None:
     """What takes ten times as long as ever before is not waited for."""
     pauses = iter([0.01] * 4 + [0.5, 0.01, 0.5])
-    engine = Engine(
+    engine = Executor(
         lambda steps: time.sleep(next(pauses)), max_in_flight=4, max_batch_candidates=1000, decode_threads=1
     )
 
@@ -108,7 +108,7 @@ def test_at_the_deadline_there_is_an_answer_or_a_refusal_whatever_the_torch_thre
     engine.close()
 
 
-def test_work_is_done_off_the_loop_and_what_can_be_shared_is(engine: Engine) -> None:
+def test_work_is_done_off_the_loop_and_what_can_be_shared_is(engine: Executor) -> None:
     names: set[str] = set()
 
     def work() -> Steps[int]:
@@ -124,7 +124,7 @@ def test_work_is_done_off_the_loop_and_what_can_be_shared_is(engine: Engine) -> 
     assert names == {"telos-torch"}
 
 
-def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engine: Engine) -> None:
+def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engine: Executor) -> None:
     closed, ran_anyway = threading.Event(), threading.Event()
 
     async def main() -> None:
@@ -145,7 +145,7 @@ def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engi
     assert closed.is_set() and not ran_anyway.is_set()
 
 
-def test_what_work_raises_reaches_its_caller(engine: Engine) -> None:
+def test_what_work_raises_reaches_its_caller(engine: Executor) -> None:
     def broken() -> None:
         raise ArithmeticError("no")
 
@@ -155,7 +155,7 @@ def test_what_work_raises_reaches_its_caller(engine: Engine) -> None:
 
 
 def test_a_closed_engine_refuses_what_waits_and_what_comes() -> None:
-    engine = Engine(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
+    engine = Executor(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
 
     async def main() -> list[Any]:
         left = [asyncio.create_task(compute(engine, searching(10_000))) for _ in range(3)]
@@ -170,7 +170,7 @@ def test_a_closed_engine_refuses_what_waits_and_what_comes() -> None:
 
 
 def test_a_defect_of_the_scheduler_fails_who_is_there_and_nobody_after(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         with monkeypatch.context() as broken:
