@@ -1,0 +1,57 @@
+"""The log: one event a line on stderr, as JSON for machines or as text for people.
+
+Code logs through the standard library; here is the one place that knows how a line looks.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO, get_args
+
+import structlog
+
+from server.observability.observer import observed
+from server.settings import SettingsError
+
+Format = Literal["console", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def set_up_logs(log_format: Format, level: str, stream: TextIO | None = None) -> None:
+    """For the whole process. Raises SettingsError."""
+    if log_format not in get_args(Format):
+        raise SettingsError(f"log_format={log_format!r} is not known; wanted console or json")
+    if level not in LEVELS:
+        raise SettingsError(f"log_level={level!r} is not known; wanted one of {', '.join(LEVELS)}")
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_formatter(log_format, colours=handler.stream.isatty()))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("telos").setLevel(level.upper())
+
+
+def _formatter(log_format: Format, *, colours: bool) -> structlog.stdlib.ProcessorFormatter:
+    last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if log_format == "json":
+        last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback  # never the values of variables: tokens and images are among them
+        last += [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+    shared = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+        _add_request,
+    ]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+
+
+def _add_request(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Whose request a line is about, wherever it was written; what is empty is left out."""
+    seen = observed()
+    event.setdefault("request_id", seen.request_id)
+    if seen.trace is not None:
+        event.setdefault("trace_id", seen.trace.trace_id)
+    for key in [key for key, value in event.items() if value == ""]:
+        del event[key]
+    return event

@@ -1,0 +1,16 @@
+"""How late the event loop wakes up: what every answer waits for on top of its own work."""
+
+import asyncio
+import time
+
+from prometheus_client import Histogram
+
+INTERVAL_S = 0.25
+
+
+async def watch_loop_lag(lag: Histogram) -> None:
+    """Until cancelled."""
+    while True:
+        due = time.monotonic() + INTERVAL_S
+        await asyncio.sleep(INTERVAL_S)
+        lag.observe(max(0.0, time.monotonic() - due))

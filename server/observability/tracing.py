@@ -1,0 +1,109 @@
+"""Spans for OpenTelemetry, when it is installed and asked for: what was timed anyway, sent on when a request ends.
+
+Where spans go is OpenTelemetry's own business: `OTEL_EXPORTER_OTLP_ENDPOINT` and its other variables.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from server.observability.trace_context import TraceContext
+from server.settings import SettingsError
+from telos import __version__
+
+
+class Tracing(Protocol):
+    """Where a request that ended is told to."""
+
+    def record(
+        self,
+        name: str,
+        parent: TraceContext | None,
+        seconds: float,
+        attributes: Mapping[str, str | int | float],
+        stages: Mapping[str, float],
+    ) -> str:
+        """A span of so many seconds that ends now, one for each of its stages, the last of which ends now too.
+
+        Returns the id of its trace; empty when there is none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Send what is still to be sent."""
+        ...
+
+
+class NoTracing:
+    """The trace that a caller began is named in the log, and that is all."""
+
+    def record(
+        self,
+        name: str,
+        parent: TraceContext | None,
+        seconds: float,
+        attributes: Mapping[str, str | int | float],
+        stages: Mapping[str, float],
+    ) -> str:
+        return parent.trace_id if parent else ""
+
+    def close(self) -> None:
+        pass
+
+
+class OpenTelemetry:
+    """Spans through an SDK exporter; slow or absent collectors cost spans, never time."""
+
+    def __init__(self, exporter: Any = None) -> None:
+        """OTLP over HTTP when no exporter is given. Raises SettingsError without the packages of the extra `otel`."""
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ImportError as error:
+            raise SettingsError("tracing wants OpenTelemetry: pip install 'telos[otel]', or leave it off") from error
+        resource = Resource.create({"service.name": "telos", "service.version": __version__})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("telos", __version__)
+
+    def record(
+        self,
+        name: str,
+        parent: TraceContext | None,
+        seconds: float,
+        attributes: Mapping[str, str | int | float],
+        stages: Mapping[str, float],
+    ) -> str:
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        ended_ns = time.time_ns()
+        request = self._tracer.start_span(
+            name,
+            context=_remote(parent),
+            kind=SpanKind.SERVER,
+            attributes=dict(attributes),
+            start_time=ended_ns - round(seconds * 1e9),
+        )
+        at_ns = ended_ns - round(sum(stages.values()) * 1e9)
+        for stage, takes_s in stages.items():
+            span = self._tracer.start_span(stage, context=set_span_in_context(request), start_time=at_ns)
+            at_ns += round(takes_s * 1e9)
+            span.end(at_ns)
+        request.end(ended_ns)
+        return format(request.get_span_context().trace_id, "032x")
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+def _remote(parent: TraceContext | None) -> Any:
+    """The caller's span, which the request's span is a child of; None for a trace of its own."""
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+    if parent is None:
+        return None
+    flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
+    context = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags)
+    return set_span_in_context(NonRecordingSpan(context))
