@@ -26,11 +26,13 @@ import torch
 from PIL import Image
 
 from server import schemas
+from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
 from server.provenance import provenance
 from server.service import Service
 from server.settings import Settings
+from worldmodel.manifest import Manifest
 
 REQUESTS = 200
 BUDGETS_MS = (20, 500)
@@ -49,9 +51,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     settings = Settings(checkpoints=arguments.checkpoints, device=arguments.device, max_in_flight=2 * REQUESTS)
-    service = Service(Registry.load(arguments.checkpoints, settings), settings)
-    bench = Bench(service, arguments.model, arguments.preset)
-    asyncio.run(service.warm_up())
+    engine = LocalEngine(Registry.load(arguments.checkpoints, settings), settings)
+    bench = Bench(Service(engine, settings), engine.registry.models[arguments.model].manifest, arguments.preset)
+    asyncio.run(engine.start())
     result = {
         **provenance(),
         "command": shlex.join(["python", *sys.argv]),
@@ -63,16 +65,16 @@ def main() -> None:
         "storms": [bench.storm(number) for number in range(arguments.storms)],
         "parity": bench.parity(),
     }
-    service.close()
+    asyncio.run(engine.stop())
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))  # noqa: T201 - this is what the command is for
 
 
 class Bench:
-    def __init__(self, service: Service, model: str, preset: str) -> None:
+    def __init__(self, service: Service, manifest: Manifest, preset: str) -> None:
         self._service = service
-        self._manifest = service.registry.models[model].manifest
+        self._manifest = manifest
         self._preset = preset
         self._rng = np.random.default_rng(0)
 

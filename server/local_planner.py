@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server import schemas
+from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import ServiceError
 from server.service import Service
@@ -20,15 +21,15 @@ class LocalPlanner(Planner):
     def __init__(self, settings: Settings) -> None:
         """Raises CheckpointError or SettingsError when there is nothing to plan with."""
         super().__init__(image_format="png")
-        self._service = Service(Registry.load(settings.checkpoints, settings), settings)
+        self._service = Service(LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
         self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(self._service.warm_up())
+        self._loop.run_until_complete(self._service.engine.start())
 
     def ready(self) -> bool:
         return not self._service.why_not_ready()
 
     def close(self) -> None:
-        self._service.close()
+        self._loop.run_until_complete(self._service.engine.stop())
         self._loop.close()
 
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
+from server.engine.local import LocalEngine
+from server.engine.protocol import Engine
 from server.engine.registry import Registry
 from server.service import Service
 from server.settings import Settings, SettingsError
@@ -23,15 +25,15 @@ def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda runni
 
     Raises CheckpointError or SettingsError before anything listens.
     """
-    registry = Registry.load(settings.checkpoints, settings)
-    asyncio.run(_run(registry, settings, on_ready))
+    engine = LocalEngine(Registry.load(settings.checkpoints, settings), settings)
+    asyncio.run(_run(engine, settings, on_ready))
 
 
 class Running:
     """Both listeners of a server. `http_port` and `grpc_port` are the real ones, also when the settings ask for any."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
-        self.service = Service(registry, settings)
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.service = Service(engine, settings)
         self._settings = settings
         self._grpc, self._health = grpc_server(self.service, settings)
         self._http = _Http(
@@ -67,7 +69,7 @@ class Running:
         await set_health(self._health, serving=False)
         await self._grpc.start()
         log.info("HTTP on %s port %d, gRPC on port %d", host, self.http_port, self.grpc_port)
-        await self.service.warm_up()
+        await self.service.engine.start()
         await set_health(self._health, serving=True)
 
     async def stop(self) -> None:
@@ -76,7 +78,7 @@ class Running:
         await set_health(self._health, serving=False)
         self._http.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)
-        self.service.close()
+        await self.service.engine.stop()
 
 
 class _Http(uvicorn.Server):
@@ -85,11 +87,11 @@ class _Http(uvicorn.Server):
         yield  # signals are for both listeners: see _run
 
 
-async def _run(registry: Registry, settings: Settings, on_ready: Callable[[Running], None]) -> None:
+async def _run(engine: Engine, settings: Settings, on_ready: Callable[[Running], None]) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    running = Running(registry, settings)
+    running = Running(engine, settings)
     starting = asyncio.create_task(running.start())
     stopped = asyncio.create_task(stopping.wait())
     try:

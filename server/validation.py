@@ -3,14 +3,14 @@
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from server.arrays import NonFiniteError
-from server.errors import MAX_FIELD_ERRORS, Code, ServiceError
+from server.errors import MAX_FIELD_ERRORS, Code, ServiceError, refuse
 from server.schemas import Wire
 from telos import FieldError
 
@@ -57,6 +57,12 @@ def shorten(text: str) -> str:
     """Text of a client that is fit to be sent back to it."""
     kept = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
     return "".join(c if c.isprintable() else "?" for c in kept)
+
+
+def unknown_model(name: str, known: Iterable[str]) -> ServiceError:
+    """For a name of the client's that no model has."""
+    given = f"given '{shorten(name)}'; this server has {', '.join(sorted(known))}"
+    return refuse(Code.MODEL_NOT_FOUND, "/model/name", given)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 RETRY_AFTER_MS = 1000
 _DECODE = "decode"
 LAG = "lag"
-"""How long after a deadline the event loop gets to answer: known to `Engine.pace`."""
+"""How long after a deadline the event loop gets to answer: known to `Executor.pace`."""
 
 
 class Executor:
@@ -35,7 +35,6 @@ class Executor:
         self,
         advance: Callable[[Sequence[Any]], None],
         *,
-        max_in_flight: int,
         max_batch_candidates: int,
         decode_threads: int,
         clock: Callable[[], float] = time.monotonic,
@@ -43,7 +42,6 @@ class Executor:
         """`advance` does steps of one kind, all at once."""
         self.pace = Pace(clock)
         self._clock = clock
-        self._max_in_flight = max_in_flight
         self._decode_threads = decode_threads
         self._decoding = 0
         self._places: list[Place] = []
@@ -62,11 +60,8 @@ class Executor:
     def admitted(self, demand: Demand) -> Iterator[Place]:
         """A place for one request, from before its images are decoded until it is answered.
 
-        Raises ServiceError (queue-full, deadline-infeasible), at once.
+        Raises ServiceError (deadline-infeasible), at once.
         """
-        if self.in_flight >= self._max_in_flight:
-            detail = f"{self.in_flight} requests are already being worked on; ask again later, or less often"
-            raise ServiceError(Code.QUEUE_FULL, detail, retry_after_ms=RETRY_AFTER_MS)
         place = self._scheduler.place(demand)
         if demand.deadline < math.inf:
             decode_s = (self._decoding // self._decode_threads + 1) * self.pace.expected(_DECODE, 1)
@@ -95,15 +90,16 @@ class Executor:
         finally:
             self._decoding -= 1
 
-    async def compute(self, place: Place, steps: Steps[T]) -> T:
+    async def compute(self, place: Place, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
         """The answer of `steps`, done on the torch thread; at the deadline, the best there is by then.
 
+        `on_best` is called on the torch thread with the answer so far, after each step that leaves one.
         Raises what they raise, and ServiceError. When the caller is cancelled they are closed at the next tick, and
         nothing more is computed for them.
         """
         if self._closed:
             raise _closing()
-        work: Work[T] = Work(place, steps, Future())
+        work: Work[T] = Work(place, steps, Future(), on_best)
         self._inbox.put(work)
         answer = asyncio.wrap_future(work.future)
         deadline = place.demand.deadline

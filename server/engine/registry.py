@@ -10,7 +10,7 @@ from server.engine.frames import FrameReader
 from server.errors import Code, refuse
 from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
 from server.settings import Settings, SettingsError
-from server.validation import shorten
+from server.validation import shorten, unknown_model
 from telos import __version__
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 
@@ -112,8 +112,7 @@ class Registry:
         """Raises ServiceError (model-not-found, model-mismatch)."""
         model = self.models.get(ref.name)
         if model is None:
-            known = ", ".join(sorted(self.models))
-            raise refuse(Code.MODEL_NOT_FOUND, "/model/name", f"given '{shorten(ref.name)}'; this server has {known}")
+            raise unknown_model(ref.name, self.models)
         if ref.version is not None and ref.version != model.manifest.version:
             given = f"given '{shorten(ref.version)}'; this server has version {model.manifest.version} of {ref.name}"
             raise refuse(Code.MODEL_NOT_FOUND, "/model/version", given)

@@ -87,6 +87,8 @@ class Work(Generic[T]):
     place: Place
     steps: Steps[T]
     future: "Future[T]"
+    on_best: Callable[[T], None] | None = None
+    """Told each answer so far."""
     step: Step | None = None
     best: T | None = None
     """The answer so far. For any thread."""
@@ -217,6 +219,8 @@ class Scheduler:
         try:
             work.step, work.best = next(work.steps)
             work.place.served = work.best is not None
+            if work.on_best is not None and work.best is not None:
+                work.on_best(work.best)
         except StopIteration as done:
             self._answer(work, done.value)
         except Exception as error:

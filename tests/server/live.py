@@ -18,6 +18,7 @@ import numpy as np
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
+from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings
@@ -55,7 +56,7 @@ class Live:
     def wait_until_busy(self) -> None:
         """Until a request is being worked on."""
         until = time.monotonic() + 20
-        while not self.running.service.engine.in_flight:
+        while not self.running.service.in_flight:
             assert time.monotonic() < until
             time.sleep(0.01)
 
@@ -114,7 +115,7 @@ def serving(settings: Settings) -> Iterator[Live]:
     thread.start()
 
     async def make() -> Running:  # gRPC wants its server made on the loop that it will run on
-        running = Running(Registry.load(settings.checkpoints, settings), settings)
+        running = Running(LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
         await running.start()
         return running
 

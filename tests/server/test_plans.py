@@ -81,14 +81,14 @@ def test_an_answer_in_time_says_so(live: Live) -> None:
 
 
 def test_a_late_answer_says_so(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = live.running.service.engine.compute
+    compute = live.running.service.engine.executor.compute
 
-    async def held_up(place: Any, steps: Any) -> Any:
-        answer = await compute(place, steps)
+    async def held_up(place: Any, steps: Any, on_best: Any) -> Any:
+        answer = await compute(place, steps, on_best)
         time.sleep(1.1)
         return answer
 
-    monkeypatch.setattr(live.running.service.engine, "compute", held_up)
+    monkeypatch.setattr(live.running.service.engine.executor, "compute", held_up)
     timing = live.json("plan", plan_payload(planning_budget_ms=1000)).body["timing"]
     assert timing["late_us"] == timing["total_us"] - 1_000_000 > 0
 
@@ -96,7 +96,7 @@ def test_a_late_answer_says_so(live: Live, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_iteration_that_takes_too_long_is_not_waited_for(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than any before it: that could not be foreseen, but there is a plan to answer with."""
     with serving(settings_for(checkpoints)) as live:
-        model = live.running.service.registry.models[MODEL].checkpoint.world_model
+        model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
         rollout, calls = model.rollout, iter(range(10))
 
         def slow(state: Any, actions: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def test_an_iteration_that_takes_too_long_is_not_waited_for(checkpoints: Path, m
 
 def test_who_has_no_plan_at_the_deadline_is_refused_then(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(settings_for(checkpoints)) as live:
-        model = live.running.service.registry.models[MODEL].checkpoint.world_model
+        model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
         rollout = model.rollout
         monkeypatch.setattr(model, "rollout", lambda *given: time.sleep(2.0) or rollout(*given))
         started = time.monotonic()
@@ -212,7 +212,7 @@ class TestSessions:
 
 
 def test_a_frame_is_encoded_once_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = live.running.service.registry.models[MODEL].checkpoint.world_model
+    model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
     encode, seen = model.encode, []
 
     def counting(observation: torch.Tensor) -> torch.Tensor:
@@ -232,7 +232,7 @@ def test_a_frame_is_encoded_once_ever(live: Live, monkeypatch: pytest.MonkeyPatc
 def test_nothing_that_is_not_finite_leaves(
     live: Live, monkeypatch: pytest.MonkeyPatch, method: str, transport: str
 ) -> None:
-    model = live.running.service.registry.models[MODEL].checkpoint.world_model
+    model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
     sound = getattr(model, method)
     monkeypatch.setattr(model, method, lambda *given: sound(*given) * torch.nan)
     failed(getattr(live, transport)("plan", plan_payload()), "non-finite-plan")
@@ -245,7 +245,7 @@ def test_a_defect_of_ours_is_not_told_to_the_client(
     def broken(*_: object) -> None:
         raise RuntimeError("secret of /etc/passwd")
 
-    monkeypatch.setattr(live.running.service.registry.models[MODEL].checkpoint.world_model, "begin", broken)
+    monkeypatch.setattr(live.running.service.engine.registry.models[MODEL].checkpoint.world_model, "begin", broken)
     answer = getattr(live, transport)("plan", plan_payload())
     failed(answer, "internal")
     assert "secret" not in answer.text

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings, SettingsError
@@ -58,7 +59,7 @@ def test_a_port_that_is_taken_is_named(checkpoints: Path) -> None:
 
 async def start(checkpoints: Path, settings: dict[str, object]) -> None:
     changed = Settings(**settings)  # type: ignore[arg-type]
-    running = Running(Registry.load(checkpoints, changed), changed)
+    running = Running(LocalEngine(Registry.load(checkpoints, changed), changed), changed)
     try:
         await running.start()
     finally:

@@ -1,8 +1,9 @@
-import torch
+import numpy as np
 
-from server.sessions import LastPlan, Sessions
+from server.engine.protocol import WarmStart
+from server.sessions import Sessions
 
-PLAN = LastPlan(variables=torch.zeros(5, 2), first_step=0, searched=("sha", "constant", 5))
+PLAN = WarmStart(np.zeros((5, 2), np.float32), first_step=0, manifest_sha256="sha", search_space="constant", horizon=5)
 
 
 class Clock:

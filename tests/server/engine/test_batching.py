@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from server import schemas
+from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
 from server.service import Service
@@ -25,10 +26,10 @@ SLACK_S = 0.02
 @pytest.fixture
 def service(checkpoints: Path) -> Iterator[Service]:
     settings = settings_for(checkpoints, max_in_flight=256)
-    service = Service(Registry.load(settings.checkpoints, settings), settings)
-    asyncio.run(service.warm_up())
-    yield service
-    service.close()
+    engine = LocalEngine(Registry.load(settings.checkpoints, settings), settings)
+    asyncio.run(engine.start())
+    yield Service(engine, settings)
+    asyncio.run(engine.stop())
 
 
 def question(robot: int, **changes: Any) -> schemas.PlanRequest:
@@ -56,7 +57,7 @@ def gather(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 def batches(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Robots in each rollout, as it goes on."""
-    model = service.registry.models[MODEL].checkpoint.world_model
+    model = service.engine.registry.models[MODEL].checkpoint.world_model
     rollout, seen = model.rollout, []
 
     def counting(state: Any, actions: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def test_a_robot_without_a_finite_cost_fails_alone(service: Service, monkeypatch
     """The others get the plans that they would have got without it."""
     robots = [robot for robot in range(12) if robot % 4 != 3 and robot % 5 != 2]
     alone = gather([service.plan(question(robot)) for robot in robots])
-    model = service.registry.models[MODEL].checkpoint.world_model
+    model = service.engine.registry.models[MODEL].checkpoint.world_model
     sound = model.begin
 
     def begin(context: Tensor, past_actions: Tensor) -> Any:
@@ -124,7 +125,7 @@ def test_who_goes_away_leaves_nothing_behind(service: Service, monkeypatch: pyte
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert service.engine.in_flight == 0
+        assert service.in_flight == 0
         await service.plan(question(0))
         before = len(seen)
         await asyncio.sleep(0.1)

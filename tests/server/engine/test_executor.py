@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from server.engine.executor import Executor
 
+from server.engine.executor import Executor
 from server.engine.planning import at_once
 from server.engine.scheduler import Demand, Steps
 from server.errors import Code, ServiceError
@@ -28,7 +28,7 @@ def advance(steps: Sequence[Any]) -> None:
 
 @pytest.fixture
 def engine() -> Iterator[Executor]:
-    engine = Executor(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
+    engine = Executor(advance, max_batch_candidates=1000, decode_threads=1)
     yield engine
     engine.close()
 
@@ -53,13 +53,9 @@ def searching(iterations: int, on_close: Callable[[], None] = lambda: None) -> S
     return iterations
 
 
-def test_what_does_not_fit_is_refused_at_once(engine: Executor) -> None:
-    with engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()), engine.admitted(demand()):
-        with pytest.raises(ServiceError) as caught, engine.admitted(demand()):
-            pass
-        assert caught.value.code is Code.QUEUE_FULL and caught.value.retry_after_ms
-    with engine.admitted(demand()):
-        assert engine.in_flight == 1
+def test_a_place_is_held_until_the_answer(engine: Executor) -> None:
+    with engine.admitted(demand()), engine.admitted(demand()):
+        assert engine.in_flight == 2
     assert engine.in_flight == 0
 
 
@@ -83,9 +79,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(engine: Executor) -> N
 def test_at_the_deadline_there_is_an_answer_or_a_refusal_whatever_the_torch_thread_does() -> None:
     """What takes ten times as long as ever before is not waited for."""
     pauses = iter([0.01] * 4 + [0.5, 0.01, 0.5])
-    engine = Executor(
-        lambda steps: time.sleep(next(pauses)), max_in_flight=4, max_batch_candidates=1000, decode_threads=1
-    )
+    engine = Executor(lambda steps: time.sleep(next(pauses)), max_batch_candidates=1000, decode_threads=1)
 
     async def timed(iterations: int) -> tuple[Any, float]:
         started = time.monotonic()
@@ -145,6 +139,16 @@ def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engi
     assert closed.is_set() and not ran_anyway.is_set()
 
 
+def test_every_answer_so_far_is_told(engine: Executor) -> None:
+    async def main() -> list[int]:
+        told: list[int] = []
+        with engine.admitted(demand()) as place:
+            assert await engine.compute(place, searching(3), told.append) == 3
+        return told
+
+    assert asyncio.run(main()) == [1, 2]
+
+
 def test_what_work_raises_reaches_its_caller(engine: Executor) -> None:
     def broken() -> None:
         raise ArithmeticError("no")
@@ -155,7 +159,7 @@ def test_what_work_raises_reaches_its_caller(engine: Executor) -> None:
 
 
 def test_a_closed_engine_refuses_what_waits_and_what_comes() -> None:
-    engine = Executor(advance, max_in_flight=4, max_batch_candidates=1000, decode_threads=1)
+    engine = Executor(advance, max_batch_candidates=1000, decode_threads=1)
 
     async def main() -> list[Any]:
         left = [asyncio.create_task(compute(engine, searching(10_000))) for _ in range(3)]
