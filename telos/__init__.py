@@ -1,19 +1,23 @@
 """Telos for robots: plans from pixels, asked for over HTTP or gRPC.
 
-`from telos.grpc_planner import GrpcPlanner` for gRPC, which needs the extra `telos[grpc]`.
+`connect("http://host:port")` needs numpy and Pillow; `connect("grpc://host:port")` the extra `telos[grpc]` too.
 """
 
+from telos.control_loop import ControlLoop
 from telos.controller import Controller
 from telos.errors import FieldError, TelosError
 from telos.http_planner import HttpPlanner
 from telos.planner import ActionLimits, Observation, Planner
+from telos.remote import connect
 from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply
+from telos.tls import Tls
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ActionLimits",
     "AnomalyReply",
+    "ControlLoop",
     "Controller",
     "Embedding",
     "EncodeReply",
@@ -25,4 +29,6 @@ __all__ = [
     "Planner",
     "PlannerConfig",
     "TelosError",
+    "Tls",
+    "connect",
 ]

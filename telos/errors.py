@@ -18,7 +18,8 @@ class TelosError(Exception):
     """The server refused, could not answer, or answered something that must not be executed.
 
     `code` is one word to decide on (`queue-full`, `validation-failed`, ...; here also `unreachable`, `timeout`,
-    `stale-reply`); `status` is the HTTP status or the name of the gRPC code, empty when there was no answer.
+    `unreadable-reply`, `stale-reply`, `unusable-plan`); `status` is the HTTP status or the name of the gRPC code, empty
+    when there was no answer. Before `retry_after_s` the server does not want to be asked again.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class TelosError(Exception):
         retryable: bool = False,
         request_id: str = "",
         errors: tuple[FieldError, ...] = (),
+        retry_after_s: float = 0.0,
     ) -> None:
         fields = "".join(f"\n  {error.pointer}: {error.reason}" for error in errors[1:])  # detail names the first
         super().__init__(f"{code}: {detail}{fields}")
@@ -39,6 +41,7 @@ class TelosError(Exception):
         self.retryable = retryable
         self.request_id = request_id
         self.errors = errors
+        self.retry_after_s = retry_after_s
 
     @classmethod
     def from_problem(cls, problem: Mapping[str, Any], status: int) -> "TelosError":
@@ -50,4 +53,5 @@ class TelosError(Exception):
             retryable=problem.get("retryable") is True,
             request_id=str(problem.get("request_id", "")),
             errors=tuple(FieldError(str(e.get("pointer")), str(e.get("reason"))) for e in problem.get("errors", [])),
+            retry_after_s=float(problem.get("retry_after_ms", 0)) / 1e3,
         )

@@ -10,16 +10,29 @@ from google.rpc import error_details_pb2, status_pb2
 from telos.errors import FieldError, TelosError
 from telos.images import Format
 from telos.planner import Method, Planner
+from telos.retries import until_answered
+from telos.tls import Tls
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message, to_payload
 from telos.wire.telos_pb2_grpc import PlannerStub
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 
-_REQUESTS: dict[Method, type[Message]] = {
-    "plan": pb.PlanRequest,
-    "anomaly": pb.AnomalyRequest,
-    "encode": pb.EncodeRequest,
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection that is replaced is really gone
+    (
+        "grpc.initial_reconnect_backoff_ms",
+        50,
+    ),  # by default a server that is back is looked for after a second at first,
+    ("grpc.max_reconnect_backoff_ms", 1000),  # and after two minutes in the end
+]
+
+_REQUESTS: dict[Method, tuple[type[Message], str]] = {
+    "plan": (pb.PlanRequest, "Plan"),
+    "anomaly": (pb.AnomalyRequest, "ScoreAnomaly"),
+    "encode": (pb.EncodeRequest, "Encode"),
 }
 
 _TRANSPORT_CODES = {
@@ -30,9 +43,9 @@ _TRANSPORT_CODES = {
 
 
 class GrpcPlanner(Planner):
-    """A server at `target`, such as `127.0.0.1:8601`. `timeout_s` bounds every call.
+    """A server at `target`, such as `127.0.0.1:8601`. `timeout_s` bounds every call, retries included.
 
-    Without `credentials` the connection is not encrypted: for the machine itself or a trusted network.
+    Without `tls` the connection is not encrypted: for the machine itself or a trusted network.
     """
 
     def __init__(
@@ -42,28 +55,14 @@ class GrpcPlanner(Planner):
         token: str | None = None,
         timeout_s: float = 10.0,
         image_format: Format = "png",
-        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(image_format)
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options)
-        stub = PlannerStub(self._channel)
-        self._methods: dict[Method, Callable[..., Message]] = {
-            "plan": stub.Plan,
-            "anomaly": stub.ScoreAnomaly,
-            "encode": stub.Encode,
-        }
-        self._model_lister: Callable[..., pb.ListModelsResponse] = stub.ListModels
-        self._health = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         self._target = target
+        self._credentials = None if tls is None else _credentials(tls)
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._connect()
 
     def close(self) -> None:
         self._channel.close()
@@ -75,32 +74,65 @@ class GrpcPlanner(Planner):
             return False
         return answer == b"\x08\x01"  # HealthCheckResponse(status=SERVING), without its package
 
+    def _connect(self) -> None:
+        if self._credentials is None:
+            self._channel = grpc.insecure_channel(self._target, _OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(self._target, self._credentials, _OPTIONS)
+        self._stub = PlannerStub(self._channel)
+        self._health = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        return to_payload(self._invoke(self._methods[method], to_message(_REQUESTS[method], payload)))
+        kind, name = _REQUESTS[method]
+        return to_payload(self._invoke(name, to_message(kind, payload)))
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
-        return [to_payload(model) for model in self._invoke(self._model_lister, pb.ListModelsRequest()).models]
+        return [to_payload(model) for model in self._invoke("ListModels", pb.ListModelsRequest()).models]
 
-    def _invoke(self, method: Callable[..., Any], request: Message) -> Any:
-        try:
-            return method(request, timeout=self._timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise _telos_error(error, self._target) from error
+    def _invoke(self, name: str, request: Message) -> Any:
+        def once(left_s: float) -> Message:
+            method: Callable[..., Message] = getattr(self._stub, name)
+            try:
+                return method(request, timeout=left_s, metadata=self._metadata)
+            except grpc.RpcError as error:
+                failure = self._telos_error(error, name)
+                if failure.code == "timeout":
+                    self._replace_connection()
+                raise failure from error
+
+        return until_answered(once, self._timeout_s)
+
+    def _replace_connection(self) -> None:
+        """Nobody answered: what is open may lead nowhere, and would swallow the next call too."""
+        self._channel.close()
+        self._connect()
+
+    def _telos_error(self, error: Any, name: str) -> TelosError:
+        """The server's own words when it gave some (google.rpc.Status), else the transport's."""
+        rich = next((value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"), None)
+        status: grpc.StatusCode = error.code()
+        if rich is None:
+            code = _TRANSPORT_CODES.get(status, status.name.lower())
+            detail = f"{self._target} did not answer {name} within {self._timeout_s:g} s: {error.details()}"
+            return TelosError(code, detail, status=status.name, retryable=code in ("unreachable", "timeout"))
+        return _in_the_servers_words(status, error.details() or "", rich)
 
 
-def _telos_error(error: Any, target: str) -> TelosError:
-    """The server's own words when it gave some (google.rpc.Status), else the transport's."""
-    rich = next((value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"), None)
-    info, fields = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status_pb2.Status.FromString(rich).details if rich else ():
-        _ = detail.Unpack(info) or detail.Unpack(fields)
-    status: grpc.StatusCode = error.code()
-    code = info.reason if rich else _TRANSPORT_CODES.get(status)
+def _in_the_servers_words(status: grpc.StatusCode, detail: str, rich: bytes) -> TelosError:
+    info, fields, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    for packed in status_pb2.Status.FromString(rich).details:
+        _ = packed.Unpack(info) or packed.Unpack(fields) or packed.Unpack(retry)
     return TelosError(
-        code or status.name.lower(),
-        (error.details() or "") if rich else f"{target}: {error.details()}",
+        info.reason or status.name.lower(),
+        detail,
         status=status.name,
-        retryable=info.metadata["retryable"] == "true" if rich else status is grpc.StatusCode.UNAVAILABLE,
-        request_id=info.metadata["request_id"] if rich else "",
+        retryable=info.metadata["retryable"] == "true",
+        request_id=info.metadata["request_id"],
         errors=tuple(FieldError(violation.field, violation.description) for violation in fields.field_violations),
+        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds(),
     )
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    ca, key, chain = (path and path.read_bytes() for path in (tls.ca_file, tls.key_file, tls.certificate_file))
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=chain)

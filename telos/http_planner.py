@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,73 +11,95 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from telos.errors import TelosError
+from telos.http_connection import HttpConnection
 from telos.images import Format
 from telos.planner import Method, Planner
+from telos.retries import until_answered
+from telos.tls import Tls
 from telos.wire.tensors import pack
 
 
 class HttpPlanner(Planner):
-    """A server at `base_url`, such as `http://127.0.0.1:8600`. `timeout_s` bounds every wait on the network."""
+    """A server at `base_url`, such as `http://127.0.0.1:8600`. `timeout_s` bounds every call, retries included.
+
+    `https://` is encrypted; `tls` says whom to trust then, if not the authorities of this machine.
+    """
 
     def __init__(
-        self, base_url: str, *, token: str | None = None, timeout_s: float = 10.0, image_format: Format = "png"
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 10.0,
+        image_format: Format = "png",
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(image_format)
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url is {base_url!r}; wanted http://host:port or https://host:port")
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(url.hostname, url.port, timeout=timeout_s)
-        self._address = f"{url.hostname}:{self._connection.port}"
+        if url.scheme == "http" and tls is not None:
+            raise ValueError(f"base_url is {base_url!r} and tls is given; wanted https://host:port")
+        context = (tls or Tls()).context() if url.scheme == "https" else None
+        self._connection = HttpConnection(url.hostname, url.port, context)
         self._path = url.path.rstrip("/")
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._timeout_s = timeout_s
 
     def close(self) -> None:
         self._connection.close()
 
     def ready(self) -> bool:
         try:
-            self._request("GET", "/readyz")
+            self._request("GET", "/readyz", None, self._timeout_s)
         except TelosError:
             return False
         return True
 
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        return self._request("POST", f"/v1/{method}", json.dumps(payload, default=_encode, allow_nan=False).encode())
+        body = json.dumps(payload, default=_encode, allow_nan=False).encode()
+        return until_answered(lambda left_s: self._request("POST", f"/v1/{method}", body, left_s), self._timeout_s)
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
-        return self._request("GET", "/v1/models")["models"]
+        answer = until_answered(lambda left_s: self._request("GET", "/v1/models", None, left_s), self._timeout_s)
+        models = answer.get("models")
+        if not isinstance(models, list):
+            raise self._unreadable("answered /v1/models with no list of models")
+        return models
 
-    def _request(self, verb: str, path: str, body: bytes | None = None) -> Mapping[str, Any]:
-        status, answer = self._exchange_bytes(verb, self._path + path, body)
+    def _request(self, verb: str, path: str, body: bytes | None, left_s: float) -> Mapping[str, Any]:
+        status, answer = self._exchange_bytes(verb, path, body, time.monotonic() + left_s)
         try:
             data = json.loads(answer)
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise TelosError("unreadable-reply", f"{self._address} answered {path} with no JSON object")
+            raise self._unreadable(f"answered {path} with no JSON object")
         if status != 200:
             raise TelosError.from_problem(data, status)
         return data
 
-    def _exchange_bytes(self, verb: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    def _exchange_bytes(self, verb: str, path: str, body: bytes | None, deadline: float) -> tuple[int, bytes]:
         """Status and body. A kept connection that the server closed meanwhile is opened again, once."""
-        kept = self._connection.sock is not None
+        kept = self._connection.is_open
+        budget_ms = max(1, round(1e3 * (deadline - time.monotonic())))
+        headers = self._headers | {"Request-Timeout-Ms": str(budget_ms)}
+        address = self._connection.address
         try:
-            self._connection.request(verb, path, body, self._headers)
-            response = self._connection.getresponse()
-            return response.status, response.read()
+            return self._connection.exchange(verb, self._path + path, body, headers, deadline)
         except TimeoutError as error:
-            # The answer may still come: only a new connection is sure not to deliver it to the next question.
-            self._connection.close()
-            waited = f"{self._connection.timeout} s"
-            raise TelosError("timeout", f"{self._address} did not answer {path} in {waited}", retryable=True) from error
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+            budget = f"its {self._timeout_s:g} s"
+            raise TelosError("timeout", f"{address} did not answer {path} within {budget}", retryable=True) from error
+        except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
             if kept and isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError):
-                return self._exchange_bytes(verb, path, body)
-            reason = f"{self._address} cannot be reached: {error}; is the server running there?"
+                return self._exchange_bytes(verb, path, body, deadline)
+            reason = f"{address} cannot be reached within {self._timeout_s:g} s: {error}; is the server running there?"
             raise TelosError("unreachable", reason, retryable=True) from error
+        except http.client.HTTPException as error:
+            raise self._unreadable(f"answered {path} with no HTTP") from error
+
+    def _unreadable(self, what: str) -> TelosError:
+        return TelosError("unreadable-reply", f"{self._connection.address} {what}; does a Telos server listen there?")
 
 
 def _encode(value: Any) -> Any:

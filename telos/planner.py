@@ -4,15 +4,18 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
+from telos.chunk import check_plan
 from telos.errors import TelosError
 from telos.images import Format, ImageLike, encode_image
 from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply
 
 Method = Literal["plan", "anomaly", "encode"]
+
+R = TypeVar("R", covariant=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,9 @@ class Planner(ABC):
             "committed_actions": None if committed_actions is None else np.asarray(committed_actions, np.float64),
             "include": list(include),
         }
-        return PlanReply.from_payload(self._exchange("plan", payload))
+        reply = _read(PlanReply, self._exchange("plan", payload))
+        check_plan(reply, self.model(model))
+        return reply
 
     def anomaly(self, model: str, observations: Sequence[Observation], actions: Sequence[np.ndarray]) -> AnomalyReply:
         """How surprising each transition of a clip is. `actions` holds what was executed between its frames."""
@@ -106,17 +111,17 @@ class Planner(ABC):
             "observations": self._observations(model, observations),
             "actions": _blocks(actions),
         }
-        return AnomalyReply.from_payload(self._exchange("anomaly", payload))
+        return _read(AnomalyReply, self._exchange("anomaly", payload))
 
     def encode(self, model: str, images: Sequence[ImageLike]) -> EncodeReply:
         """Latents of images, each of which can be sent as a goal later."""
         observations = self._observations(model, [Observation(image) for image in images])
         payload = {"model": {"name": model}, "observations": observations}
-        return EncodeReply.from_payload(self._exchange("encode", payload))
+        return _read(EncodeReply, self._exchange("encode", payload))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """What the server can plan with."""
-        return tuple(ModelInfo.from_payload(model) for model in self._list_models())
+        return tuple(_read(ModelInfo, model) for model in self._list_models())
 
     def model(self, name: str) -> ModelInfo:
         """One model, asked for once and remembered."""
@@ -147,6 +152,18 @@ class Planner(ABC):
         if isinstance(goal, Embedding):
             return {"embedding": {"space_id": goal.space_id, "latents": goal.latents}}
         return {"observation": self._observations(model, [Observation(goal)])[0]}
+
+
+class _Reply(Protocol[R]):
+    def from_payload(self, data: Mapping[str, Any], /) -> R: ...
+
+
+def _read(kind: _Reply[R], payload: Mapping[str, Any]) -> R:
+    """Raises TelosError when what came is not what was asked for."""
+    try:
+        return kind.from_payload(payload)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TelosError("unreadable-reply", f"the reply lacks something or has it wrong: {error!r}") from error
 
 
 def _blocks(actions: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 import telos
-from telos import HttpPlanner, Observation, TelosError
-from telos.grpc_planner import GrpcPlanner
+from telos import HttpPlanner, Observation, TelosError, connect
 from telos.images import encode_image
 from tests.server.live import encoded
 from tests.server.test_serve import ROOT, free_port
@@ -143,8 +142,7 @@ def test_a_kept_connection_that_the_server_closed_is_opened_again() -> None:
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_nobody_there(transport: str) -> None:
     port = free_port()
-    planner = HttpPlanner(f"http://127.0.0.1:{port}") if transport == "http" else GrpcPlanner(f"127.0.0.1:{port}")
-    with planner:
+    with connect(f"{transport}://127.0.0.1:{port}", timeout_s=0.4) as planner:
         assert not planner.ready()
         with pytest.raises(TelosError) as caught:
             planner.models()

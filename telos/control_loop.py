@@ -1,0 +1,239 @@
+"""A robot that moves on while it plans: each chunk of actions is executed at the control steps it was planned for."""
+
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from telos.chunk import ROUNDING, Chunk
+from telos.errors import TelosError
+from telos.history import History
+from telos.images import ImageLike
+from telos.planner import ActionLimits, Planner
+from telos.replies import Embedding, PlannerConfig, PlanReply
+
+log = logging.getLogger("telos")
+
+REMEMBERED_DELAYS = 8
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A plan that is on its way, and what the robot does meanwhile."""
+
+    step: int
+    seen_s: float
+    committed: np.ndarray
+    """[steps, actions]: what the plan was told that the robot executes while it waits."""
+    answer: Future[PlanReply]
+    executed: list[np.ndarray] = field(default_factory=list)
+
+
+class ControlLoop:
+    """One action for each control step, and a new plan in the background after every model step.
+
+    A plan is told what the robot executes until it comes (`inference_delay_steps` control steps of the plan before),
+    begins with that, and takes over at the very step that it continues; one that comes later is discarded. Where no
+    valid plan says what to do, the robot gets `hold`, or without it TelosError (`plan-expired`): never anything else.
+    Steps are those of the robot's own counter.
+
+    `clock`, in seconds, is time as the robot lives through it: that of the simulation when it is simulated.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        *,
+        model: str,
+        goal: ImageLike | Embedding,
+        hold: np.ndarray | None = None,
+        inference_delay_steps: int | None = None,
+        commit: bool = True,
+        config: PlannerConfig | None = None,
+        planning_budget_ms: int | None = None,
+        limits: ActionLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`planner` belongs to the loop from now on; its `timeout_s` says when a plan is given up.
+
+        `hold` is the action, in physical units, that keeps this robot where it is. `inference_delay_steps` None: as
+        many as the slowest of the last plans took, and one. `commit=False` does not tell a plan what happens meanwhile:
+        it takes over in mid course, as if its first steps had been executed.
+        """
+        self.model = planner.model(model)
+        self.goal = goal
+        self.plan: PlanReply | None = None
+        """The one that is being executed."""
+        self.last_error: TelosError | None = None
+        """Why there was no new plan lately; None once there is one."""
+        self.session_id = secrets.token_hex(8)
+        self._planner = planner
+        self._hold = None if hold is None else self._checked_hold(hold)
+        self._fixed_delay_steps = inference_delay_steps
+        self._commit = commit
+        self._config = config
+        self._planning_budget_ms = planning_budget_ms
+        self._limits = limits
+        self._clock = clock
+        self._history = History(self.model)
+        self._chunk: Chunk | None = None
+        self._asked: _Asked | None = None
+        self._delays: deque[int] = deque([self.model.action.control_steps], maxlen=REMEMBERED_DELAYS)
+        self._stopped = False
+        self._planning = ThreadPoolExecutor(max_workers=1, thread_name_prefix="telos-plan")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the plan that is on its way, at most the planner's timeout, and throw it away."""
+        self._planning.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def step(self) -> int:
+        """Control steps executed so far."""
+        return self._history.step
+
+    @property
+    def uses_image(self) -> bool:
+        """Whether `act` looks at the image of this step: once a model step."""
+        return self.step % self.model.action.control_steps == 0
+
+    @property
+    def inference_delay_steps(self) -> int:
+        """Control steps that the next plan may take."""
+        if self._fixed_delay_steps is not None:
+            return self._fixed_delay_steps
+        longest = (self.model.horizon - 1) * self.model.action.control_steps
+        return min(max(self._delays) + 1, longest)
+
+    def act(self, image: ImageLike | None) -> np.ndarray:
+        """The action of this control step, [actions] in physical units, which the robot is taken to execute.
+
+        `image` is what the camera sees now; None when there is none. Without `hold`, the first call waits for a plan.
+        Raises TelosError (`plan-expired`) when there is nothing to execute and no `hold`, until `restart`.
+        """
+        if self._stopped:
+            raise self._expired()
+        self._take_over()
+        if image is not None and self.uses_image:
+            self._history.observe(image)
+            if self._asked is None:
+                self._ask()
+        action = self._planned(self.step)
+        if action is None and self._hold is None:
+            self._stopped = True
+            raise self._expired()
+        return self._execute(self._hold if action is None else action)
+
+    def restart(self) -> None:
+        """Forget the past and every plan, after the robot was moved by something else than its actions, or stopped."""
+        self._history.restart()
+        self._chunk = self._asked = self.plan = None
+        self._stopped = False
+        self.session_id = secrets.token_hex(8)
+
+    def _planned(self, step: int) -> np.ndarray | None:
+        return None if self._chunk is None else self._chunk.at(step, self._clock())
+
+    def _execute(self, action: np.ndarray | None) -> np.ndarray:
+        assert action is not None
+        self._history.executed(action[None])
+        if self._asked is not None:
+            self._asked.executed.append(action)
+        return action.copy()
+
+    def _ask(self) -> None:
+        committed = self._meanwhile()
+        answer = self._planning.submit(
+            self._planner.plan,
+            self.model.name,
+            self._history.frames,
+            self.goal,
+            action_history=self._history.actions,
+            planner=self._config,
+            planning_budget_ms=self._planning_budget_ms,
+            session_id=self.session_id,
+            limits=self._limits,
+            committed_actions=committed if len(committed) else None,
+        )
+        self._asked = _Asked(self.step, self._clock(), committed, answer)
+        if self._chunk is None and self._hold is None:
+            self._await_first_plan(self._asked)
+
+    def _meanwhile(self) -> np.ndarray:
+        """[steps, actions] that the robot executes until the next plan takes over."""
+        rows: list[np.ndarray] = []
+        for step in range(self.step, self.step + self.inference_delay_steps) if self._commit else ():
+            action = self._planned(step)
+            row = self._hold if action is None else action
+            if row is None:
+                break  # it stops there
+            rows.append(row)
+        return np.stack(rows) if rows else np.empty((0, len(self.model.action.names)))
+
+    def _await_first_plan(self, asked: _Asked) -> None:
+        """The robot stands: however long this takes, the plan begins where it is."""
+        self._asked = None
+        reply = asked.answer.result()
+        self._chunk = self._checked(reply, asked, self._clock())
+        self.plan = reply
+
+    def _take_over(self) -> None:
+        """Make the plan that has come the one to execute, unless it does not fit what the robot did meanwhile."""
+        asked = self._asked
+        if asked is None or not asked.answer.done():
+            return
+        self._asked = None
+        try:
+            reply = asked.answer.result()
+            self._delays.append(self.step - asked.step)
+            self._chunk = self._checked(reply, asked, asked.seen_s)
+        except TelosError as error:
+            self.last_error = error
+            log.warning("no new plan at step %d: %s", self.step, error)
+        else:
+            self.plan, self.last_error = reply, None
+
+    def _checked(self, reply: PlanReply, asked: _Asked, seen_s: float) -> Chunk:
+        """Raises TelosError for a plan that begins elsewhere, or continues what the robot did not do."""
+        if reply.first_step != asked.step:
+            detail = f"the plan starts at step {reply.first_step}, not {asked.step}: discarded"
+            raise TelosError("stale-reply", detail, request_id=reply.request_id)
+        begins = reply.actions[: len(asked.committed)]
+        if begins.shape != asked.committed.shape or not self._same(begins, asked.committed):
+            detail = f"the plan of step {asked.step} does not begin with the committed actions: discarded"
+            raise TelosError("stale-reply", detail, request_id=reply.request_id)
+        done = asked.executed
+        if self._commit and (len(done) > len(begins) or not all(map(self._same, done, begins))):
+            detail = (
+                f"the plan of step {asked.step} took {len(done)} control steps; {len(begins)} were committed: discarded"
+            )
+            raise TelosError("late-plan", detail, request_id=reply.request_id)
+        return Chunk.of(reply, seen_s)
+
+    def _same(self, actions: np.ndarray, others: np.ndarray) -> bool:
+        spec = self.model.action
+        slack = ROUNDING * (np.asarray(spec.high) - np.asarray(spec.low))
+        return bool((np.abs(actions - others) <= slack).all())
+
+    def _checked_hold(self, hold: np.ndarray) -> np.ndarray:
+        spec = self.model.action
+        action = np.asarray(hold, dtype=np.float64)
+        inside = action.shape == (len(spec.names),) and ((spec.low <= action) & (action <= spec.high)).all()
+        if not inside:
+            raise ValueError(f"hold is {action.tolist()}; wanted one action of {spec.names} within the limits")
+        return action
+
+    def _expired(self) -> TelosError:
+        reason = f"; {self.last_error}" if self.last_error is not None else ""
+        return TelosError("plan-expired", f"no valid plan says what to do at step {self.step}{reason}")

@@ -1,0 +1,81 @@
+"""An HTTP exchange that ends in time: the standard library bounds each wait, not how many there are."""
+
+import functools
+import http.client
+import io
+import socket
+import ssl
+import time
+
+
+class HttpConnection:
+    """One kept connection to a server, opened when it is needed."""
+
+    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
+        if tls is None:
+            self._connection = http.client.HTTPConnection(host, port)
+        else:
+            self._connection = http.client.HTTPSConnection(host, port, context=tls)
+        self.address = f"{host}:{self._connection.port}"
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.sock is not None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def exchange(
+        self, verb: str, path: str, body: bytes | None, headers: dict[str, str], deadline: float
+    ) -> tuple[int, bytes]:
+        """Status and body, before `deadline` on the monotonic clock.
+
+        Raises TimeoutError, OSError or HTTPException, and closes the connection then: an answer may still come, and
+        only a new connection is sure not to deliver it to the next question.
+        """
+        connection = self._connection
+        try:
+            connection.timeout = _left_s(deadline)
+            if connection.sock is not None:
+                connection.sock.settimeout(connection.timeout)
+            connection.response_class = functools.partial(_Response, deadline)  # type: ignore[assignment]
+            connection.request(verb, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
+
+
+class _Response(http.client.HTTPResponse):
+    """Reads from the socket with what is left until the deadline, however small the pieces are that come."""
+
+    def __init__(self, deadline: float, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method)
+        self.fp.close()
+        self.fp = io.BufferedReader(_UntilDeadline(sock, deadline))
+
+
+class _UntilDeadline(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open when its connection lets go of it
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        self._sock.settimeout(_left_s(self._deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _left_s(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the time is over")
+    return left_s
