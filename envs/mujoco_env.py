@@ -51,6 +51,8 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
     state_units: ClassVar[tuple[str, ...]]
     feature_names: ClassVar[tuple[str, ...]]
     distance_unit: ClassVar[str]
+    success_distance: ClassVar[float]
+    """In `distance_unit`: a state nearer than this to the goal is a success."""
     camera_name: ClassVar[str] = "top"
 
     def __init__(self, render_mode: str | None = "rgb_array", image_size: int = 64) -> None:
@@ -94,10 +96,6 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
     @abstractmethod
     def distance(self, state: State, goal_state: State) -> float:
         """How far `state` is from `goal_state`, in `distance_unit`; velocities do not count."""
-
-    @abstractmethod
-    def is_success(self, state: State, goal_state: State) -> bool:
-        """Whether `state` counts as having reached `goal_state`."""
 
     @abstractmethod
     def state_features(self, state: State) -> State:
@@ -165,6 +163,10 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         if variation != self._variation:
             _copy_model(self._compile(variation), self._model)
             self._variation = variation
+
+    def is_success(self, state: State, goal_state: State) -> bool:
+        """Whether `state` counts as having reached `goal_state`."""
+        return self.distance(state, goal_state) < self.success_distance
 
     def get_state(self) -> State:
         """All that the future depends on, a float64 [S] copy: positions, then velocities (`state_names`)."""

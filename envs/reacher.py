@@ -80,6 +80,7 @@ class ReacherEnv(MujocoGoalEnv):
     state_units = ("rad", "rad", "rad/s", "rad/s")
     feature_names = ("sin_shoulder", "cos_shoulder", "sin_elbow", "cos_elbow", "fingertip_x", "fingertip_y")
     distance_unit = "rad"
+    success_distance = SUCCESS_ANGLE_RAD
 
     def state_error(self, state: State) -> str | None:
         if abs(state[1]) <= ELBOW_LIMIT_RAD + _OVERSHOOT_RAD:
@@ -97,9 +98,6 @@ class ReacherEnv(MujocoGoalEnv):
 
     def distance(self, state: State, goal_state: State) -> float:
         return float(np.max(np.abs(angle_differences_rad(state, goal_state))))
-
-    def is_success(self, state: State, goal_state: State) -> bool:
-        return self.distance(state, goal_state) < SUCCESS_ANGLE_RAD
 
     def state_features(self, state: State) -> State:
         shoulder, elbow = state[..., 0], state[..., 1]

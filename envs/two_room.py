@@ -80,6 +80,7 @@ class TwoRoomEnv(MujocoGoalEnv):
     state_units = ("m", "m", "m/s", "m/s")
     feature_names = ("position_x", "position_y")
     distance_unit = "m"
+    success_distance = SUCCESS_DISTANCE_M
 
     @property
     def door_y_m(self) -> float:
@@ -114,9 +115,6 @@ class TwoRoomEnv(MujocoGoalEnv):
 
     def distance(self, state: State, goal_state: State) -> float:
         return float(np.hypot(state[0] - goal_state[0], state[1] - goal_state[1]))
-
-    def is_success(self, state: State, goal_state: State) -> bool:
-        return self.distance(state, goal_state) < SUCCESS_DISTANCE_M
 
     def state_features(self, state: State) -> State:
         return state[..., :2].copy()

@@ -98,7 +98,8 @@ def _report(result: dict[str, Any], out: Path | None, as_json: bool) -> None:
     low, high = result["ci95"]
     sys.stdout.write(
         f"{result['model']} {result['protocol']}: {result['success_rate']:.1%} of {result['episodes']} episodes "
-        f"(95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; random policy "
-        f"{result['random_success_rate']:.1%}, no action {result['noop_success_rate']:.1%}; plan latency p50 "
-        f"{result['plan_latency_ms']['p50']:.0f} ms, p95 {result['plan_latency_ms']['p95']:.0f} ms\n"
+        f"(95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
+        f"distance {result['tight_success_rate']:.1%}; random policy {result['random_success_rate']:.1%}, no action "
+        f"{result['noop_success_rate']:.1%}; plan latency p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 "
+        f"{result['plan_latency_ms']['p95']:.0f} ms\n"
     )

@@ -34,7 +34,16 @@ def _evaluate(checkpoints: Path, out: Path) -> dict:
 
 def test_the_result_says_everything_and_repeats(checkpoints: Path, tmp_path: Path):
     first, again = (_evaluate(checkpoints, tmp_path / name) for name in ("a.json", "b.json"))
-    assert {"success_rate", "ci95", "random_success_rate", "noop_success_rate", "commit", "versions"} <= set(first)
+    assert {
+        "success_rate",
+        "ci95",
+        "tight_success_rate",
+        "tight_ci95",
+        "random_success_rate",
+        "noop_success_rate",
+        "commit",
+        "versions",
+    } <= set(first)
     assert first["protocol"] == "offset25" and first["budget_steps"] == 50 and first["episodes"] == 3
     assert set(first["plan_latency_ms"]) == {"p50", "p95"}
     assert first["success_rate"] == np.mean([row["success"] for row in first["rows"]]).round(4)
@@ -60,7 +69,9 @@ def test_success_is_at_any_step_and_the_end_is_told_apart():
     assert over.success and not over.success_at_end
     assert over.steps_to_success in (3, 4)  # 0.4 m at 1 m/s and 0.1 s a step, within 0.14 m
     stay = run_episode(env, pair, 15, _scripted([[0, 0.8], [0, 0], [0, 0]]))
-    assert stay.success and stay.success_at_end
+    assert stay.success and stay.success_at_end and stay.tight_success
+    near = run_episode(env, pair, 15, _scripted([[0, 0.6], [0, 0], [0, 0]]))
+    assert near.success and not near.tight_success  # 0.1 m short of the goal: within 0.14 m, not within half of it
     still = run_episode(env, pair, 15, lambda goal: NoOpAgent(ACTION))
     assert not still.success and still.least_distance == pytest.approx(0.4, abs=0.01)
     assert len(still.latencies_s) == 3
