@@ -10,10 +10,15 @@ if sys.platform == "linux":
 import gymnasium
 
 from envs.mujoco_env import MujocoGoalEnv
+from envs.push_t import PushTEnv
 from envs.reacher import ReacherEnv
 from envs.two_room import TwoRoomEnv
 
-ENVS: dict[str, type[MujocoGoalEnv]] = {"telos/TwoRoom-v0": TwoRoomEnv, "telos/Reacher-v0": ReacherEnv}
+ENVS: dict[str, type[MujocoGoalEnv]] = {
+    "telos/TwoRoom-v0": TwoRoomEnv,
+    "telos/Reacher-v0": ReacherEnv,
+    "telos/PushT-v0": PushTEnv,
+}
 MAX_EPISODE_STEPS = 100
 
 for _env_id, _env_class in ENVS.items():
@@ -29,4 +34,4 @@ def env_class(env_id: str) -> type[MujocoGoalEnv]:
     return ENVS[env_id]
 
 
-__all__ = ["ENVS", "MAX_EPISODE_STEPS", "MujocoGoalEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]
+__all__ = ["ENVS", "MAX_EPISODE_STEPS", "MujocoGoalEnv", "PushTEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]

@@ -26,9 +26,8 @@ from envs import env_class
 from envs.episodes import FORMAT, EpisodeWriter, remove_leftovers, shard_path, write_atomically
 from envs.mujoco_env import MujocoGoalEnv
 from envs.pixel_camera import gl_renderer_name
+from envs.policies import COLLECTION_POLICIES
 from envs.rollout import VARIATION_MODES, VariationMode, rollout
-
-POLICY_MIXTURE = "collection mixture: 60 % expert, 40 % random"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,7 +262,7 @@ def _description(config: CollectConfig) -> dict[str, Any]:
         },
         "state": {"names": list(env.state_names), "units": list(env.state_units)},
         "features": {"names": list(env.feature_names)},
-        "policy": POLICY_MIXTURE,
+        "policy": COLLECTION_POLICIES[config.env_id].description,
         "seed": config.seed,
         "episodes_requested": config.episodes,
         "collection": {

@@ -1,90 +1,19 @@
-"""Policies that collect episodes: noisy experts that visit random goals, and temporally correlated random actions.
+"""What collects episodes: for each task, a mixture of noisy experts that visit random goals and of random actions."""
 
-A policy lives for one episode. All its randomness comes from the generator that it is given, and every action that it
-returns is within the limits of its environment: a policy saturates its own commands.
-"""
-
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.mujoco_env import Action, MujocoGoalEnv, State
+from envs.push_t_policies import PushTExpert, PushTPlay
+from envs.random_policies import LONGEST_HOLD_STEPS, CorrelatedNoise, Policy, random_policy, saturated
 from envs.reacher import SUCCESS_ANGLE_RAD, ReacherEnv, angle_differences_rad
 from envs.two_room import SUCCESS_DISTANCE_M, TwoRoomEnv
 
-EXPERT_SHARE = 0.6
 _SLOWEST_EXPERT, _FASTEST_EXPERT = 0.3, 1.0  # shares of the action limit
-_LONGEST_HOLD_STEPS = 10
-
-
-class Policy(Protocol):
-    """Acts from simulator truth; `name` is stored with the episode."""
-
-    name: str
-
-    def act(self, state: State) -> Action:
-        """The action, float32 [A] in physical units, for `state`, float64 [S]."""
-        ...
-
-
-class CorrelatedNoise:
-    """Ornstein-Uhlenbeck noise, unitless [A]: stationary with the given std, forgotten over `memory_steps`."""
-
-    def __init__(self, size: int, std: float, memory_steps: float, rng: np.random.Generator) -> None:
-        self._keep = float(np.exp(-1.0 / memory_steps))
-        self._fresh = std * float(np.sqrt(1.0 - self._keep**2))
-        self._rng = rng
-        self._value = rng.normal(0.0, std, size)
-
-    def sample(self) -> NDArray[np.float64]:
-        """The next value."""
-        self._value = self._keep * self._value + self._fresh * self._rng.normal(size=self._value.shape)
-        return self._value
-
-
-class HeldRandomPolicy:
-    """Piecewise-constant actions held for 1 to 10 steps: anywhere in the box, on its faces and corners, or none at all.
-
-    The planner's candidates are piecewise constant too, so this is where the model learns them, walls included.
-    """
-
-    name = "random_held"
-
-    def __init__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> None:
-        self._high = np.asarray(env.action_high)
-        self._rng = rng
-        self._steps_left = 0
-        self._unitless = np.zeros(len(self._high))
-
-    def act(self, state: State) -> Action:
-        if self._steps_left == 0:
-            self._steps_left = int(self._rng.integers(1, _LONGEST_HOLD_STEPS + 1))
-            self._unitless = self._draw()
-        self._steps_left -= 1
-        return _saturated(self._unitless, self._high)
-
-    def _draw(self) -> NDArray[np.float64]:
-        kind, uniform = self._rng.random(), self._rng.uniform(-1.0, 1.0, len(self._high))
-        if kind < 0.1:
-            return np.zeros_like(uniform)
-        if kind < 0.3:
-            return np.clip(2.0 * uniform, -1.0, 1.0)  # half of the components saturate
-        return uniform
-
-
-class WanderingRandomPolicy:
-    """Ornstein-Uhlenbeck actions: smooth, with a memory and strength of the episode's own."""
-
-    name = "random_wandering"
-
-    def __init__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> None:
-        self._high = np.asarray(env.action_high)
-        self._noise = CorrelatedNoise(len(self._high), rng.uniform(0.3, 1.0), rng.uniform(2.0, 10.0), rng)
-
-    def act(self, state: State) -> Action:
-        return _saturated(self._noise.sample(), self._high)
 
 
 class TwoRoomExpert:
@@ -110,7 +39,7 @@ class TwoRoomExpert:
             self._goal = self._env.sample_state(self._rng)[:2]
         velocity = self._GAIN_PER_S * (self._waypoint(position) - position)
         velocity *= min(1.0, self._speed_m_s / max(float(np.linalg.norm(velocity)), 1e-9))
-        return _saturated(velocity / self._high + self._noise.sample(), self._high)
+        return saturated(velocity / self._high + self._noise.sample(), self._high)
 
     def _waypoint(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where to head now: the near doorstep, then through the door to the far one, then the goal."""
@@ -143,14 +72,14 @@ class ReacherExpert:
     def act(self, state: State) -> Action:
         if self._hold_steps > 0:
             self._hold_steps -= 1
-            return _saturated(np.zeros(2), self._high)
+            return saturated(np.zeros(2), self._high)
         differences = angle_differences_rad(state, self._goal)
         self._patience -= 1
         if np.max(np.abs(differences)) < self._ARRIVED_RAD or self._patience <= 0:
             self._new_goal()
             self._maybe_hold()
         command = np.clip(self._GAIN_PER_S * differences / self._high, -self._speed, self._speed)
-        return _saturated(command + self._noise.sample(), self._high)
+        return saturated(command + self._noise.sample(), self._high)
 
     def _new_goal(self) -> None:
         self._goal = self._env.sample_state(self._rng)
@@ -158,33 +87,36 @@ class ReacherExpert:
 
     def _maybe_hold(self) -> None:
         if self._rng.random() < self._HOLD_PROBABILITY:
-            self._hold_steps = int(self._rng.integers(1, _LONGEST_HOLD_STEPS + 1))
+            self._hold_steps = int(self._rng.integers(1, LONGEST_HOLD_STEPS + 1))
 
 
-PolicyFactory = Callable[[MujocoGoalEnv, np.random.Generator], Policy]
+PolicyFactory = Callable[[Any, np.random.Generator], Policy]
+"""Makes the policy of one episode for an environment of its own class."""
 
 
-def two_room_mixture(env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
-    """The policy of one TwoRoom episode: 60 % expert, 40 % random."""
-    assert isinstance(env, TwoRoomEnv)
-    return TwoRoomExpert(env, rng) if rng.random() < EXPERT_SHARE else _random_policy(env, rng)
+@dataclass(frozen=True)
+class Mixture:
+    """Chooses a policy for each episode with one random number."""
+
+    shares: Mapping[str, tuple[float, PolicyFactory]]
+    """What it is called, and (share of the episodes, factory)."""
+
+    def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
+        shares, factories = zip(*self.shares.values(), strict=True)
+        chosen = int(np.searchsorted(np.cumsum(shares)[:-1], rng.random(), side="right"))
+        return factories[chosen](env, rng)
+
+    @property
+    def description(self) -> str:
+        """For people, in a store's dataset.json."""
+        shares = ", ".join(f"{share:.0%}".replace("%", f" % {name}") for name, (share, _) in self.shares.items())
+        return f"collection mixture: {shares}"
 
 
-def reacher_mixture(env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
-    """The policy of one Reacher episode: 60 % expert, 40 % random."""
-    assert isinstance(env, ReacherEnv)
-    return ReacherExpert(env, rng) if rng.random() < EXPERT_SHARE else _random_policy(env, rng)
-
-
-COLLECTION_POLICIES: dict[str, PolicyFactory] = {
-    "telos/TwoRoom-v0": two_room_mixture,
-    "telos/Reacher-v0": reacher_mixture,
+COLLECTION_POLICIES: dict[str, Mixture] = {
+    "telos/TwoRoom-v0": Mixture({"expert": (0.6, TwoRoomExpert), "random": (0.4, random_policy)}),
+    "telos/Reacher-v0": Mixture({"expert": (0.6, ReacherExpert), "random": (0.4, random_policy)}),
+    "telos/PushT-v0": Mixture(
+        {"expert": (0.45, PushTExpert), "play": (0.45, PushTPlay), "random": (0.1, random_policy)}
+    ),
 }
-
-
-def _random_policy(env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
-    return HeldRandomPolicy(env, rng) if rng.random() < 0.75 else WanderingRandomPolicy(env, rng)
-
-
-def _saturated(unitless: NDArray[np.float64], high: NDArray[np.float64]) -> Action:
-    return (np.clip(unitless, -1.0, 1.0) * high).astype(np.float32)

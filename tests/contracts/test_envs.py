@@ -15,9 +15,21 @@ from gymnasium.utils.env_checker import check_env
 
 from envs import ENVS, MAX_EPISODE_STEPS, MujocoGoalEnv, env_class
 from envs.mujoco_env import ASSETS
-from envs.policies import COLLECTION_POLICIES, HeldRandomPolicy, WanderingRandomPolicy
+from envs.policies import COLLECTION_POLICIES
+from envs.random_policies import HeldRandomPolicy, WanderingRandomPolicy
 from envs.rollout import rollout_states
 
+# Where both actuators can move freely, and where friction has something to act on when both drive up and right.
+FREE = {
+    "telos/TwoRoom-v0": [0.5, 0.0, 0.0, 0.0],
+    "telos/Reacher-v0": [0.5, 0.0, 0.0, 0.0],
+    "telos/PushT-v0": [-0.8, -0.8, 0.3, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+}
+IN_CONTACT = {
+    "telos/TwoRoom-v0": [0.9, 0.3, 0.0, 0.0],
+    "telos/Reacher-v0": [0.9, 0.3, 0.0, 0.0],
+    "telos/PushT-v0": [-0.1501, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+}
 FACTORS = [(env_id, field.name) for env_id, cls in ENVS.items() for field in dataclasses.fields(cls.variation_class)]
 
 
@@ -173,11 +185,11 @@ def test_a_wrong_action_is_refused_and_changes_nothing(env: MujocoGoalEnv, wrong
     assert np.array_equal(env.get_state(), before)
 
 
-def test_actions_at_the_limits_are_accepted_and_quickly_reached(env: MujocoGoalEnv) -> None:
+def test_actions_at_the_limits_are_accepted_and_quickly_reached(env: MujocoGoalEnv, env_id: str) -> None:
     """One frame is nearly Markov: a commanded velocity is there at the end of the control step."""
     high = np.asarray(env.action_high, np.float32)
-    env.set_state(np.array([0.5, 0.0, 0.0, 0.0]))
-    velocity = env.advance(high)[2:]
+    env.set_state(FREE[env_id])
+    velocity = np.split(env.advance(high), 2)[1][: len(high)]  # the actuated joints come first
     assert np.abs(velocity - high).max() < 0.05 * high.max()
 
 
@@ -256,7 +268,7 @@ def test_random_worlds_work(env: MujocoGoalEnv) -> None:
 @pytest.mark.parametrize(("varied_id", "factor"), FACTORS)
 def test_every_factor_changes_pixels_or_dynamics(varied_id: str, factor: str) -> None:
     env = ENVS[varied_id](image_size=64)
-    start = np.array([0.9, 0.3, 0.0, 0.0])  # TwoRoom: by a wall, so that friction has something to act on
+    start = np.array(IN_CONTACT[varied_id])
     diagonal = np.asarray(env.action_high, np.float32)
 
     def world(options: dict[str, object]) -> tuple[np.ndarray, np.ndarray]:
@@ -273,7 +285,7 @@ def test_every_factor_changes_pixels_or_dynamics(varied_id: str, factor: str) ->
 
 def test_policies_stay_within_limits_and_use_the_whole_box(env: MujocoGoalEnv, env_id: str) -> None:
     high = np.asarray(env.action_high)
-    episodes = [rollout_states(env_id, 0, index, 100, namespace="collect") for index in range(40)]
+    episodes = [rollout_states(env_id, 0, index, 100, namespace="collect") for index in range(80)]
     actions = np.concatenate([episode.actions for episode in episodes]) / high
     assert actions.dtype == np.float64 and np.abs(actions).max() <= 1.0
     assert {episode.policy for episode in episodes} >= {"expert", "random_held"}
