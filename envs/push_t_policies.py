@@ -16,7 +16,7 @@ from envs.random_policies import CorrelatedNoise, saturated
 from envs.tee import Points, rotated
 
 _CANDIDATES = 24
-_STANDOFF_M = 0.03  # a push begins this far from the outline
+_STANDOFF_M = 0.04  # a push begins this far from the outline, and on its way the robot keeps this distance
 _SLIPPED_M = 0.05  # and has failed when the robot is this far from it
 _TILT_RAD = 0.4  # within the friction cone of the nominal robot (arctan 0.5)
 _PATIENCE_STEPS = 30
@@ -36,13 +36,14 @@ class PushingPolicy(ABC):
     """Contact after contact. A leaf says which contact is best, and when to leave one."""
 
     name: str
-    _SLOWEST, _FASTEST = 0.5, 1.0  # shares of the speed limit
+    _careful: bool  # whether it keeps clear of the T on its way to a contact
+    _SLOWEST_PUSH, _FASTEST_PUSH = 0.4, 1.0  # shares of the speed limit
 
     def __init__(self, env: PushTEnv, rng: np.random.Generator) -> None:
         self._rng = rng
         self._tee, self._radius_m = env.tee, env.agent_radius_m
         self._high = np.asarray(env.action_high)
-        self._speed = rng.uniform(self._SLOWEST, self._FASTEST)
+        self._push_speed = rng.uniform(self._SLOWEST_PUSH, self._FASTEST_PUSH)
         self._noise = CorrelatedNoise(2, rng.uniform(0.05, 0.35), rng.uniform(1.0, 6.0), rng)
         self._steps_left = 0
         self._pushing = False
@@ -57,9 +58,11 @@ class PushingPolicy(ABC):
         standoff = self._contact.standoffs[0]
         if not self._pushing and np.linalg.norm(standoff - agent) < _STANDOFF_M:
             self._pushing, self._steps_left = True, self._push_steps()
-        velocity = self._contact.pushes[0] if self._pushing else self._approach(state, agent, standoff)
-        velocity = rotated(velocity, state[4]) * self._speed
-        return saturated(velocity / max(1.0, float(np.abs(velocity).max())) + self._noise.sample(), self._high)
+        if self._pushing:
+            velocity = self._contact.pushes[0] * self._push_speed
+        else:
+            velocity = self._approach(state, agent, standoff)
+        return saturated(rotated(velocity, state[4]) + self._noise.sample(), self._high)
 
     @abstractmethod
     def _score(self, state: State, contacts: Contacts, way_m: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,13 +107,25 @@ class PushingPolicy(ABC):
             room_m = ARENA_HALF_M - self._radius_m
             target = rotated(np.clip(waypoint, -room_m, room_m) - state[2:4], -state[4])
         velocity = _GAIN_PER_S * (target - agent) / self._high
-        return velocity / max(1.0, float(np.linalg.norm(velocity)))
+        velocity = velocity / max(1.0, float(np.linalg.norm(velocity)))
+        return self._clear_of_the_t(agent, velocity) if self._careful else velocity
+
+    def _clear_of_the_t(self, agent: Points, velocity: Points) -> Points:
+        """Close to the T, only what leads along its surface, and a little away from it."""
+        near = 1.0 - float(self._tee.distance_m(agent) - self._radius_m) / _STANDOFF_M
+        if near <= 0.0:
+            return velocity
+        nudges = 1e-4 * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        right, left, up, down = self._tee.distance_m(agent + nudges)
+        away = np.array([right - left, up - down]) / max(float(np.hypot(right - left, up - down)), 1e-9)
+        return velocity + away * max(0.0, min(near, 1.0) * 0.5 - float(velocity @ away))
 
 
 class PushTPlay(PushingPolicy):
-    """Pushes any side, rather a near one, and for long."""
+    """Pushes any side, rather a near one, and for long, and brushes against the T on its way."""
 
     name = "play"
+    _careful = False
 
     def _score(self, state: State, contacts: Contacts, way_m: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._rng.gumbel(size=len(way_m)) - way_m / 0.1
@@ -123,6 +138,7 @@ class PushTExpert(PushingPolicy):
     """Pushes the T to random poses one after another, each time where a push leads nearest to the pose."""
 
     name = "expert"
+    _careful = True
     _WORTH = 0.2  # cosine between where a push leads and where the T should go; below it, another side is better
 
     def __init__(self, env: PushTEnv, rng: np.random.Generator) -> None:
@@ -138,7 +154,7 @@ class PushTExpert(PushingPolicy):
         return super().act(state)
 
     def _score(self, state: State, contacts: Contacts, way_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._progress(state, contacts) - 0.5 * way_m
+        return self._progress(state, contacts) - 0.8 * way_m
 
     def _push_steps(self) -> int:
         return int(self._rng.integers(5, 21))
