@@ -21,12 +21,12 @@ def test_the_origin_is_the_centre_of_mass_and_the_turn_has_its_radius(inside: np
 
 
 def test_the_outline_is_where_inside_ends() -> None:
-    points, inward = TEE.outline(np.arange(0.0, 1.0, 0.001))
+    points, inward = TEE.outline(np.arange(5e-4, 1.0, 1e-3))
     assert np.abs(TEE.distance_m(points)).max() < 1e-12
     assert (TEE.distance_m(points + 0.01 * inward) < 0).all()
     assert (TEE.distance_m(points - 0.01 * inward) > 0).all()
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    assert steps.max() == pytest.approx(3.5 * TEE.length_m / 1000), "points are spread evenly"
+    assert steps.max() == pytest.approx(4 * TEE.length_m / 1000), "a T is four bar lengths around"
 
 
 def test_distance_outside_is_to_the_nearest_surface() -> None:
