@@ -91,6 +91,7 @@ class PushTEnv(MujocoGoalEnv):
     state_units = ("m", "m", "m", "m", "rad", "m/s", "m/s", "m/s", "m/s", "rad/s")
     feature_names = ("agent_x", "agent_y", "block_x", "block_y", "sin_block", "cos_block")
     distance_unit = "1"
+    success_distance = 1.0
 
     @property
     def tee(self) -> Tee:
@@ -122,9 +123,6 @@ class PushTEnv(MujocoGoalEnv):
     def distance(self, state: State, goal_state: State) -> float:
         away_m, turned_rad = block_error(state, goal_state)
         return max(away_m / SUCCESS_DISTANCE_M, turned_rad / SUCCESS_ANGLE_RAD)
-
-    def is_success(self, state: State, goal_state: State) -> bool:
-        return self.distance(state, goal_state) < 1.0
 
     def state_features(self, state: State) -> State:
         angle = state[..., 4]
