@@ -1,0 +1,118 @@
+"""Asks for recorded plans again and says whether they are still the same.
+
+A plan is a pure function of what is asked, the seed, the weights, the number of iterations and, in a session, of the
+plan before. The reply says the first four, so those are asked for exactly; the last holds when a session is replayed
+from its beginning.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from telos.errors import TelosError
+from telos.grpc_planner import GrpcPlanner
+from telos.wire import telos_pb2 as pb
+from telos.wire.messages import to_payload
+from telos.wire.tensors import unpack
+
+TOLERANCE = 1e-3
+"""Of actions, in their own units. Plans that shared a rollout with others differ by rounding (DECISIONS)."""
+
+Verdict = Literal["same", "differs", "refused", "not comparable"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One recorded plan beside the one that is made now."""
+
+    request_id: str
+    model: str
+    verdict: Verdict
+    difference: float | None
+    """Largest, of any action."""
+    recorded_ms: float
+    replayed_ms: float | None
+    detail: str = ""
+
+
+class ReplayConnection(GrpcPlanner):
+    """A server that is sent the very bytes of a recording."""
+
+    def ask(self, request: pb.PlanRequest) -> pb.PlanResponse:
+        """Raises TelosError."""
+        return self._invoke("Plan", request)
+
+
+def replay(
+    plans: Iterable[tuple[pb.PlanRequest, pb.PlanResponse]],
+    ask: Callable[[pb.PlanRequest], pb.PlanResponse],
+    tolerance: float = TOLERANCE,
+) -> Iterator[Comparison]:
+    """In the order of the recording. Sessions get new names, so that those of robots at work are left alone."""
+    run = secrets.token_hex(8)
+    names: dict[str, str] = {}
+    followed: set[str] = set()
+    """Sessions in which the server remembers what it did when this was recorded."""
+    for request, reply in plans:
+        session = request.session_id
+        if reply.warm_started and session not in followed:
+            detail = "it goes on from a plan that was not replayed"
+            yield _comparison(request, reply, "not comparable", detail=detail)
+            continue
+        name = names.setdefault(session, f"replay-{run}-{len(names)}") if session else None
+        try:
+            again = ask(exactly(request, reply, name))
+        except TelosError as error:
+            followed.discard(session)
+            yield _comparison(request, reply, "refused", detail=str(error))
+        else:
+            followed.add(session)
+            yield _compared(request, reply, again, tolerance)
+
+
+def exactly(request: pb.PlanRequest, reply: pb.PlanResponse, session_id: str | None) -> pb.PlanRequest:
+    """The request that makes the same plan, however long that takes and wherever its settings came from."""
+    asked = pb.PlanRequest()
+    asked.CopyFrom(request)
+    for field in ("request_id", "session_id", "planning_budget_ms"):
+        asked.ClearField(field)
+    if session_id is not None:
+        asked.session_id = session_id
+    asked.warm_start = reply.warm_started
+    asked.planner.CopyFrom(reply.provenance.effective_planner)
+    asked.planner.max_iterations = reply.iterations_completed
+    asked.model.version = reply.provenance.model_version
+    asked.model.expect_sha256 = reply.provenance.weights_sha256
+    return asked
+
+
+def _compared(request: pb.PlanRequest, reply: pb.PlanResponse, again: pb.PlanResponse, tolerance: float) -> Comparison:
+    was, now = (unpack(to_payload(each.chunk.actions)) for each in (reply, again))
+    if was.shape != now.shape:
+        detail = f"actions were {list(was.shape)} and are {list(now.shape)}"
+        return _comparison(request, reply, "differs", again, detail=detail)
+    difference = float(np.abs(was - now).max())
+    verdict: Verdict = "same" if difference <= tolerance else "differs"
+    return _comparison(request, reply, verdict, again, difference)
+
+
+def _comparison(
+    request: pb.PlanRequest,
+    reply: pb.PlanResponse,
+    verdict: Verdict,
+    again: pb.PlanResponse | None = None,
+    difference: float | None = None,
+    detail: str = "",
+) -> Comparison:
+    return Comparison(
+        request_id=reply.request_id,
+        model=request.model.name,
+        verdict=verdict,
+        difference=difference,
+        recorded_ms=reply.timing.total_us / 1e3,
+        replayed_ms=again.timing.total_us / 1e3 if again else None,
+        detail=detail,
+    )
