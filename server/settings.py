@@ -90,7 +90,7 @@ class Settings:
                 raise SettingsError(f"{name}={getattr(self, name)} is no port; wanted 0..65535")
         for f in dataclasses.fields(self):
             given = getattr(self, f.name)
-            if isinstance(f.default, int) and f.name.startswith(_COUNTS) and given < 1:
+            if isinstance(f.default, int) and f.name.startswith(_COUNTS) and not given >= 1:
                 raise SettingsError(f"{f.name}={given}; wanted at least 1")
             if f.name.endswith("_timeout_s") and not given > 0:
                 raise SettingsError(f"{f.name}={given}; wanted more than 0")
@@ -100,7 +100,9 @@ class Settings:
 
     def _check_access(self) -> None:
         if any(not token or not token.isascii() or not token.isprintable() or " " in token for token in self.tokens):
-            raise SettingsError("token must be printable ASCII without spaces, to fit into a header; commas part several")
+            raise SettingsError(
+                "token must be printable ASCII without spaces, to fit into a header; commas part several"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise SettingsError("tls_certificate and tls_key belong together; set both or none")
         if self.tls_client_ca is not None and self.tls_certificate is None:
