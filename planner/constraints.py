@@ -25,12 +25,16 @@ class Constraints:
     """Largest change of each action from one control step to the next; infinite where any is allowed."""
     committed: Float[Tensor, "c x"]
     """The plan's first control steps, which the robot runs whatever the plan says; may be none."""
+    max_start: Float[Tensor, " x"] | None = None
+    """Largest change to the first action that is not committed, where it is tighter than `max_delta`; None: any."""
     last: Float[Tensor, " x"] | None = None
     """Action executed just before the plan; None when it is not known, which leaves the first change free."""
 
     def __post_init__(self) -> None:
         if not bool((self.max_delta >= 0).all()):
             raise ValueError(f"max_delta={self.max_delta.tolist()} must not be negative")
+        if self.max_start is not None and not bool((self.max_start >= 0).all()):
+            raise ValueError(f"max_start={self.max_start.tolist()} must not be negative")
         if not bool(self.committed.isfinite().all()):
             raise ValueError("committed actions must be finite")
         before = self.committed[:0] if self.last is None else self.last[None]
@@ -45,10 +49,10 @@ class Constraints:
             raise ValueError(f"committed actions leave the limits low={low.tolist()}, high={high.tolist()}")
         if self.last is None or len(self.committed) > 0:
             return
-        reach = self.max_delta + ROUNDING
+        reach = self._start + ROUNDING
         if bool(((self.last - reach > high) | (self.last + reach < low)).any()):
             raise ValueError(
-                f"from last={self.last.tolist()} a change of max_delta={self.max_delta.tolist()} does not reach the "
+                f"from last={self.last.tolist()} a change of {self._start.tolist()} does not reach the "
                 f"limits low={low.tolist()}, high={high.tolist()}"
             )
 
@@ -59,13 +63,17 @@ class Constraints:
         if len(self.committed) > len(steps):
             raise ValueError(f"{len(self.committed)} committed actions are more than the {len(steps)} of a plan")
         obeyed = [each.expand_as(step) for each, step in zip(self.committed, steps, strict=False)]
+        change = self._start
         for step in steps[len(obeyed) :]:
             before = obeyed[-1] if obeyed else self.last
-            obeyed.append(step if before is None else self._towards(step, before))
+            obeyed.append(step if before is None else step.clamp(before - change, before + change))
+            change = self.max_delta
         return torch.stack(obeyed, dim=-2).reshape(actions.shape)
 
-    def _towards(self, wanted: Float[Tensor, "*b x"], before: Float[Tensor, "..."]) -> Float[Tensor, "*b x"]:
-        return torch.minimum(torch.maximum(wanted, before - self.max_delta), before + self.max_delta)
+    @property
+    def _start(self) -> Float[Tensor, " x"]:
+        """Largest change to the first action that is not committed."""
+        return self.max_delta if self.max_start is None else torch.minimum(self.max_delta, self.max_start)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Averaging over the horizon asks to be near the goal soon and to stay, and beats looking at the last step only.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 from planner.protocols import Cost, Distance
 
 Over = Literal["mean", "last", "closest"]
+DistanceName = Literal["squared", "absolute"]
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,29 @@ class WeightedSum:
 
 
 STEPS_TO_GO_WEIGHT = 1.0
-SQUARED_DISTANCE_WEIGHT = 10.0
+LATENT_DISTANCE_WEIGHT = 10.0
 
 
-def goal_cost(goal: Float[Tensor, "b n d"], *, scale: float, steps_to_go: Distance | None, over: Over = "mean") -> Cost:
-    """The default cost: learned steps to go, which sees far, plus squared distance, which is sharp near the goal."""
-    near = GoalCost(SquaredDistance(scale), goal, over)
+def latent_distance(name: DistanceName, *, scale: float, values: int) -> SquaredDistance | AbsoluteDistance:
+    """About 1 for unrelated frames of `values` numbers, whose mean squared distance is `scale`.
+
+    The mean absolute distance is that of Gaussian latents, which SIGReg makes them.
+    """
+    if name == "squared":
+        return SquaredDistance(scale)
+    return AbsoluteDistance(math.sqrt(2 * scale * values / math.pi))
+
+
+def goal_cost(
+    goal: Float[Tensor, "b n d"],
+    *,
+    scale: float,
+    steps_to_go: Distance | None,
+    over: Over = "mean",
+    distance: DistanceName = "squared",
+) -> Cost:
+    """The default cost: learned steps to go, which sees far, plus latent distance, which is sharp near the goal."""
+    near = GoalCost(latent_distance(distance, scale=scale, values=goal[0].numel()), goal, over)
     if steps_to_go is None:
         return near
-    return WeightedSum(((STEPS_TO_GO_WEIGHT, GoalCost(steps_to_go, goal, over)), (SQUARED_DISTANCE_WEIGHT, near)))
+    return WeightedSum(((STEPS_TO_GO_WEIGHT, GoalCost(steps_to_go, goal, over)), (LATENT_DISTANCE_WEIGHT, near)))

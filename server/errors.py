@@ -21,19 +21,24 @@ class Code(StrEnum):
     NON_FINITE_INPUT = "non-finite-input"
     IMAGE_REJECTED = "image-rejected"
     PAYLOAD_TOO_LARGE = "payload-too-large"
-    HEADERS_TOO_LARGE = "headers-too-large"
     RECEIVE_TIMEOUT = "receive-timeout"
     UNAUTHENTICATED = "unauthenticated"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     MODEL_NOT_FOUND = "model-not-found"
     SESSION_NOT_FOUND = "session-not-found"
+    SESSION_EXISTS = "session-exists"
     MODEL_MISMATCH = "model-mismatch"
+    EPOCH_STALE = "epoch-stale"
+    OBSERVATION_STALE = "observation-stale"
+    SURPRISE_HOLD = "surprise-hold"
+    SUPERSEDED = "superseded"
+    IDEMPOTENCY_CONFLICT = "idempotency-conflict"
     QUEUE_FULL = "queue-full"
-    RATE_LIMITED = "rate-limited"
     NOT_READY = "not-ready"
     DEADLINE_INFEASIBLE = "deadline-infeasible"
     CANCELLED = "cancelled"
+    SLOW_READER = "slow-reader"
     NON_FINITE_PLAN = "non-finite-plan"
     ACTION_LIMIT_VIOLATION = "action-limit-violation"
     INTERNAL = "internal"
@@ -58,7 +63,6 @@ KINDS: dict[Code, Kind] = {
     Code.NON_FINITE_INPUT: Kind("A number is not finite", 422, _G.INVALID_ARGUMENT),
     Code.IMAGE_REJECTED: Kind("An image cannot be used", 422, _G.INVALID_ARGUMENT),
     Code.PAYLOAD_TOO_LARGE: Kind("The request is too large", 413, _G.RESOURCE_EXHAUSTED),
-    Code.HEADERS_TOO_LARGE: Kind("The header is too large", 431, _G.RESOURCE_EXHAUSTED),
     Code.RECEIVE_TIMEOUT: Kind("The request came too slowly", 408, _G.DEADLINE_EXCEEDED),
     Code.UNAUTHENTICATED: Kind("A token is needed", 401, _G.UNAUTHENTICATED),
     Code.NOT_FOUND: Kind("There is nothing here", 404, _G.UNIMPLEMENTED),
@@ -66,11 +70,17 @@ KINDS: dict[Code, Kind] = {
     Code.MODEL_NOT_FOUND: Kind("The model is not served here", 404, _G.NOT_FOUND),
     Code.SESSION_NOT_FOUND: Kind("The session is not known", 404, _G.NOT_FOUND),
     Code.MODEL_MISMATCH: Kind("The model is not the expected one", 412, _G.FAILED_PRECONDITION),
+    Code.SESSION_EXISTS: Kind("The session exists already", 409, _G.ALREADY_EXISTS),
+    Code.EPOCH_STALE: Kind("The session was reset since", 409, _G.ABORTED),
+    Code.OBSERVATION_STALE: Kind("The observation is too old", 422, _G.FAILED_PRECONDITION),
+    Code.SURPRISE_HOLD: Kind("The world does not behave as learned: hold", 409, _G.FAILED_PRECONDITION),
+    Code.SUPERSEDED: Kind("A newer request took its place", 409, _G.ABORTED),
+    Code.IDEMPOTENCY_CONFLICT: Kind("The key was used for another request", 422, _G.INVALID_ARGUMENT),
     Code.QUEUE_FULL: Kind("The server has enough to do", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
-    Code.RATE_LIMITED: Kind("This client asks for too much at one time", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.NOT_READY: Kind("The server is not ready", 503, _G.UNAVAILABLE, retryable=True),
     Code.DEADLINE_INFEASIBLE: Kind("The deadline cannot be met", 504, _G.DEADLINE_EXCEEDED),
     Code.CANCELLED: Kind("The client went away", 499, _G.CANCELLED),
+    Code.SLOW_READER: Kind("The client does not read its answers", 408, _G.RESOURCE_EXHAUSTED),
     Code.NON_FINITE_PLAN: Kind("The plan is not finite", 500, _G.INTERNAL),
     Code.ACTION_LIMIT_VIOLATION: Kind("The plan leaves the action limits", 500, _G.INTERNAL),
     Code.INTERNAL: Kind("The server failed", 500, _G.INTERNAL),

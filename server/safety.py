@@ -20,17 +20,22 @@ def check_actions(
     if not (np.isfinite(actions).all() and np.isfinite(numbers).all()):
         raise ServiceError(Code.NON_FINITE_PLAN, "the plan holds a number that is not finite; no action is returned")
     spec = next((m.action for m in models if m.manifest_sha256 == response.provenance.manifest_sha256), None)
-    if spec is None or not _within(actions, spec, request.limits, response.chunk.control_steps):
+    delayed = request.inference_delay_steps or 0
+    if spec is None or not _within(actions, spec, request.limits, response.chunk.control_steps, delayed):
         raise ServiceError(Code.ACTION_LIMIT_VIOLATION, "the plan leaves the action limits; no action is returned")
 
 
 def _within(
-    actions: np.ndarray, spec: schemas.ActionInfo, tighter: schemas.ActionLimits | None, control_steps: int
+    actions: np.ndarray,
+    spec: schemas.ActionInfo,
+    tighter: schemas.ActionLimits | None,
+    control_steps: int,
+    delayed: int,
 ) -> bool:
-    """Whole model steps of this robot's actions, all within the limits of the model and of the request."""
+    """Whole model steps of this robot's actions but for the first `delayed`, within the limits of model and request."""
     if actions.ndim != 2 or actions.shape[1] != len(spec.names) or not len(actions):
         return False
-    if control_steps != spec.control_steps or len(actions) % control_steps:
+    if control_steps != spec.control_steps or (len(actions) + delayed) % control_steps:
         return False
     low, high = np.asarray(spec.low), np.asarray(spec.high)
     if not ((actions >= low) & (actions <= high)).all():

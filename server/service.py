@@ -39,6 +39,9 @@ class Service:
         """Actions from the last frame of the context to the goal; `on_incumbent` takes the best plans before it."""
         arrived = time.monotonic()
         deadline = math.inf if request.planning_budget_ms is None else arrived + request.planning_budget_ms / 1e3
+        for name in ("session_epoch", "max_observation_age_ms", "clock_offset"):
+            if getattr(request, name) is not None:
+                raise refuse(Code.VALIDATION_FAILED, f"/{name}", "this server does not keep it yet; leave it out")
         request = _named(request)
         models = self.engine.models
 

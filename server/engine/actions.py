@@ -45,13 +45,14 @@ class Bounds:
             self.motion.check(physical)
         return physical
 
-    def report(self, actions: np.ndarray) -> SafetyReport:
-        """Of a plan in physical units, [steps, actions]."""
+    def report(self, actions: np.ndarray, before: np.ndarray | None = None) -> SafetyReport:
+        """Of a chunk in physical units, [steps, actions], behind the action `before`, [actions], if that is known."""
         slack = ROUNDING * _range(self.spec)
         saturated = (actions <= self.low + slack) | (actions >= self.high - slack)
         return SafetyReport(
             saturated_fraction=float(saturated.mean()),
             max_step_delta=np.abs(np.diff(actions, axis=0)).max(axis=0, initial=0.0).tolist(),
+            start_jump=[] if before is None else np.abs(actions[0] - before).tolist(),
             within_limits=bool(((actions >= self.low) & (actions <= self.high)).all()),
         )
 

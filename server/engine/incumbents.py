@@ -12,7 +12,7 @@ PER_SECOND = 20
 
 
 class Improvements:
-    """Of one search: called on the torch thread after each iteration, it tells on the event loop that it was made on."""
+    """Of one search: called on the torch thread after each iteration, it tells on the event loop it was made on."""
 
     def __init__(self, tell: Callable[[Outcome], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell

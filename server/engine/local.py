@@ -137,9 +137,9 @@ class LocalEngine:
         question = prepare(model, request, self._settings)
         beginning = _beginning(question, request, warm_start)
         with self.executor.admitted(self._demand(question, request, arrived, deadline)) as place:
-            context, goal = await self.executor.decode(lambda: _open_all(question, request))
+            context, goals = await self.executor.decode(lambda: _open_all(question, request))
             queued = time.monotonic()
-            task = Task(question=question, context=context, goal=goal, warm_start=beginning, queued=queued)
+            task = Task(question=question, context=context, goals=goals, warm_start=beginning, queued=queued)
 
             def planned(outcome: Outcome) -> Planned:
                 return answer(request, task, outcome, arrived)
@@ -153,9 +153,10 @@ class LocalEngine:
         return Demand(
             model=question.model,
             arrived=arrived,
-            frames=len(request.context) + (question.goal_latents is None),
+            frames=len(request.context) + sum(target.latents is None for target in question.targets),
             candidates=question.preset.candidates,
             horizon=question.preset.horizon,
+            first_steps=question.min_iterations,
             deadline=deadline - self.executor.pace.expected(LAG, 1),
         )
 
@@ -183,14 +184,16 @@ def _open(model: ServedModel, observations: Sequence[schemas.Observation], point
     return tuple(model.frames.open(each, f"{pointer}/{index}") for index, each in enumerate(observations))
 
 
-def _open_all(question: Question, request: schemas.PlanRequest) -> tuple[tuple[Frame, ...], Frame | Tensor]:
-    """Context and goal."""
+def _open_all(question: Question, request: schemas.PlanRequest) -> tuple[tuple[Frame, ...], tuple[Frame | Tensor, ...]]:
+    """Context and goals."""
     context = _open(question.model, request.context, "/context")
-    if question.goal_latents is not None:
-        return context, question.goal_latents
-    goal = request.goals[0].observation
-    assert goal is not None  # a goal has exactly one of the two
-    return context, question.model.frames.open(goal, "/goals/0/observation")
+    goals: list[Frame | Tensor] = []
+    for index, (goal, target) in enumerate(zip(request.goals, question.targets, strict=True)):
+        if goal.observation is not None:
+            goals.append(question.model.frames.open(goal.observation, f"/goals/{index}/observation"))
+        elif target.latents is not None:
+            goals.append(target.latents)
+    return context, tuple(goals)
 
 
 def _warm_up_request(model: ServedModel, shade: int, planner: schemas.PlannerConfig) -> schemas.PlanRequest:

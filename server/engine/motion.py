@@ -25,6 +25,8 @@ class Motion:
     spec: ActionSpec
     max_delta: np.ndarray
     """[actions], infinite where any change is allowed."""
+    max_start: np.ndarray
+    """[actions], of the change to the plan's first action that is not committed; infinite likewise."""
     committed: np.ndarray
     """[steps, actions], the first control steps of the plan; may be none."""
     last: np.ndarray | None
@@ -32,14 +34,17 @@ class Motion:
 
     def constraints(self, device: torch.device) -> Constraints:
         """Unitless, and tighter by what rounding may loosen."""
-        max_delta = 2 * self._tight / self._range
+
+        def change(physical: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(2 * self._tight(physical) / self._range).to(device, torch.float32)
 
         def unitless(physical: np.ndarray) -> torch.Tensor:
             share = (physical - np.asarray(self.spec.low)) / self._range
             return torch.from_numpy((2 * share - 1).clip(-1, 1)).to(device, torch.float32)
 
         return Constraints(
-            max_delta=torch.from_numpy(max_delta).to(device, torch.float32),
+            max_delta=change(self.max_delta),
+            max_start=change(self.max_start),
             committed=unitless(self.committed),
             last=None if self.last is None else unitless(self.last),
         )
@@ -48,8 +53,10 @@ class Motion:
         """Of a plan, [steps, actions]. Raises ServiceError (action-limit-violation) rather than let it out."""
         slack = ROUNDING * self._range
         settled = np.abs(actions[: len(self.committed)] - self.committed) <= slack
-        if not (settled.all() and (self._changes(actions) <= self.max_delta + slack).all()):
-            detail = "the planner changed a settled action or exceeded max_delta; no action is returned"
+        slow = self._changes(actions) <= self.max_delta + slack
+        gentle = self._start_jump(actions) <= self.max_start + slack
+        if not (settled.all() and slow.all() and gentle.all()):
+            detail = "the planner changed a settled action, or exceeded max_delta or max_start_jump; none is returned"
             raise ServiceError(Code.ACTION_LIMIT_VIOLATION, detail)
 
     @property
@@ -61,7 +68,8 @@ class Motion:
         """The same from a last action that rounding does not put out of reach of the limits; None when it is anyway."""
         if self.last is None or len(self.committed):
             return self
-        within_reach = self.last.clip(low - self._tight, high + self._tight)
+        reach = self._tight(np.minimum(self.max_delta, self.max_start))
+        within_reach = self.last.clip(low - reach, high + reach)
         if (np.abs(within_reach - self.last) > 2 * ROUNDING * self._range).any():
             return None
         return dataclasses.replace(self, last=within_reach)
@@ -70,9 +78,16 @@ class Motion:
         before = actions[:0] if self.last is None else self.last[None]
         return np.abs(np.diff(np.concatenate([before, actions]), axis=0))
 
-    @property
-    def _tight(self) -> np.ndarray:
-        return (self.max_delta - ROUNDING * self._range).clip(min=0)
+    def _start_jump(self, actions: np.ndarray) -> np.ndarray:
+        """[actions], 0 where nothing is planned, or nothing is known of before."""
+        settled = len(self.committed)
+        before = self.committed[-1] if settled else self.last
+        if before is None or settled == len(actions):
+            return np.zeros(len(self.max_start))
+        return np.abs(actions[settled] - before)
+
+    def _tight(self, change: np.ndarray) -> np.ndarray:
+        return (change - ROUNDING * self._range).clip(min=0)
 
     @property
     def _range(self) -> np.ndarray:
@@ -87,11 +102,16 @@ def motion(
     The history was checked before. Raises ServiceError.
     """
     max_delta = request.limits.max_delta if request.limits is not None else []
-    if not max_delta and request.committed_actions is None:
+    max_start = request.limits.max_start_jump if request.limits is not None else []
+    if not max_delta and not max_start and request.committed_actions is None:
         return None
+    if max_start and request.committed_actions is None and not request.action_history:
+        reason = "the action before the plan is not known; send action_history or committed_actions"
+        raise refuse(Code.VALIDATION_FAILED, "/limits/max_start_jump", reason)
     asked = Motion(
         spec,
-        max_delta=_max_delta(max_delta, spec),
+        max_delta=_largest_change(max_delta, spec, "/limits/max_delta"),
+        max_start=_largest_change(max_start, spec, "/limits/max_start_jump"),
         committed=_committed(request.committed_actions, spec, low=low, high=high, steps=steps),
         last=np.asarray(request.action_history[-1][-1], dtype=np.float64) if request.action_history else None,
     )
@@ -101,21 +121,21 @@ def motion(
     reaching = asked.reaching(low, high)
     if reaching is None:
         reason = "from the last action of action_history the limits are out of reach in one control step; widen either"
-        raise refuse(Code.VALIDATION_FAILED, "/limits/max_delta", reason)
+        raise refuse(Code.VALIDATION_FAILED, "/limits/max_delta" if max_delta else "/limits/max_start_jump", reason)
     return reaching
 
 
-def _max_delta(given: list[float], spec: ActionSpec) -> np.ndarray:
+def _largest_change(given: list[float], spec: ActionSpec, pointer: str) -> np.ndarray:
     names = ", ".join(spec.names)
     if not given:
         return np.full(len(spec.names), np.inf)
     if len(given) != len(spec.names):
         reason = f"given {len(given)} values; wanted {len(spec.names)}, one for each of {names}"
-        raise refuse(Code.VALIDATION_FAILED, "/limits/max_delta", reason)
+        raise refuse(Code.VALIDATION_FAILED, pointer, reason)
     for index, most in enumerate(given):
         if most < 0:
             reason = f"given {most:g} for {spec.names[index]}; wanted 0 or more"
-            raise refuse(Code.VALIDATION_FAILED, f"/limits/max_delta/{index}", reason)
+            raise refuse(Code.VALIDATION_FAILED, f"{pointer}/{index}", reason)
     return np.asarray(given)
 
 

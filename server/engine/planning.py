@@ -9,11 +9,13 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from planner.costs import SquaredDistance, goal_cost
+from planner.costs import SquaredDistance
+from planner.goal_sequence import GoalSequence
 from planner.plan import Plan
 from planner.presets import Preset
-from planner.protocols import Cost, RolloutState
+from planner.protocols import RolloutState
 from planner.search import NoFinitePlan, RobotSearch, advance
+from server.engine.cost import CostTerms, cost_of
 from server.engine.frames import Frame
 from server.engine.preparation import Question
 from server.engine.registry import ServedModel
@@ -31,8 +33,8 @@ class Task:
 
     question: Question
     context: tuple[Frame, ...]
-    goal: Frame | Tensor
-    """An image, or latents [n d]."""
+    goals: tuple[Frame | Tensor, ...]
+    """Images, or latents [n d], in order."""
     warm_start: Tensor | None
     """[h v]"""
     queued: float
@@ -43,7 +45,9 @@ class Task:
 class Outcome:
     plan: Plan
     status: Status
-    goal_distance: float
+    goal_distances: tuple[float, ...]
+    active_goal: int
+    goal_reached: bool
     planned_goal_distance: float
     surprise: float | None
     queue_us: int
@@ -59,19 +63,23 @@ class Iteration:
     model: ServedModel
     search: RobotSearch
     state: RolloutState
+    terms: CostTerms
     goal: Tensor
     """[1 n d]"""
+    avoid: tuple[Tensor, ...]
+    """[m n d] each"""
 
 
 @torch.inference_mode()
 def iterate(iterations: Sequence[Iteration]) -> None:
     """One iteration for all these robots, in one rollout."""
-    checkpoint = iterations[0].model.checkpoint
+    model, terms = iterations[0].model, iterations[0].terms
     goals = torch.cat([iteration.goal for iteration in iterations])
+    avoid = [torch.stack(each) for each in zip(*(iteration.avoid for iteration in iterations), strict=True)]
     advance(
-        checkpoint.world_model,
-        checkpoint.world_model.stack([iteration.state for iteration in iterations]),
-        _cost(iterations[0].model, goals),
+        model.checkpoint.world_model,
+        model.checkpoint.world_model.stack([iteration.state for iteration in iterations]),
+        cost_of(model, terms, goals, avoid),
         [iteration.search for iteration in iterations],
     )
 
@@ -79,13 +87,16 @@ def iterate(iterations: Sequence[Iteration]) -> None:
 @torch.inference_mode()
 def solve(task: Task) -> Steps[Outcome]:
     """Plan until the search is over. Raises ServiceError."""
+    question = task.question
     start = _start(task)
     search = _search(task, start.context.device)
-    state = task.question.model.checkpoint.world_model.begin(start.context, start.past_actions)
+    state = question.model.checkpoint.world_model.begin(start.context, start.past_actions)
+    terms = question.targets[start.active_goal].terms
     outcome: Outcome | None = None
     while outcome is None or not search.is_over:
-        kind = task.question.model, start.context.shape[1], search.ask().shape
-        yield Iteration(kind, task.question.model, search, state, start.goal), outcome
+        kind = question.model, start.context.shape[1], search.ask().shape, terms
+        answer = outcome if search.iterations >= question.min_iterations else None
+        yield Iteration(kind, question.model, search, state, terms, start.goal, question.avoid), answer
         outcome = _outcome(task, start, search)
     return outcome
 
@@ -98,8 +109,10 @@ class _Start:
     """[1 t n d]"""
     past_actions: Tensor
     goal: Tensor
-    """[1 n d]"""
-    goal_distance: float
+    """[1 n d], the active one"""
+    goal_distances: tuple[float, ...]
+    active_goal: int
+    goal_reached: bool
     surprise: float | None
     began: float
     encoded: float
@@ -109,19 +122,40 @@ def _start(task: Task) -> _Start:
     began = time.monotonic()
     model = task.question.model
     context = encode(model, task.context)
-    goal = (task.goal if isinstance(task.goal, Tensor) else model.frames.latents(task.goal))[None]
+    goals = torch.stack([goal if isinstance(goal, Tensor) else model.frames.latents(goal) for goal in task.goals])
     encoded = time.monotonic()
     past_actions = task.question.past_actions.to(context.device)
-    seen = context.shape[1] > 1
+    surprise = None
+    if context.shape[1] > 1:
+        surprise = float(model.checkpoint.world_model.surprise(context, past_actions)[0, -1])
+        _hold(surprise, task.question)
+    sequence, reached = _progress(task.question, goals, context[:, -1])
     return _Start(
         context=context,
         past_actions=past_actions,
-        goal=goal,
-        goal_distance=_goal_distance(model, context[0, -1], goal),
-        surprise=float(model.checkpoint.world_model.surprise(context, past_actions)[0, -1]) if seen else None,
+        goal=sequence.active(reached),
+        goal_distances=tuple(_goal_distance(model, context[0, -1], goal[None]) for goal in goals),
+        active_goal=int(sequence.active_index(reached)),
+        goal_reached=int(reached) == len(goals),
+        surprise=surprise,
         began=began,
         encoded=encoded,
     )
+
+
+def _hold(surprise: float, question: Question) -> None:
+    """Raises ServiceError (surprise-hold)."""
+    if question.hold_above is not None and surprise > question.hold_above:
+        seen = f"the last transition has surprise {surprise:.3g}, above the calibrated {question.hold_above:.3g}"
+        raise ServiceError(Code.SURPRISE_HOLD, f"{seen}: hold the robot, look why, then plan without hold_on_surprise")
+
+
+def _progress(question: Question, goals: Tensor, latent: Tensor) -> tuple[GoalSequence, Tensor]:
+    """The goals [m n d], and how many of them are reached now that the last frame is [1 n d]."""
+    tolerance = torch.tensor([[target.tolerance for target in question.targets]], device=goals.device)
+    scale = question.model.manifest.planning.goal_distance_scale
+    sequence = GoalSequence(goals[None], SquaredDistance(scale), tolerance)
+    return sequence, sequence.reached(latent, torch.tensor([question.active_goal], device=goals.device))
 
 
 def _outcome(task: Task, start: _Start, search: RobotSearch) -> Outcome:
@@ -131,12 +165,14 @@ def _outcome(task: Task, start: _Start, search: RobotSearch) -> Outcome:
     except NoFinitePlan as error:
         raise ServiceError(Code.NON_FINITE_PLAN, "no candidate has a finite cost; no action is returned") from error
     planned_goal_distance = _goal_distance(task.question.model, plan.latents[-1], start.goal)
-    if not all(map(math.isfinite, (plan.cost, start.goal_distance, planned_goal_distance, start.surprise or 0.0))):
+    if not all(map(math.isfinite, (plan.cost, *start.goal_distances, planned_goal_distance, start.surprise or 0.0))):
         raise ServiceError(Code.NON_FINITE_PLAN, "the model imagined what is not finite; no action is returned")
     return Outcome(
         plan=plan,
         status=_status(plan, task.question.preset),
-        goal_distance=start.goal_distance,
+        goal_distances=start.goal_distances,
+        active_goal=start.active_goal,
+        goal_reached=start.goal_reached,
         planned_goal_distance=planned_goal_distance,
         surprise=start.surprise,
         queue_us=round((start.began - task.queued) * 1e6),
@@ -177,11 +213,6 @@ def _search(task: Task, device: torch.device) -> RobotSearch:
         warm_start=task.warm_start,
         generator=torch.Generator().manual_seed(question.seed),
     )
-
-
-def _cost(model: ServedModel, goals: Tensor) -> Cost:
-    """For robots whose goals are [b n d]."""
-    return goal_cost(goals, scale=model.manifest.planning.goal_distance_scale, steps_to_go=model.checkpoint.steps_to_go)
 
 
 def _goal_distance(model: ServedModel, frame: Tensor, goal: Tensor) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +15,23 @@ from planner.presets import PRESETS, Preset, build
 from planner.search_space import SearchSpace
 from server import schemas
 from server.engine.actions import Bounds, bounds, past_actions
+from server.engine.cost import CostTerms
 from server.engine.motion import motion
 from server.engine.registry import ServedModel
 from server.errors import Code, refuse
 from server.settings import Settings
 from server.validation import shorten
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A goal without its image."""
+
+    latents: Tensor | None
+    """[n d]; None when the goal is an image"""
+    terms: CostTerms
+    """What a plan is judged by while this goal is the active one."""
+    tolerance: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +44,22 @@ class Question:
     bounds: Bounds
     past_actions: Tensor
     """[1 t-1 a], unitless"""
-    goal_latents: Tensor | None
-    """[n d]; None when the goal is an image"""
+    targets: tuple[Target, ...]
+    """In order."""
+    active_goal: int
+    """When the last plan was made."""
+    avoid: tuple[Tensor, ...]
+    """[m n d] for each set of latents to keep out of."""
     first_step: int
+    """Of the plan, committed actions included."""
+    delay_steps: int
+    """How many of the plan's first control steps the robot will have run when the answer is there."""
+    action_before: np.ndarray | None
+    """[actions], physical, run just before the first one of the answer."""
+    min_iterations: int
+    """Before there is an answer."""
+    hold_above: float | None
+    """Surprise that no plan is made after."""
     seed: int
 
     @property
@@ -63,6 +89,7 @@ class Question:
             num_samples=self.preset.candidates,
             num_elites=self.preset.elites if self.preset.has_elites else None,
             max_iterations=self.preset.iterations,
+            min_iterations=self.min_iterations,
             init_std=self.preset.std,
             horizon=self.preset.horizon,
             seed=self.seed,
@@ -79,6 +106,8 @@ def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings
     check_most(request.planning_budget_ms or 1, settings.max_planning_budget_ms, "/planning_budget_ms")
     name = config.preset or "default"
     preset = choose_preset(name, config, planning.horizon, settings)
+    min_iterations = preset.iterations if request.require_complete else config.min_iterations or 1
+    check_most(min_iterations, preset.iterations, "/planner/min_iterations", "iterations of max_iterations")
     limits = bounds(spec, request.limits)
     history = past_actions(request.action_history, spec, len(request.context), "/action_history")
     steps = preset.horizon * spec.control_steps
@@ -88,10 +117,84 @@ def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings
         preset_name=name,
         bounds=dataclasses.replace(limits, motion=motion(request, spec, low=limits.low, high=limits.high, steps=steps)),
         past_actions=history,
-        goal_latents=None if request.goals[0].embedding is None else goal_latents(model, request.goals[0].embedding),
+        targets=_targets(model, request, settings),
+        active_goal=_active_goal(request),
+        avoid=_avoid(model, request.cost, settings),
         first_step=request.context[-1].step or 0,
+        delay_steps=_delay_steps(request, steps),
+        action_before=_action_before(request),
+        min_iterations=min_iterations,
+        hold_above=_hold_above(model, request),
         seed=secrets.randbelow(schemas.MAX_SAFE_INTEGER) if config.seed is None else config.seed,
     )
+
+
+def _targets(model: ServedModel, request: schemas.PlanRequest, settings: Settings) -> tuple[Target, ...]:
+    check_most(len(request.goals), settings.max_goals, "/goals", "goals")
+    return tuple(
+        Target(
+            latents=None
+            if goal.embedding is None
+            else embedded_latents(model, goal.embedding, f"/goals/{index}/embedding"),
+            terms=CostTerms.of(request.cost, goal.weight),
+            tolerance=goal.tolerance,
+        )
+        for index, goal in enumerate(request.goals)
+    )
+
+
+def _active_goal(request: schemas.PlanRequest) -> int:
+    active = request.active_goal or 0
+    if active >= len(request.goals):
+        reason = f"given {active}; wanted the index of one of the {len(request.goals)} goals, from 0"
+        raise refuse(Code.VALIDATION_FAILED, "/active_goal", reason)
+    return active
+
+
+def _avoid(model: ServedModel, cost: schemas.Cost, settings: Settings) -> tuple[Tensor, ...]:
+    """[m n d] each."""
+    given = sum(len(each.embeddings) for each in cost.keep_out)
+    check_most(given, settings.max_keep_out, "/cost/keep_out", "embeddings to keep out of")
+    return tuple(
+        torch.stack(
+            [
+                embedded_latents(model, embedding, f"/cost/keep_out/{index}/embeddings/{at}")
+                for at, embedding in enumerate(each.embeddings)
+            ]
+        )
+        for index, each in enumerate(cost.keep_out)
+    )
+
+
+def _delay_steps(request: schemas.PlanRequest, steps: int) -> int:
+    delay = request.inference_delay_steps or 0
+    committed = 0 if request.committed_actions is None else len(request.committed_actions)
+    if delay > committed:
+        known = f"what the robot runs meanwhile is known for {committed}"
+        remedy = "send it as committed_actions, or plan in a session whose last plan covers it"
+        raise refuse(Code.VALIDATION_FAILED, "/inference_delay_steps", f"given {delay}; {known}: {remedy}")
+    if delay >= steps:
+        reason = f"given {delay}; the plan has {steps} control steps, so none would be left; plan further ahead"
+        raise refuse(Code.VALIDATION_FAILED, "/inference_delay_steps", reason)
+    return delay
+
+
+def _action_before(request: schemas.PlanRequest) -> np.ndarray | None:
+    """Both sources were checked before."""
+    if request.inference_delay_steps and request.committed_actions is not None:
+        return request.committed_actions[request.inference_delay_steps - 1]
+    return request.action_history[-1][-1] if request.action_history else None
+
+
+def _hold_above(model: ServedModel, request: schemas.PlanRequest) -> float | None:
+    if not request.hold_on_surprise:
+        return None
+    if not model.manifest.surprise.transitions:
+        reason = (
+            f"{model.manifest.name} was not calibrated, so nothing would surprise it; calibrate it or leave this out"
+        )
+        raise refuse(Code.VALIDATION_FAILED, "/hold_on_surprise", reason)
+    return model.manifest.surprise.threshold
 
 
 def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settings: Settings) -> Preset:
@@ -123,17 +226,17 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
     return preset
 
 
-def goal_latents(model: ServedModel, embedding: schemas.Embedding) -> Tensor:
+def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: str) -> Tensor:
     """[n d]. Raises ServiceError for latents of another model."""
     if embedding.space_id != model.space_id:
-        reason = f"the embedding is not of {model.manifest.name} as served now; encode the goal image again"
-        raise refuse(Code.MODEL_MISMATCH, "/goals/0/embedding/space_id", reason)
+        reason = f"the embedding is not of {model.manifest.name} as served now; encode its image again"
+        raise refuse(Code.MODEL_MISMATCH, f"{pointer}/space_id", reason)
     if embedding.latents.shape != model.latent_shape:
         reason = f"given shape {list(embedding.latents.shape)}; wanted {list(model.latent_shape)}, as /v1/encode gives"
-        raise refuse(Code.VALIDATION_FAILED, "/goals/0/embedding/latents", reason)
+        raise refuse(Code.VALIDATION_FAILED, f"{pointer}/latents", reason)
     latents = torch.tensor(embedding.latents, dtype=torch.float32, device=model.checkpoint.world_model.device)
     if not latents.isfinite().all():
-        raise refuse(Code.NON_FINITE_INPUT, "/goals/0/embedding/latents", "holds a number beyond 32-bit floats")
+        raise refuse(Code.NON_FINITE_INPUT, f"{pointer}/latents", "holds a number beyond 32-bit floats")
     return latents
 
 

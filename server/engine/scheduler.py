@@ -49,6 +49,8 @@ class Demand:
     candidates: int = 0
     horizon: int = 0
     """Of one step; none for a request that searches for nothing."""
+    first_steps: int = 1
+    """Until there is an answer."""
     deadline: float = math.inf
 
     @property
@@ -68,6 +70,8 @@ class Place:
     start_s: float
     """Expected for taking it in, and for one step, when it arrived."""
     step_s: float
+    steps_left: int = 1
+    """Until there is an answer."""
     taken_in: bool = False
     served: bool = False
     """There is an answer to give when its time is up."""
@@ -77,7 +81,7 @@ class Place:
         """When at the latest something must begin for it to be answered in time."""
         if self.served:
             return self.demand.deadline
-        return self.demand.deadline - self.step_s - (0.0 if self.taken_in else self.start_s)
+        return self.demand.deadline - self.steps_left * self.step_s - (0.0 if self.taken_in else self.start_s)
 
 
 @dataclass(eq=False)
@@ -143,7 +147,8 @@ class Scheduler:
     def place(self, demand: Demand) -> Place:
         """For any thread."""
         start_s = self._pace.expected(("start", demand.model), demand.frames)
-        return Place(demand, start_s, self._pace.expected(demand.model, demand.imagined_steps))
+        step_s = self._pace.expected(demand.model, demand.imagined_steps)
+        return Place(demand, start_s, step_s, demand.first_steps)
 
     def served_at(self, newcomer: Place, others: Iterable[Place]) -> float:
         """When the first step for it is expected to be done. For any thread."""
@@ -200,7 +205,8 @@ class Scheduler:
 
     def _in_time(self, place: Place, now: float, takes_s: float) -> bool:
         """With what is being done for it, and all that it needs after that."""
-        return now + takes_s + (0.0 if place.taken_in else place.step_s) <= place.demand.deadline
+        steps_after = place.steps_left - place.taken_in
+        return now + takes_s + (0 if place.served else steps_after) * place.step_s <= place.demand.deadline
 
     def _do(self, batch: Sequence[Work[Any]], began: float) -> None:
         try:
@@ -210,6 +216,7 @@ class Scheduler:
                 self._fail(work, error)
             return
         for work in batch:
+            work.place.steps_left = max(1, work.place.steps_left - 1)
             self._go_on(work)
         imagined = sum(work.place.demand.imagined_steps for work in batch)
         self._pace.learn(batch[0].place.demand.model, imagined, self._clock() - began)
@@ -262,7 +269,10 @@ class Scheduler:
 
 
 class _Queue:
-    """What there is to do until everyone in it is served: taking each in, and one step for all, in batches by model."""
+    """What there is to do until everyone in it is served: taking each in, and one step for all, in batches by model.
+
+    Who is served after several steps only is counted as if it did all but the last alone.
+    """
 
     def __init__(self, pace: Pace, max_batch_candidates: int) -> None:
         self._pace = pace
@@ -274,6 +284,7 @@ class _Queue:
     def add(self, place: Place, times: int = 1) -> None:
         """-1 times takes it out again."""
         self._start_s += times * (0.0 if place.taken_in else place.start_s)
+        self._start_s += times * (place.steps_left - 1) * place.step_s
         self._candidates[place.demand.model] += times * place.demand.candidates
         self._imagined_steps[place.demand.model] += times * place.demand.imagined_steps
 

@@ -26,7 +26,7 @@ class Image(_message.Message):
     def __init__(self, encoded: _Optional[bytes] = ..., format: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("images", "step")
+    __slots__ = ("images", "step", "capture_time_us")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,9 +36,11 @@ class Observation(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     images: _containers.MessageMap[str, Image]
     step: int
-    def __init__(self, images: _Optional[_Mapping[str, Image]] = ..., step: _Optional[int] = ...) -> None: ...
+    capture_time_us: int
+    def __init__(self, images: _Optional[_Mapping[str, Image]] = ..., step: _Optional[int] = ..., capture_time_us: _Optional[int] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("space_id", "latents")
@@ -49,12 +51,16 @@ class Embedding(_message.Message):
     def __init__(self, space_id: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class Goal(_message.Message):
-    __slots__ = ("observation", "embedding")
+    __slots__ = ("observation", "embedding", "weight", "tolerance")
     OBSERVATION_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     observation: Observation
     embedding: Embedding
-    def __init__(self, observation: _Optional[_Union[Observation, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ...) -> None: ...
+    weight: float
+    tolerance: float
+    def __init__(self, observation: _Optional[_Union[Observation, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., weight: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class ModelRef(_message.Message):
     __slots__ = ("name", "version", "expect_sha256")
@@ -67,13 +73,14 @@ class ModelRef(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., expect_sha256: _Optional[str] = ...) -> None: ...
 
 class PlannerConfig(_message.Message):
-    __slots__ = ("preset", "algorithm", "horizon", "num_samples", "num_elites", "max_iterations", "init_std", "seed", "search_space")
+    __slots__ = ("preset", "algorithm", "horizon", "num_samples", "num_elites", "max_iterations", "min_iterations", "init_std", "seed", "search_space")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     NUM_ELITES_FIELD_NUMBER: _ClassVar[int]
     MAX_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    MIN_ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     INIT_STD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SEARCH_SPACE_FIELD_NUMBER: _ClassVar[int]
@@ -83,48 +90,99 @@ class PlannerConfig(_message.Message):
     num_samples: int
     num_elites: int
     max_iterations: int
+    min_iterations: int
     init_std: float
     seed: int
     search_space: str
-    def __init__(self, preset: _Optional[str] = ..., algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ..., search_space: _Optional[str] = ...) -> None: ...
+    def __init__(self, preset: _Optional[str] = ..., algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., num_samples: _Optional[int] = ..., num_elites: _Optional[int] = ..., max_iterations: _Optional[int] = ..., min_iterations: _Optional[int] = ..., init_std: _Optional[float] = ..., seed: _Optional[int] = ..., search_space: _Optional[str] = ...) -> None: ...
 
 class ActionLimits(_message.Message):
-    __slots__ = ("min", "max", "max_delta")
+    __slots__ = ("min", "max", "max_delta", "max_start_jump")
     MIN_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
     MAX_DELTA_FIELD_NUMBER: _ClassVar[int]
+    MAX_START_JUMP_FIELD_NUMBER: _ClassVar[int]
     min: _containers.RepeatedScalarFieldContainer[float]
     max: _containers.RepeatedScalarFieldContainer[float]
     max_delta: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., max_delta: _Optional[_Iterable[float]] = ...) -> None: ...
+    max_start_jump: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., max_delta: _Optional[_Iterable[float]] = ..., max_start_jump: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Cost(_message.Message):
+    __slots__ = ("distance", "over", "smoothness", "effort", "keep_out")
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHNESS_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
+    KEEP_OUT_FIELD_NUMBER: _ClassVar[int]
+    distance: str
+    over: str
+    smoothness: float
+    effort: float
+    keep_out: _containers.RepeatedCompositeFieldContainer[KeepOut]
+    def __init__(self, distance: _Optional[str] = ..., over: _Optional[str] = ..., smoothness: _Optional[float] = ..., effort: _Optional[float] = ..., keep_out: _Optional[_Iterable[_Union[KeepOut, _Mapping]]] = ...) -> None: ...
+
+class KeepOut(_message.Message):
+    __slots__ = ("embeddings", "radius", "weight")
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
+    radius: float
+    weight: float
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., radius: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class ClockOffset(_message.Message):
+    __slots__ = ("clock_id", "offset_us")
+    CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_US_FIELD_NUMBER: _ClassVar[int]
+    clock_id: str
+    offset_us: int
+    def __init__(self, clock_id: _Optional[str] = ..., offset_us: _Optional[int] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("request_id", "model", "session_id", "context", "action_history", "goals", "planner", "planning_budget_ms", "committed_actions", "warm_start", "limits", "include")
+    __slots__ = ("request_id", "model", "session_id", "session_epoch", "context", "action_history", "goals", "planner", "planning_budget_ms", "require_complete", "inference_delay_steps", "committed_actions", "warm_start", "max_observation_age_ms", "limits", "include", "cost", "hold_on_surprise", "active_goal", "clock_offset")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ACTION_HISTORY_FIELD_NUMBER: _ClassVar[int]
     GOALS_FIELD_NUMBER: _ClassVar[int]
     PLANNER_FIELD_NUMBER: _ClassVar[int]
     PLANNING_BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_DELAY_STEPS_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_ACTIONS_FIELD_NUMBER: _ClassVar[int]
     WARM_START_FIELD_NUMBER: _ClassVar[int]
+    MAX_OBSERVATION_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    HOLD_ON_SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_GOAL_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_OFFSET_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: ModelRef
     session_id: str
+    session_epoch: int
     context: _containers.RepeatedCompositeFieldContainer[Observation]
     action_history: _containers.RepeatedCompositeFieldContainer[Tensor]
     goals: _containers.RepeatedCompositeFieldContainer[Goal]
     planner: PlannerConfig
     planning_budget_ms: int
+    require_complete: bool
+    inference_delay_steps: int
     committed_actions: Tensor
     warm_start: bool
+    max_observation_age_ms: int
     limits: ActionLimits
     include: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., session_id: _Optional[str] = ..., context: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., action_history: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., goals: _Optional[_Iterable[_Union[Goal, _Mapping]]] = ..., planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., planning_budget_ms: _Optional[int] = ..., committed_actions: _Optional[_Union[Tensor, _Mapping]] = ..., warm_start: _Optional[bool] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ...) -> None: ...
+    cost: Cost
+    hold_on_surprise: bool
+    active_goal: int
+    clock_offset: ClockOffset
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ..., session_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., context: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., action_history: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., goals: _Optional[_Iterable[_Union[Goal, _Mapping]]] = ..., planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., planning_budget_ms: _Optional[int] = ..., require_complete: _Optional[bool] = ..., inference_delay_steps: _Optional[int] = ..., committed_actions: _Optional[_Union[Tensor, _Mapping]] = ..., warm_start: _Optional[bool] = ..., max_observation_age_ms: _Optional[int] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., hold_on_surprise: _Optional[bool] = ..., active_goal: _Optional[int] = ..., clock_offset: _Optional[_Union[ClockOffset, _Mapping]] = ...) -> None: ...
 
 class ActionChunk(_message.Message):
     __slots__ = ("actions", "action_names", "dt_ms", "first_step", "valid_for_ms", "action_units", "control_steps")
@@ -161,14 +219,16 @@ class Timing(_message.Message):
     def __init__(self, decode_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., encode_us: _Optional[int] = ..., plan_us: _Optional[int] = ..., total_us: _Optional[int] = ..., late_us: _Optional[int] = ...) -> None: ...
 
 class SafetyReport(_message.Message):
-    __slots__ = ("saturated_fraction", "max_step_delta", "within_limits")
+    __slots__ = ("saturated_fraction", "max_step_delta", "start_jump", "within_limits")
     SATURATED_FRACTION_FIELD_NUMBER: _ClassVar[int]
     MAX_STEP_DELTA_FIELD_NUMBER: _ClassVar[int]
+    START_JUMP_FIELD_NUMBER: _ClassVar[int]
     WITHIN_LIMITS_FIELD_NUMBER: _ClassVar[int]
     saturated_fraction: float
     max_step_delta: _containers.RepeatedScalarFieldContainer[float]
+    start_jump: _containers.RepeatedScalarFieldContainer[float]
     within_limits: bool
-    def __init__(self, saturated_fraction: _Optional[float] = ..., max_step_delta: _Optional[_Iterable[float]] = ..., within_limits: _Optional[bool] = ...) -> None: ...
+    def __init__(self, saturated_fraction: _Optional[float] = ..., max_step_delta: _Optional[_Iterable[float]] = ..., start_jump: _Optional[_Iterable[float]] = ..., within_limits: _Optional[bool] = ...) -> None: ...
 
 class Provenance(_message.Message):
     __slots__ = ("model_name", "model_version", "weights_sha256", "manifest_sha256", "effective_planner", "server_version", "device", "dtype")
@@ -191,23 +251,28 @@ class Provenance(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., effective_planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., server_version: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("request_id", "session_id", "chunk", "status", "predicted_cost", "goal_distance", "iterations_completed", "timing", "safety", "provenance", "surprise", "planned_goal_distance", "warm_started", "costs", "latents")
+    __slots__ = ("request_id", "session_id", "session_epoch", "chunk", "status", "predicted_cost", "goal_distance", "active_goal", "goal_reached", "iterations_completed", "timing", "safety", "provenance", "surprise", "planned_goal_distance", "warm_started", "costs", "latents", "goal_distances", "capture_time_us")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[PlanResponse.Status]
         CONVERGED: _ClassVar[PlanResponse.Status]
         MAX_ITERATIONS: _ClassVar[PlanResponse.Status]
         BUDGET_EXHAUSTED: _ClassVar[PlanResponse.Status]
+        FALLBACK_PREVIOUS: _ClassVar[PlanResponse.Status]
     STATUS_UNSPECIFIED: PlanResponse.Status
     CONVERGED: PlanResponse.Status
     MAX_ITERATIONS: PlanResponse.Status
     BUDGET_EXHAUSTED: PlanResponse.Status
+    FALLBACK_PREVIOUS: PlanResponse.Status
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_COST_FIELD_NUMBER: _ClassVar[int]
     GOAL_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_GOAL_FIELD_NUMBER: _ClassVar[int]
+    GOAL_REACHED_FIELD_NUMBER: _ClassVar[int]
     ITERATIONS_COMPLETED_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     SAFETY_FIELD_NUMBER: _ClassVar[int]
@@ -217,12 +282,17 @@ class PlanResponse(_message.Message):
     WARM_STARTED_FIELD_NUMBER: _ClassVar[int]
     COSTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
+    GOAL_DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     session_id: str
+    session_epoch: int
     chunk: ActionChunk
     status: PlanResponse.Status
     predicted_cost: float
     goal_distance: float
+    active_goal: int
+    goal_reached: bool
     iterations_completed: int
     timing: Timing
     safety: SafetyReport
@@ -232,7 +302,9 @@ class PlanResponse(_message.Message):
     warm_started: bool
     costs: _containers.RepeatedScalarFieldContainer[float]
     latents: Tensor
-    def __init__(self, request_id: _Optional[str] = ..., session_id: _Optional[str] = ..., chunk: _Optional[_Union[ActionChunk, _Mapping]] = ..., status: _Optional[_Union[PlanResponse.Status, str]] = ..., predicted_cost: _Optional[float] = ..., goal_distance: _Optional[float] = ..., iterations_completed: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., safety: _Optional[_Union[SafetyReport, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., surprise: _Optional[float] = ..., planned_goal_distance: _Optional[float] = ..., warm_started: _Optional[bool] = ..., costs: _Optional[_Iterable[float]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    goal_distances: _containers.RepeatedScalarFieldContainer[float]
+    capture_time_us: int
+    def __init__(self, request_id: _Optional[str] = ..., session_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., chunk: _Optional[_Union[ActionChunk, _Mapping]] = ..., status: _Optional[_Union[PlanResponse.Status, str]] = ..., predicted_cost: _Optional[float] = ..., goal_distance: _Optional[float] = ..., active_goal: _Optional[int] = ..., goal_reached: _Optional[bool] = ..., iterations_completed: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., safety: _Optional[_Union[SafetyReport, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., surprise: _Optional[float] = ..., planned_goal_distance: _Optional[float] = ..., warm_started: _Optional[bool] = ..., costs: _Optional[_Iterable[float]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distances: _Optional[_Iterable[float]] = ..., capture_time_us: _Optional[int] = ...) -> None: ...
 
 class AnomalyRequest(_message.Message):
     __slots__ = ("request_id", "model", "observations", "actions")
@@ -345,3 +417,151 @@ class ActionInfo(_message.Message):
     dt_ms: float
     control_steps: int
     def __init__(self, names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., dt_ms: _Optional[float] = ..., control_steps: _Optional[int] = ...) -> None: ...
+
+class CreateSessionRequest(_message.Message):
+    __slots__ = ("session_id", "hold_on_surprise")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    HOLD_ON_SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    hold_on_surprise: bool
+    def __init__(self, session_id: _Optional[str] = ..., hold_on_surprise: _Optional[bool] = ...) -> None: ...
+
+class SessionRef(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    def __init__(self, session_id: _Optional[str] = ...) -> None: ...
+
+class Session(_message.Message):
+    __slots__ = ("session_id", "epoch", "committed_step", "expires_in_ms", "hold_on_surprise", "active_goal")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_STEP_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_MS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_ON_SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_GOAL_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    epoch: int
+    committed_step: int
+    expires_in_ms: int
+    hold_on_surprise: bool
+    active_goal: int
+    def __init__(self, session_id: _Optional[str] = ..., epoch: _Optional[int] = ..., committed_step: _Optional[int] = ..., expires_in_ms: _Optional[int] = ..., hold_on_surprise: _Optional[bool] = ..., active_goal: _Optional[int] = ...) -> None: ...
+
+class DeleteSessionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServerTimeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServerTime(_message.Message):
+    __slots__ = ("clock_id", "received_us", "sent_us")
+    CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_US_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
+    clock_id: str
+    received_us: int
+    sent_us: int
+    def __init__(self, clock_id: _Optional[str] = ..., received_us: _Optional[int] = ..., sent_us: _Optional[int] = ...) -> None: ...
+
+class PlanStreamRequest(_message.Message):
+    __slots__ = ("open", "observation", "goals", "progress", "cancel_request_id", "seq")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    GOALS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    open: PlanRequest
+    observation: StreamObservation
+    goals: GoalUpdate
+    progress: Progress
+    cancel_request_id: str
+    seq: int
+    def __init__(self, open: _Optional[_Union[PlanRequest, _Mapping]] = ..., observation: _Optional[_Union[StreamObservation, _Mapping]] = ..., goals: _Optional[_Union[GoalUpdate, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., cancel_request_id: _Optional[str] = ..., seq: _Optional[int] = ...) -> None: ...
+
+class StreamObservation(_message.Message):
+    __slots__ = ("observation", "executed", "request_id", "committed_actions")
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    observation: Observation
+    executed: Tensor
+    request_id: str
+    committed_actions: Tensor
+    def __init__(self, observation: _Optional[_Union[Observation, _Mapping]] = ..., executed: _Optional[_Union[Tensor, _Mapping]] = ..., request_id: _Optional[str] = ..., committed_actions: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class GoalUpdate(_message.Message):
+    __slots__ = ("goals", "request_id")
+    GOALS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    goals: _containers.RepeatedCompositeFieldContainer[Goal]
+    request_id: str
+    def __init__(self, goals: _Optional[_Iterable[_Union[Goal, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("executed_step",)
+    EXECUTED_STEP_FIELD_NUMBER: _ClassVar[int]
+    executed_step: int
+    def __init__(self, executed_step: _Optional[int] = ...) -> None: ...
+
+class PlanStreamResponse(_message.Message):
+    __slots__ = ("incumbent", "final", "superseded", "problem", "drain", "seq")
+    INCUMBENT_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    incumbent: PlanResponse
+    final: PlanResponse
+    superseded: Superseded
+    problem: Problem
+    drain: Drain
+    seq: int
+    def __init__(self, incumbent: _Optional[_Union[PlanResponse, _Mapping]] = ..., final: _Optional[_Union[PlanResponse, _Mapping]] = ..., superseded: _Optional[_Union[Superseded, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., seq: _Optional[int] = ...) -> None: ...
+
+class Superseded(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class Drain(_message.Message):
+    __slots__ = ("grace_ms",)
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    grace_ms: int
+    def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("type", "title", "status", "detail", "code", "request_id", "retryable", "retry_after_ms", "errors")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    retryable: bool
+    retry_after_ms: int
+    errors: _containers.RepeatedCompositeFieldContainer[FieldProblem]
+    def __init__(self, type: _Optional[str] = ..., title: _Optional[str] = ..., status: _Optional[int] = ..., detail: _Optional[str] = ..., code: _Optional[str] = ..., request_id: _Optional[str] = ..., retryable: _Optional[bool] = ..., retry_after_ms: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[FieldProblem, _Mapping]]] = ...) -> None: ...
+
+class FieldProblem(_message.Message):
+    __slots__ = ("pointer", "reason")
+    POINTER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    pointer: str
+    reason: str
+    def __init__(self, pointer: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -39,6 +39,11 @@ class PlannerStub:
                 request_serializer=telos_dot_wire_dot_telos__pb2.PlanRequest.SerializeToString,
                 response_deserializer=telos_dot_wire_dot_telos__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.PlanStream = channel.stream_stream(
+                '/telos.v1.Planner/PlanStream',
+                request_serializer=telos_dot_wire_dot_telos__pb2.PlanStreamRequest.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.PlanStreamResponse.FromString,
+                _registered_method=True)
         self.ScoreAnomaly = channel.unary_unary(
                 '/telos.v1.Planner/ScoreAnomaly',
                 request_serializer=telos_dot_wire_dot_telos__pb2.AnomalyRequest.SerializeToString,
@@ -54,6 +59,31 @@ class PlannerStub:
                 request_serializer=telos_dot_wire_dot_telos__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=telos_dot_wire_dot_telos__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.CreateSession = channel.unary_unary(
+                '/telos.v1.Planner/CreateSession',
+                request_serializer=telos_dot_wire_dot_telos__pb2.CreateSessionRequest.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.Session.FromString,
+                _registered_method=True)
+        self.GetSession = channel.unary_unary(
+                '/telos.v1.Planner/GetSession',
+                request_serializer=telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.Session.FromString,
+                _registered_method=True)
+        self.ResetSession = channel.unary_unary(
+                '/telos.v1.Planner/ResetSession',
+                request_serializer=telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.Session.FromString,
+                _registered_method=True)
+        self.DeleteSession = channel.unary_unary(
+                '/telos.v1.Planner/DeleteSession',
+                request_serializer=telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.GetServerTime = channel.unary_unary(
+                '/telos.v1.Planner/GetServerTime',
+                request_serializer=telos_dot_wire_dot_telos__pb2.ServerTimeRequest.SerializeToString,
+                response_deserializer=telos_dot_wire_dot_telos__pb2.ServerTime.FromString,
+                _registered_method=True)
 
 
 class PlannerServicer:
@@ -61,6 +91,13 @@ class PlannerServicer:
 
     def Plan(self, request, context):
         """Actions that lead from what the camera sees to what it should see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanStream(self, request_iterator, context):
+        """Observations in, plans out, for as long as the robot moves. The newest observation wins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +123,39 @@ class PlannerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSession(self, request, context):
+        """What is remembered of a robot between two plans. A plan with a new session_id makes one by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSession(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetSession(self, request, context):
+        """Forget the last plan and throw away the one under way; the epoch goes up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSession(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServerTime(self, request, context):
+        """The server's clock, which no jump of the wall clock moves. Offsets are for ClockOffset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlannerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +163,11 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=telos_dot_wire_dot_telos__pb2.PlanRequest.FromString,
                     response_serializer=telos_dot_wire_dot_telos__pb2.PlanResponse.SerializeToString,
+            ),
+            'PlanStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PlanStream,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.PlanStreamRequest.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.PlanStreamResponse.SerializeToString,
             ),
             'ScoreAnomaly': grpc.unary_unary_rpc_method_handler(
                     servicer.ScoreAnomaly,
@@ -108,6 +183,31 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=telos_dot_wire_dot_telos__pb2.ListModelsRequest.FromString,
                     response_serializer=telos_dot_wire_dot_telos__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'CreateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSession,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.CreateSessionRequest.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.Session.SerializeToString,
+            ),
+            'GetSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSession,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.SessionRef.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.Session.SerializeToString,
+            ),
+            'ResetSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetSession,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.SessionRef.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.Session.SerializeToString,
+            ),
+            'DeleteSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSession,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.SessionRef.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'GetServerTime': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServerTime,
+                    request_deserializer=telos_dot_wire_dot_telos__pb2.ServerTimeRequest.FromString,
+                    response_serializer=telos_dot_wire_dot_telos__pb2.ServerTime.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +237,33 @@ class Planner:
             '/telos.v1.Planner/Plan',
             telos_dot_wire_dot_telos__pb2.PlanRequest.SerializeToString,
             telos_dot_wire_dot_telos__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/telos.v1.Planner/PlanStream',
+            telos_dot_wire_dot_telos__pb2.PlanStreamRequest.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.PlanStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -218,6 +345,141 @@ class Planner:
             '/telos.v1.Planner/ListModels',
             telos_dot_wire_dot_telos__pb2.ListModelsRequest.SerializeToString,
             telos_dot_wire_dot_telos__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/telos.v1.Planner/CreateSession',
+            telos_dot_wire_dot_telos__pb2.CreateSessionRequest.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/telos.v1.Planner/GetSession',
+            telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/telos.v1.Planner/ResetSession',
+            telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/telos.v1.Planner/DeleteSession',
+            telos_dot_wire_dot_telos__pb2.SessionRef.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServerTime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/telos.v1.Planner/GetServerTime',
+            telos_dot_wire_dot_telos__pb2.ServerTimeRequest.SerializeToString,
+            telos_dot_wire_dot_telos__pb2.ServerTime.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,18 @@ def test_settled_actions_stand_and_the_next_follows_from_them() -> None:
     assert obeyed(limits, [-1.0, -1.0, -1.0, -1.0]) == pytest.approx([0.1, 0.2, -0.05, -0.3])
 
 
+@pytest.mark.parametrize("before", [{"last": torch.tensor([0.0])}, {"committed": torch.tensor([[0.0]])}])
+def test_the_first_planned_action_may_have_a_tighter_limit(before: dict[str, Tensor]) -> None:
+    limits = constraints(max_delta=torch.tensor([0.5]), max_start=torch.tensor([0.125]), **before)
+    planned = obeyed(limits, [1.0] * 4)[len(before.get("committed", NONE)) :]
+    assert planned[:3] == pytest.approx([0.125, 0.625, 1.0])
+
+
+def test_a_wider_limit_of_the_first_action_changes_nothing() -> None:
+    limits = constraints(max_delta=torch.tensor([0.25]), max_start=torch.tensor([9.0]), last=torch.tensor([0.0]))
+    assert obeyed(limits, [1.0, 1.0]) == pytest.approx([0.25, 0.5])
+
+
 def test_what_may_not_change_stays() -> None:
     limits = constraints(max_delta=torch.tensor([0.0]), last=torch.tensor([0.3]))
     assert obeyed(limits, [1.0, -1.0]) == pytest.approx([0.3, 0.3])
@@ -102,6 +114,7 @@ def test_a_shifted_plan_follows_the_same_actions_from_the_last_one_executed() ->
     [
         ({"max_delta": torch.tensor([-0.1])}, "must not be negative"),
         ({"max_delta": torch.tensor([math.nan])}, "must not be negative"),
+        ({"max_start": torch.tensor([-0.1])}, "must not be negative"),
         ({"committed": torch.tensor([[math.nan]])}, "must be finite"),
         ({"max_delta": torch.tensor([0.1]), "committed": torch.tensor([[0.0], [0.2]])}, "change by up to"),
         (
@@ -131,6 +144,11 @@ class TestWithin:
     @pytest.mark.parametrize("last", [0.7, -0.7])
     def test_limits_that_cannot_be_reached_in_one_control_step_are_refused(self, last: float) -> None:
         limits = constraints(max_delta=torch.tensor([0.1]), last=torch.tensor([last]))
+        with pytest.raises(ValueError, match="does not reach the limits"):
+            limits.check_within(self.LOW, self.HIGH)
+
+    def test_so_are_those_out_of_reach_of_the_first_action(self) -> None:
+        limits = constraints(max_delta=torch.tensor([9.0]), max_start=torch.tensor([0.1]), last=torch.tensor([0.7]))
         with pytest.raises(ValueError, match="does not reach the limits"):
             limits.check_within(self.LOW, self.HIGH)
 

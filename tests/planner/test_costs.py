@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from planner.costs import (
-    SQUARED_DISTANCE_WEIGHT,
+    LATENT_DISTANCE_WEIGHT,
     STEPS_TO_GO_WEIGHT,
     AbsoluteDistance,
     ControlEffort,
@@ -16,6 +16,7 @@ from planner.costs import (
     SquaredDistance,
     WeightedSum,
     goal_cost,
+    latent_distance,
 )
 from planner.protocols import Cost, Distance
 
@@ -155,8 +156,27 @@ def steps(latents: Tensor, goal: Tensor) -> Tensor:
 
 def test_the_default_cost_is_steps_to_go_plus_distance() -> None:
     cost = goal_cost(GOAL, scale=5.0, steps_to_go=steps)
-    wanted = STEPS_TO_GO_WEIGHT * 10 + SQUARED_DISTANCE_WEIGHT * 29 / 3 / 5
+    wanted = STEPS_TO_GO_WEIGHT * 10 + LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
     assert float(cost(LATENTS, ACTIONS)) == pytest.approx(wanted)
+
+
+def test_the_absolute_distance_of_unrelated_frames_is_about_one() -> None:
+    """Of latents like those that SIGReg makes."""
+    frames, goals = torch.randn(2, 500, 1, 64, generator=torch.Generator().manual_seed(0))
+    scale = float((frames - goals).square().sum((-2, -1)).mean())
+    for name in ("squared", "absolute"):
+        distance = latent_distance(name, scale=scale, values=64)
+        assert float(distance(frames[:, None, None], goals).mean()) == pytest.approx(1, rel=0.02)
+
+
+def test_the_goal_may_be_measured_by_absolute_distance() -> None:
+    cost = goal_cost(GOAL, scale=5.0, steps_to_go=None, distance="absolute")
+    near = GoalCost(latent_distance("absolute", scale=5.0, values=GOAL[0].numel()), GOAL)
+    assert (
+        float(cost(LATENTS, ACTIONS))
+        == float(near(LATENTS, ACTIONS))
+        != float(goal_cost(GOAL, scale=5.0, steps_to_go=None)(LATENTS, ACTIONS))
+    )
 
 
 def test_without_a_learned_distance_the_squared_one_is_all() -> None:

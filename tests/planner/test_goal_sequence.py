@@ -12,15 +12,15 @@ from planner.goal_sequence import GoalSequence
 GOALS = torch.tensor([[0.0, 10.0, 20.0], [5.0, 6.0, 7.0]])[..., None, None]  # [b m n d]
 
 
-def sequence(threshold: float = 1.0) -> GoalSequence:
-    return GoalSequence(GOALS, SquaredDistance(), threshold)
+def sequence(tolerance: float = 1.0) -> GoalSequence:
+    return GoalSequence(GOALS, SquaredDistance(), torch.full((2, 3), tolerance))
 
 
 def at(*places: float) -> Tensor:
     return torch.tensor(places)[:, None, None]  # [b n d]
 
 
-def test_a_goal_is_reached_within_the_threshold_and_each_robot_has_its_own() -> None:
+def test_a_goal_is_reached_within_the_tolerance_and_each_robot_has_its_own() -> None:
     assert sequence().reached(at(1.0, 3.9), torch.tensor([0, 0])).tolist() == [1, 0]
     assert sequence().reached(at(1.1, 4.0), torch.tensor([0, 0])).tolist() == [0, 1]
 
@@ -52,7 +52,14 @@ def test_a_robot_that_walks_along_reaches_all_in_order() -> None:
     assert all(b[r] - a[r] in (0, 1) for a, b in pairwise(seen) for r in range(2))
 
 
-@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
-def test_a_threshold_that_nothing_meets_is_refused(threshold: float) -> None:
-    with pytest.raises(ValueError, match="threshold="):
-        sequence(threshold)
+def test_each_goal_has_its_own_tolerance() -> None:
+    tolerance = torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 9.0]])
+    goals = GoalSequence(GOALS, SquaredDistance(), tolerance)
+    assert goals.reached(at(12.0, 4.0), torch.tensor([1, 2])).tolist() == [2, 3]
+    assert goals.reached(at(12.0, 4.0), torch.tensor([0, 1])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, float("nan")])
+def test_a_tolerance_that_nothing_meets_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="tolerance="):
+        sequence(tolerance)

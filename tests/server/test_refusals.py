@@ -13,6 +13,7 @@ Change = Callable[[], dict[str, Any]]
 
 GREY = Image.new("RGB", (32, 32), "grey")
 SHA = "0" * 64
+STRANGER: dict[str, Any] = {"space_id": "x", "latents": np.zeros((1, 16))}
 
 
 def frame(image: Any, step: int = 0, camera: str = "top") -> dict[str, Any]:
@@ -33,6 +34,10 @@ def with_planner(**config: Any) -> dict[str, Any]:
 
 def with_max_delta(most: list[float], **changes: Any) -> dict[str, Any]:
     return plan_payload(limits={"min": [-1.0, -1.0], "max": [1.0, 1.0], "max_delta": most}, **changes)
+
+
+def with_start_jump(most: list[float], **changes: Any) -> dict[str, Any]:
+    return plan_payload(limits={"min": [-1.0, -1.0], "max": [1.0, 1.0], "max_start_jump": most}, **changes)
 
 
 def animated() -> bytes:
@@ -84,10 +89,84 @@ PLANS: dict[str, tuple[Change, str, str]] = {
     ),
     "no goal": (lambda: plan_payload(goals=[]), "validation-failed", "/goals"),
     "empty goal": (lambda: plan_payload(goals=[{}]), "validation-failed", "/goals/0"),
-    "two goals": (
-        lambda: plan_payload(goals=[{"observation": frame(picture(1))}] * 2),
+    "too many goals": (
+        lambda: plan_payload(goals=[{"observation": frame(picture(1))}] * 17),
         "validation-failed",
         "/goals",
+    ),
+    "an active goal that is none": (lambda: plan_payload(active_goal=1), "validation-failed", "/active_goal"),
+    "a goal of negative weight": (
+        lambda: plan_payload(goals=[{"observation": frame(picture(1)), "weight": -1.0}]),
+        "validation-failed",
+        "/goals/0/weight",
+    ),
+    "a tolerance that is no number": (
+        lambda: plan_payload(goals=[{"observation": frame(picture(1)), "tolerance": float("nan")}]),
+        "non-finite-input",
+        "/goals/0/tolerance",
+    ),
+    "an unknown distance": (lambda: plan_payload(cost={"distance": "cosine"}), "validation-failed", "/cost/distance"),
+    "negative effort": (lambda: plan_payload(cost={"effort": -0.1}), "validation-failed", "/cost/effort"),
+    "infinite smoothness": (
+        lambda: plan_payload(cost={"smoothness": float("inf")}),
+        "non-finite-input",
+        "/cost/smoothness",
+    ),
+    "keep out of nothing": (
+        lambda: plan_payload(cost={"keep_out": [{"embeddings": [], "radius": 1.0}]}),
+        "validation-failed",
+        "/cost/keep_out/0/embeddings",
+    ),
+    "keep out of no radius": (
+        lambda: plan_payload(cost={"keep_out": [{"embeddings": [STRANGER], "radius": 0.0}]}),
+        "validation-failed",
+        "/cost/keep_out/0/radius",
+    ),
+    "keep out of another model's latents": (
+        lambda: plan_payload(cost={"keep_out": [{"embeddings": [STRANGER], "radius": 1.0}]}),
+        "model-mismatch",
+        "/cost/keep_out/0/embeddings/0/space_id",
+    ),
+    "keep out of too much": (
+        lambda: plan_payload(cost={"keep_out": [{"embeddings": [STRANGER] * 9, "radius": 1.0}] * 2}),
+        "validation-failed",
+        "/cost/keep_out",
+    ),
+    "more iterations at least than at most": (
+        lambda: with_planner(min_iterations=7),
+        "validation-failed",
+        "/planner/min_iterations",
+    ),
+    "a delay of which nothing is known": (
+        lambda: plan_payload(inference_delay_steps=2),
+        "validation-failed",
+        "/inference_delay_steps",
+    ),
+    "a delay longer than what is committed": (
+        lambda: plan_payload(inference_delay_steps=3, committed_actions=np.zeros((2, 2))),
+        "validation-failed",
+        "/inference_delay_steps",
+    ),
+    "a delay as long as the plan": (
+        lambda: plan_payload(inference_delay_steps=25, committed_actions=np.zeros((25, 2))),
+        "validation-failed",
+        "/inference_delay_steps",
+    ),
+    "a start jump from nowhere": (
+        lambda: with_start_jump([0.1, 0.1], context=[frame(picture(1))], action_history=[]),
+        "validation-failed",
+        "/limits/max_start_jump",
+    ),
+    "a start jump of too few actions": (
+        lambda: with_start_jump([0.1]),
+        "validation-failed",
+        "/limits/max_start_jump",
+    ),
+    "a negative start jump": (lambda: with_start_jump([0.1, -0.1]), "validation-failed", "/limits/max_start_jump/1"),
+    "limits out of reach of the first action": (
+        lambda: plan_payload(limits={"min": [-1.0, -1.0], "max": [0.1, 1.0], "max_start_jump": [0.1, 0.1]}),
+        "validation-failed",
+        "/limits/max_start_jump",
     ),
     "goal of another model": (
         lambda: plan_payload(goals=[{"embedding": {"space_id": "x", "latents": np.zeros((1, 16))}}]),

@@ -1,0 +1,38 @@
+"""What every schema is made of: the strict base, and the ranges of single values."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from telos.wire.tensors import unbase64
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""JSON readers that know only doubles read no larger whole number right."""
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Counter = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Microseconds = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+LatentDistance = Annotated[float, Field(ge=0, le=1e3)]
+"""1 is that of unrelated frames."""
+Encoded = Annotated[
+    bytes,
+    BeforeValidator(unbase64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
+class Wire(BaseModel):
+    """Strict: unknown fields, wrong types and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+    )
