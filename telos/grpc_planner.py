@@ -97,13 +97,12 @@ class GrpcPlanner(Planner):
             except grpc.RpcError as error:
                 failure = self._telos_error(error, name)
                 if failure.code == "timeout":
-                    self._replace_connection()
+                    self._replace_connection()  # it may lead nowhere, and would swallow the next call too
                 raise failure from error
 
         return until_answered(once, self._timeout_s)
 
     def _replace_connection(self) -> None:
-        """Nobody answered: what is open may lead nowhere, and would swallow the next call too."""
         self._channel.close()
         self._connect()
 

@@ -56,6 +56,9 @@ class HttpPlanner(Planner):
             return False
         return True
 
+    def _replace_connection(self) -> None:
+        self._connection.close()  # the next call opens another
+
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
         body = json.dumps(payload, default=_encode, allow_nan=False).encode()
         return until_answered(lambda left_s: self._request("POST", f"/v1/{method}", body, left_s), self._timeout_s)

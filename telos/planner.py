@@ -53,6 +53,9 @@ class Planner(ABC):
     @abstractmethod
     def _list_models(self) -> Sequence[Mapping[str, Any]]: ...
 
+    def _replace_connection(self) -> None:  # noqa: B027 - who has no connection has nothing to do
+        """What is open carries answers to other questions, or none: nothing of it must be read any more."""
+
     @abstractmethod
     def ready(self) -> bool:
         """Whether the server can plan now: False also when it cannot be reached."""
@@ -137,6 +140,7 @@ class Planner(ABC):
         answer = self._call(method, _without_none(payload) | {"request_id": request_id})
         if answer.get("request_id") != request_id:
             given = answer.get("request_id")
+            self._replace_connection()
             raise TelosError("stale-reply", f"the reply answers {given!r}, not {request_id!r}: discarded")
         return answer
 

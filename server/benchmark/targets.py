@@ -31,7 +31,7 @@ def judge(
     targets = [f"{word} {_text(bound, unit)}" for word, bound in (("≥", at_least), ("≤", at_most)) if bound is not None]
     passed = (at_most is None or measured <= at_most) and (at_least is None or measured >= at_least)
     wanted = f"= {_text(at_least, unit)}" if at_least is not None and at_least == at_most else " and ".join(targets)
-    return Row(id=id, name=name, target=wanted, measured=_text(measured, unit), passed=passed)
+    return Row(id=id, name=name, target=wanted, measured=_text(measured, unit), passed=bool(passed))
 
 
 def _text(value: float, unit: str) -> str:

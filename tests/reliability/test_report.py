@@ -17,7 +17,7 @@ pytestmark = pytest.mark.reliability(7)
 
 def test_on_target(measure):
     measure("latency", 3.0, at_most=5.0, unit="ms")
-    measure("goodput", 0.95, at_least=0.9)
+    measure("goodput", numpy.float64(0.95), at_least=0.9)
 
 def test_off_target(measure):
     measure("errors", 2, at_most=0)

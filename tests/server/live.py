@@ -19,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
 from server.engine.local import LocalEngine
+from server.engine.protocol import Engine
 from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings
@@ -108,14 +109,14 @@ def ask(live: Live, transport: str) -> Ask:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Live]:
-    """A server until the block ends."""
+def serving(settings: Settings, engine: Engine | None = None) -> Iterator[Live]:
+    """A server until the block ends. Without `engine` it plans with the checkpoints of the settings."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     async def make() -> Running:  # gRPC wants its server made on the loop that it will run on
-        running = Running(LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
+        running = Running(engine or LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
         await running.start()
         return running
 

@@ -1,0 +1,154 @@
+"""An engine that imagines nothing: what a request costs then is what everything around the planner costs."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from server import schemas
+from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.errors import Code, ServiceError
+from telos import __version__
+
+NAME = "instant"
+SHA256 = "0" * 64
+HORIZON = 5
+CONFIG = schemas.PlannerConfig(algorithm="cem", search_space="constant", horizon=HORIZON, seed=0)
+ACTION = schemas.ActionInfo(
+    names=["x", "y"], units=["m/s", "m/s"], low=[-1.0, -1.0], high=[1.0, 1.0], dt_ms=100.0, control_steps=5
+)
+PROVENANCE = schemas.Provenance(
+    model_name=NAME,
+    model_version="1",
+    weights_sha256=SHA256,
+    manifest_sha256=SHA256,
+    effective_planner=CONFIG,
+    server_version=__version__,
+    device="none",
+    dtype="none",
+)
+
+Script = Callable[[schemas.PlanRequest], np.ndarray]
+"""[steps, actions] for a request, in physical units: whole model steps within the limits."""
+
+
+def zeros(request: schemas.PlanRequest) -> np.ndarray:
+    return np.zeros((HORIZON * ACTION.control_steps, len(ACTION.names)))
+
+
+class InstantEngine:
+    """Knows one model, `instant`. Its plans are scripted; each takes `plan_s` of a device that makes one at a time."""
+
+    def __init__(self, plan_s: float = 0.0, script: Script = zeros, action: schemas.ActionInfo = ACTION) -> None:
+        self._plan_s = plan_s
+        self._script = script
+        self._action = action
+        self._free = 0.0
+        """When the device has done what it accepted, on the monotonic clock."""
+
+    @property
+    def models(self) -> Sequence[schemas.ModelInfo]:
+        info = schemas.ModelInfo(
+            name=NAME,
+            version="1",
+            recipe="none",
+            task="",
+            ready=True,
+            camera="top",
+            height_px=64,
+            width_px=64,
+            action=self._action,
+            context_frames=3,
+            horizon=HORIZON,
+            presets=[],
+            surprise_threshold=1.0,
+            space_id=NAME,
+            weights_sha256=SHA256,
+            manifest_sha256=SHA256,
+        )
+        return [info]
+
+    def why_not_ready(self) -> list[str]:
+        return []
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def plan(
+        self,
+        request: schemas.PlanRequest,
+        *,
+        deadline: float,
+        warm_start: WarmStart | None = None,
+        on_incumbent: Incumbents | None = None,
+    ) -> Planned:
+        """Raises ServiceError (deadline-infeasible) at once for what the device cannot do in time."""
+        queue_s = await self._use_device(deadline)
+        first_step = request.context[-1].step or 0
+        actions = self._script(request)
+        response = schemas.PlanResponse(
+            request_id=request.request_id or "",
+            session_id=request.session_id,
+            status="MAX_ITERATIONS",
+            chunk=self._chunk(actions, first_step),
+            predicted_cost=0.0,
+            goal_distance=1.0,
+            planned_goal_distance=1.0,
+            iterations_completed=1,
+            warm_started=warm_start is not None,
+            costs=[0.0] if "costs" in request.include else [],
+            timing=schemas.Timing(
+                decode_us=0, queue_us=round(queue_s * 1e6), encode_us=0, plan_us=0, total_us=0, late_us=0
+            ),
+            safety=schemas.SafetyReport(
+                saturated_fraction=0.0, max_step_delta=[0.0] * actions.shape[1], within_limits=True
+            ),
+            provenance=PROVENANCE,
+        )
+        return Planned(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))
+
+    async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
+        calm = [0.0] * len(request.actions)
+        return schemas.AnomalyResponse(
+            request_id=request.request_id or "",
+            surprise=calm,
+            p_value=[1.0] * len(calm),
+            threshold=1.0,
+            is_anomalous=False,
+            provenance=PROVENANCE,
+        )
+
+    async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
+        return schemas.EncodeResponse(
+            request_id=request.request_id or "",
+            embeddings=np.zeros((len(request.observations), 1, 1), np.float32),
+            space_id=NAME,
+            provenance=PROVENANCE,
+        )
+
+    def _chunk(self, actions: np.ndarray, first_step: int) -> schemas.ActionChunk:
+        spec = self._action
+        return schemas.ActionChunk(
+            actions=actions,
+            action_names=spec.names,
+            action_units=spec.units,
+            dt_ms=spec.dt_ms,
+            control_steps=spec.control_steps,
+            first_step=first_step,
+            valid_for_ms=len(actions) * spec.dt_ms,
+        )
+
+    async def _use_device(self, deadline: float) -> float:
+        """Seconds waited for it. Who is accepted is served in the order of coming."""
+        now = time.monotonic()
+        begin = max(now, self._free)
+        if begin + self._plan_s > deadline:
+            raise ServiceError(Code.DEADLINE_INFEASIBLE, "the device is taken until the deadline is over")
+        if self._plan_s:
+            self._free = begin + self._plan_s
+            await asyncio.sleep(self._free - now)
+        return begin - now
