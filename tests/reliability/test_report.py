@@ -11,6 +11,7 @@ from server.benchmark.targets import judge
 from tests.server.test_serve import ROOT
 
 TESTS = """
+import numpy
 import pytest
 
 pytestmark = pytest.mark.reliability(7)
