@@ -21,6 +21,7 @@ class Code(StrEnum):
     NON_FINITE_INPUT = "non-finite-input"
     IMAGE_REJECTED = "image-rejected"
     PAYLOAD_TOO_LARGE = "payload-too-large"
+    HEADERS_TOO_LARGE = "headers-too-large"
     RECEIVE_TIMEOUT = "receive-timeout"
     UNAUTHENTICATED = "unauthenticated"
     NOT_FOUND = "not-found"
@@ -35,6 +36,7 @@ class Code(StrEnum):
     SUPERSEDED = "superseded"
     IDEMPOTENCY_CONFLICT = "idempotency-conflict"
     QUEUE_FULL = "queue-full"
+    RATE_LIMITED = "rate-limited"
     NOT_READY = "not-ready"
     DEADLINE_INFEASIBLE = "deadline-infeasible"
     CANCELLED = "cancelled"
@@ -63,6 +65,7 @@ KINDS: dict[Code, Kind] = {
     Code.NON_FINITE_INPUT: Kind("A number is not finite", 422, _G.INVALID_ARGUMENT),
     Code.IMAGE_REJECTED: Kind("An image cannot be used", 422, _G.INVALID_ARGUMENT),
     Code.PAYLOAD_TOO_LARGE: Kind("The request is too large", 413, _G.RESOURCE_EXHAUSTED),
+    Code.HEADERS_TOO_LARGE: Kind("The header is too large", 431, _G.RESOURCE_EXHAUSTED),
     Code.RECEIVE_TIMEOUT: Kind("The request came too slowly", 408, _G.DEADLINE_EXCEEDED),
     Code.UNAUTHENTICATED: Kind("A token is needed", 401, _G.UNAUTHENTICATED),
     Code.NOT_FOUND: Kind("There is nothing here", 404, _G.UNIMPLEMENTED),
@@ -77,6 +80,7 @@ KINDS: dict[Code, Kind] = {
     Code.SUPERSEDED: Kind("A newer request took its place", 409, _G.ABORTED),
     Code.IDEMPOTENCY_CONFLICT: Kind("The key was used for another request", 422, _G.INVALID_ARGUMENT),
     Code.QUEUE_FULL: Kind("The server has enough to do", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
+    Code.RATE_LIMITED: Kind("This client asks for too much at one time", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.NOT_READY: Kind("The server is not ready", 503, _G.UNAVAILABLE, retryable=True),
     Code.DEADLINE_INFEASIBLE: Kind("The deadline cannot be met", 504, _G.DEADLINE_EXCEEDED),
     Code.CANCELLED: Kind("The client went away", 499, _G.CANCELLED),

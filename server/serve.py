@@ -1,21 +1,20 @@
 """One process, one event loop: HTTP and gRPC in front of one service."""
 
 import asyncio
-import contextlib
 import logging
 import signal
-import socket
-from collections.abc import Callable, Iterator
-
-import uvicorn
+from collections.abc import Callable
 
 from server.engine.local import LocalEngine
 from server.engine.protocol import Engine
 from server.engine.registry import Registry
 from server.service import Service
 from server.settings import Settings, SettingsError
+from server.transport.access import grpc_tls
+from server.transport.admission import Admission
 from server.transport.grpc_api import grpc_server, set_health
 from server.transport.http_api import http_app
+from server.transport.http_server import HttpServer, listen
 
 log = logging.getLogger("telos")
 
@@ -35,20 +34,9 @@ class Running:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.service = Service(engine, settings)
         self._settings = settings
-        self._grpc, self._health = grpc_server(self.service, settings)
-        self._http = _Http(
-            uvicorn.Config(
-                http_app(self.service, settings),
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                limit_concurrency=settings.max_connections,
-                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-            )
-        )
+        admission = Admission(settings)
+        self._grpc, self._health = grpc_server(self.service, settings, admission)
+        self._http = HttpServer(http_app(self.service, settings, admission), settings, admission)
         self._serving: list[asyncio.Task[None]] = []
         self.http_port = 0
         self.grpc_port = 0
@@ -56,11 +44,11 @@ class Running:
     async def start(self) -> None:
         """Listen, then warm up; ready when it returns. Raises SettingsError for a port that is taken."""
         host = self._settings.host
-        listener = _listen(host, self._settings.http_port)
+        listener = listen(host, self._settings.http_port)
         self.http_port = listener.getsockname()[1]
         try:
             address = f"[{host}]" if ":" in host else host
-            self.grpc_port = self._grpc.add_insecure_port(f"{address}:{self._settings.grpc_port}")
+            self.grpc_port = self._add_grpc_port(f"{address}:{self._settings.grpc_port}")
         except RuntimeError as error:
             listener.close()
             taken = f"grpc_port={self._settings.grpc_port} of {host} cannot be listened on; take another"
@@ -72,6 +60,12 @@ class Running:
         await self.service.engine.start()
         await set_health(self._health, serving=True)
 
+    def _add_grpc_port(self, address: str) -> int:
+        credentials = grpc_tls(self._settings)
+        if credentials is None:
+            return self._grpc.add_insecure_port(address)
+        return self._grpc.add_secure_port(address, credentials)
+
     async def stop(self) -> None:
         """Refuse what is new, finish what was accepted within the grace period, then close."""
         self.service.draining = True
@@ -79,12 +73,6 @@ class Running:
         self._http.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)
         await self.service.engine.stop()
-
-
-class _Http(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # signals are for both listeners: see _run
 
 
 async def _run(engine: Engine, settings: Settings, on_ready: Callable[[Running], None]) -> None:
@@ -104,15 +92,3 @@ async def _run(engine: Engine, settings: Settings, on_ready: Callable[[Running],
     finally:
         log.info("stopping")
         await running.stop()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        taken = f"http_port={port} of {host} cannot be listened on: {error.strerror}; take another"
-        raise SettingsError(taken) from error
-    # Connections inherit it. Without, an answer's body waits for the acknowledgement of its head: 40 ms a plan.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

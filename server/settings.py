@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 _PREFIX = "TELOS_"
+_COUNTS = ("max_", "min_", "decode_threads", "latent_cache_frames")
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -29,11 +30,23 @@ class Settings:
     grpc_port: int = 8601
     """Port 0 takes a free one."""
     allow_remote: bool = False
-    """Listen to other machines than this one; wants a token."""
+    """Listen to other machines than this one; wants a token or tls_client_ca."""
     token: str = field(default="", repr=False)
-    """What clients must send as `Authorization: Bearer`, when not empty."""
+    """What clients must send as `Authorization: Bearer`, when not empty. Several, one for each robot: separated by
+    commas."""
+    tls_certificate: Path | None = None
+    """PEM files, of the server and of its key: HTTPS, and gRPC over TLS."""
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """PEM file: only clients with a certificate that this authority signed are let in."""
 
+    max_header_bytes: int = 32 * 2**10
+    """Request line and header fields of one HTTP request."""
     max_body_bytes: int = 16 * 2**20
+    max_body_chunks: int = 16_384
+    """Of one HTTP request with chunked transfer coding."""
+    max_buffered_bytes: int = 256 * 2**20
+    """Bodies of all requests that are being received or answered."""
     max_image_bytes: int = 4 * 2**20
     max_image_pixels: int = 8_300_000
     min_image_side_px: int = 16
@@ -53,13 +66,23 @@ class Settings:
     max_batch_candidates: int = 1024
     """Imagined together at one time, of as many robots as that makes. Two CPU cores gain nothing beyond; a GPU does."""
     max_connections: int = 256
+    """HTTP connections, and gRPC calls, at one time."""
+    max_share_per_client: float = 0.75
+    """Of the places in flight, buffered bytes and connections; the rest is kept for other clients."""
+    max_requests_per_s_per_client: int = 1000
     max_sessions: int = 1024
     session_ttl_s: float = 60.0
     latent_cache_frames: int = 256
     """For each model."""
     decode_threads: int = 2
-    receive_timeout_s: float = 10.0
-    """For the whole body of one request."""
+    header_timeout_s: float = 5.0
+    """For the header of one HTTP request; also for a new connection to send anything, and for handshakes."""
+    receive_timeout_s: float = 8.0
+    """For one whole request, from its first byte."""
+    send_timeout_s: float = 4.0
+    """An answer that its client does not take within it is dropped, with the connection."""
+    idle_timeout_s: float = 5.0
+    """An HTTP connection without a request is closed; a gRPC client without a call is asked whether it is there."""
     shutdown_grace_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -69,15 +92,34 @@ class Settings:
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{name}={getattr(self, name)} is no port; wanted 0..65535")
         for f in dataclasses.fields(self):
-            if f.name.startswith(("max_", "min_")) or f.name in ("decode_threads", "latent_cache_frames"):
-                if getattr(self, f.name) < 1:
-                    raise SettingsError(f"{f.name}={getattr(self, f.name)}; wanted at least 1")
-        if self.token and (not self.token.isascii() or not self.token.isprintable() or " " in self.token):
-            raise SettingsError("token must be printable ASCII without spaces, to fit into a header")
-        if not is_loopback(self.host) and not (self.allow_remote and self.token):
+            given = getattr(self, f.name)
+            if isinstance(f.default, int) and f.name.startswith(_COUNTS) and not given >= 1:
+                raise SettingsError(f"{f.name}={given}; wanted at least 1")
+            if f.name.endswith("_timeout_s") and not given > 0:
+                raise SettingsError(f"{f.name}={given}; wanted more than 0")
+        if not 0 < self.max_share_per_client <= 1:
+            raise SettingsError(f"max_share_per_client={self.max_share_per_client}; wanted more than 0, at most 1")
+        self._check_access()
+
+    def _check_access(self) -> None:
+        if any(not token or not token.isascii() or not token.isprintable() or " " in token for token in self.tokens):
             raise SettingsError(
-                f"host={self.host} is reachable from other machines: set allow_remote and a token, or keep 127.0.0.1"
+                "token must be printable ASCII without spaces, to fit into a header; commas part several"
             )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise SettingsError("tls_certificate and tls_key belong together; set both or none")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise SettingsError("tls_client_ca wants tls_certificate and tls_key too: clients are known by TLS")
+        if not is_loopback(self.host) and not (self.allow_remote and (self.token or self.tls_client_ca)):
+            raise SettingsError(
+                f"host={self.host} is reachable from other machines: set allow_remote and a token, or tls_client_ca; "
+                "or keep 127.0.0.1"
+            )
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Each lets its client in; empty when none is asked for."""
+        return tuple(self.token.split(",")) if self.token else ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **given: Any) -> "Settings":
@@ -85,7 +127,7 @@ class Settings:
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
             if (text := environment.get(_PREFIX + f.name.upper())) is not None:
-                values[f.name] = _parse(f.name, text, type(f.default))
+                values[f.name] = _parse(f.name, text, Path if f.default is None else type(f.default))
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
 

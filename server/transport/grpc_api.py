@@ -6,20 +6,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from pydantic import BaseModel
 
 from server import schemas
-from server.errors import DOMAIN, Code, ServiceError, internal
+from server.errors import Code, ServiceError, internal
 from server.service import Service
 from server.settings import Settings
-from server.transport.http_gate import authorized
+from server.transport.admission import Admission
+from server.transport.grpc_gate import GrpcGate, abort
 from server.validation import new_request_id, request_id_of, validate
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message, to_payload
@@ -31,26 +30,21 @@ Operation = Callable[[R], Coroutine[Any, Any, BaseModel]]
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Planner"].full_name
-_HEALTH_PATH = "/grpc.health.v1.Health/"
 
 
 class _ListModels(schemas.Wire):
     request_id: str | None = None
 
 
-def grpc_server(service: Service, settings: Settings) -> tuple[grpc.aio.Server, HealthServicer]:
+def grpc_server(service: Service, settings: Settings, admission: Admission) -> tuple[grpc.aio.Server, HealthServicer]:
     """The server without its port, and its health, which says NOT_SERVING until it is told otherwise."""
 
     async def list_models(request: _ListModels) -> schemas.ListModelsResponse:
         return service.models()
 
     server = grpc.aio.server(
-        interceptors=[_TokenInterceptor(settings.token)],
-        options=[
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ("grpc.max_send_message_length", settings.max_body_bytes),
-            ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a wish
-        ],
+        interceptors=[GrpcGate(settings, admission)],
+        options=_options(settings),
         maximum_concurrent_rpcs=settings.max_connections,
     )
     handlers = {
@@ -65,6 +59,23 @@ def grpc_server(service: Service, settings: Settings) -> tuple[grpc.aio.Server, 
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server, servicer
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    idle_ms, send_ms = round(settings.idle_timeout_s * 1e3), round(settings.send_timeout_s * 1e3)
+    return [
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_send_message_length", settings.max_body_bytes),
+        ("grpc.max_metadata_size", settings.max_header_bytes // 2),  # from here on some, beyond the next all
+        ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
+        ("grpc.max_concurrent_streams", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1e3)),
+        ("grpc.keepalive_time_ms", idle_ms),  # a robot that lost its network says no good-bye
+        ("grpc.keepalive_timeout_ms", send_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is small on the wire must be small here
+        ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a wish
+    ]
 
 
 async def set_health(servicer: HealthServicer, *, serving: bool) -> None:
@@ -91,7 +102,7 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
         except Exception:
             log.exception("request %s failed", request_id)
             failure = internal()
-        return await _abort(context, failure, request_id)
+        return await abort(context, failure, request_id)
 
     return handle
 
@@ -121,42 +132,3 @@ def _refuse_unknown(message: Message) -> None:
             inner = value if field.is_repeated else (value,)
         for item in inner:
             _refuse_unknown(item)
-
-
-async def _abort(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> bytes:
-    """End the call with google.rpc.Status in its trailer."""
-    code = error.kind.grpc_code
-    number: int = code.value[0]
-    metadata = {"request_id": request_id, "retryable": str(error.kind.retryable).lower()}
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata=metadata)]
-    if error.errors:
-        violations = [{"field": e.pointer, "description": e.reason} for e in error.errors]
-        details.append(error_details_pb2.BadRequest(field_violations=violations))  # type: ignore[arg-type]
-    if error.retry_after_ms is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
-        details.append(retry)
-    packed = [AnyMessage() for _ in details]
-    for holder, detail in zip(packed, details, strict=True):
-        holder.Pack(detail)
-    status = status_pb2.Status(code=number, message=error.detail, details=packed)
-    await context.abort(code, error.detail, (("grpc-status-details-bin", status.SerializeToString()),))
-
-
-class _TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Every method but the health check wants the token."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        metadata = dict(handler_call_details.invocation_metadata or ())
-        allowed = authorized(str(metadata.get("authorization", "")), self._token)
-        if allowed or handler_call_details.method.startswith(_HEALTH_PATH):
-            return await continuation(handler_call_details)
-        return grpc.unary_unary_rpc_method_handler(_refuse_token)
-
-
-async def _refuse_token(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-    detail = "send the server's token as the metadata 'authorization: Bearer <token>'"
-    return await _abort(context, ServiceError(Code.UNAUTHENTICATED, detail), new_request_id())

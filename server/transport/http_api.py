@@ -14,9 +14,11 @@ from server import schemas
 from server.errors import Code, ServiceError, internal
 from server.service import Service
 from server.settings import Settings
-from server.transport.http_gate import Gate, problem_response
+from server.transport.admission import Admission
+from server.transport.http_gate import Gate
 from server.transport.http_payload import read_payload
 from server.transport.openapi import accepts, describe
+from server.transport.problem import problem_response
 from server.validation import new_request_id, request_id_of, validate
 from telos import __version__
 
@@ -28,11 +30,12 @@ R = TypeVar("R", bound=schemas.Request)
 _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 
-def http_app(service: Service, settings: Settings) -> FastAPI:
+def http_app(service: Service, settings: Settings, admission: Admission) -> FastAPI:
     """The ASGI application, gate included."""
     app = FastAPI(title="Telos", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Gate, settings=settings, admission=admission)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_defect)
     _add_operations(app, service)
     _add_models(app, service)
     _add_health(app, service)
@@ -125,3 +128,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     known = "POST /v1/plan, /v1/anomaly, /v1/encode; GET /v1/models, /v1/models/{name}, /healthz, /readyz, /version"
     code = _CODES.get(error.status_code, Code.MALFORMED_REQUEST)
     return problem_response(ServiceError(code, f"this server answers {known}"), new_request_id())
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    return problem_response(internal(), new_request_id())

@@ -1,0 +1,15 @@
+"""A refusal as an HTTP answer."""
+
+from starlette.responses import JSONResponse
+
+from server.errors import Code, ServiceError
+
+
+def problem_response(error: ServiceError, request_id: str) -> JSONResponse:
+    """`application/problem+json`."""
+    headers = {}
+    if error.retry_after_ms is not None:
+        headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    if error.code is Code.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.problem(request_id), error.kind.http_status, headers, "application/problem+json")
