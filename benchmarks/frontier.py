@@ -1,0 +1,257 @@
+"""How much search does success need? Budgets of the same search on the same held-out pairs, success beside time.
+
+    python benchmarks/frontier.py success
+    python benchmarks/frontier.py times
+    python benchmarks/frontier.py chart
+
+`success` takes an hour or two and resumes where it was stopped; it does not depend on what else the machine does.
+`times` does, and takes minutes: each budget plans the first pairs with the fast engine and, with the plain float32
+rollout, as published planners do. Both add to one JSON file, which `chart` draws. A budget is a preset of `telos
+evaluate`, or the published number of candidates and iterations; all share cost, search space and horizon. Success is
+at any control step of the protocol's budget, and an episode ends with it.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import shlex
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Generator, Tensor
+
+from envs import env_class
+from envs.mujoco_env import Image, MujocoGoalEnv
+from planner.costs import goal_cost
+from planner.presets import PRESETS, Preset, build
+from planner.protocols import WorldModel
+from planner.search import plan_iterations
+from server.benchmark.machine import machine
+from server.benchmark.planning import Reference
+from server.evaluation.agents import Agent, PlanningAgent
+from server.evaluation.episode import run_episode
+from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
+from server.evaluation.statistics import percentiles_ms, wilson_interval
+from server.local_planner import LocalPlanner
+from server.provenance import provenance
+from server.settings import Settings
+from telos.planner import Planner
+from telos.replies import PlannerConfig
+from worldmodel.checkpoint import Checkpoint, load_checkpoint
+
+PUBLISHED = "300x30"
+BUDGETS = {
+    PUBLISHED: Preset(candidates=300, elites=30, iterations=30, std_floor=1e-6),
+    **{name: PRESETS[name] for name in ("thorough", "default", "fast")},
+    "16x4": Preset(candidates=16, elites=3, iterations=4),
+}
+"""The published search never stops early: its spread has no floor to reach."""
+MODELS = ("tworoom-lewm", "reacher-lewm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("success", "times", "chart"))
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--budgets", nargs="+", default=tuple(BUDGETS), choices=tuple(BUDGETS), metavar="BUDGET")
+    parser.add_argument("--protocol", default="offset25", choices=tuple(PROTOCOLS))
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes of `success`, one thread each")
+    parser.add_argument("--plans", type=int, default=20, help="plans to time; the plain rollout makes a fifth of them")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/frontier.json"))
+    arguments = parser.parse_args()
+    {"success": success, "times": times, "chart": chart}[arguments.what](arguments)
+
+
+def success(arguments: argparse.Namespace) -> None:
+    result = _read(arguments.out)
+    asked = [(model, budget) for budget in arguments.budgets for model in arguments.models]
+    missing = [pair for pair in asked if _case(result, *pair).get("success") is None]
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        jobs = {pool.submit(_success, arguments, *pair): pair for pair in missing}
+        for job in as_completed(jobs):
+            _case(result, *jobs[job])["success"] = job.result()
+            _write(arguments, result)
+
+
+def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str, Any]:
+    """Of every episode: whether it succeeded, and the predicted cost of its first plan."""
+    torch.set_num_threads(1)
+    made_by = provenance()
+    PRESETS.setdefault(budget, BUDGETS[budget])
+    planner = LocalPlanner(Settings(checkpoints=arguments.checkpoints))
+    env, pairs = _task(planner.model(model).task, planner.model(model).height_px, arguments)
+    steps = PROTOCOLS[arguments.protocol].budget_steps
+    seeds = [plan_seed(arguments.seed, index) for index in range(len(pairs))]
+    configs = [PlannerConfig(preset=budget, seed=seed) for seed in seeds]
+    rows = [_episode(env, planner, model, *each, steps) for each in zip(configs, pairs, strict=True)]
+    env.close()
+    planner.close()
+    reached = sum(row["success"] for row in rows)
+    return {
+        "rate": round(reached / len(rows), 4),
+        "ci95": [round(edge, 4) for edge in wilson_interval(reached, len(rows))],
+        "episodes": len(rows),
+        "protocol": arguments.protocol,
+        "seed": arguments.seed,
+        "first_cost": round(statistics.fmean(row["first_cost"] for row in rows), 4),
+        "iterations": round(statistics.fmean(row["iterations"] for row in rows), 2),
+        "commit": made_by["commit"],
+        "rows": rows,
+    }
+
+
+def _episode(
+    env: MujocoGoalEnv, planner: Planner, model: str, config: PlannerConfig, pair: StartAndGoal, steps: int
+) -> dict[str, Any]:
+    agents: list[CountingAgent] = []
+
+    def planning(goal: Image) -> Agent:
+        agents.append(CountingAgent(planner, model, goal, config))
+        return agents[-1]
+
+    episode = run_episode(env, pair, steps, planning, stop_at_success=True)
+    return {
+        "success": episode.success,
+        "steps": episode.steps_to_success,
+        "first_cost": agents[0].costs[0],
+        "iterations": statistics.fmean(agents[0].iterations),
+    }
+
+
+class CountingAgent(PlanningAgent):
+    """Remembers what each plan promised and how many iterations it took."""
+
+    def __init__(self, planner: Planner, model: str, goal: Image, config: PlannerConfig) -> None:
+        super().__init__(planner, model, goal, config)
+        self.costs: list[float] = []
+        self.iterations: list[int] = []
+
+    def act(self, image: Image) -> np.ndarray:
+        actions = super().act(image)
+        assert self.last is not None  # it has just planned
+        self.costs.append(round(self.last.predicted_cost, 5))
+        self.iterations.append(len(self.last.cost_trace))
+        return actions
+
+
+def _task(task: str, side_px: int, arguments: argparse.Namespace) -> tuple[MujocoGoalEnv, list[StartAndGoal]]:
+    env = env_class(task)(image_size=side_px)
+    pairs = draw_pairs(env, task, PROTOCOLS[arguments.protocol], arguments.seed)
+    return env, list(itertools.islice(pairs, arguments.episodes))
+
+
+def times(arguments: argparse.Namespace) -> None:
+    """Whole plans of one robot, from one frame: what a rollout takes in, every iteration, the best plan so far."""
+    result = _read(arguments.out)
+    for name in arguments.models:
+        checkpoint = load_checkpoint(arguments.checkpoints / name)
+        engines: dict[str, WorldModel] = {
+            "fast": checkpoint.world_model,
+            "reference": Reference(checkpoint.world_model.recipe),
+        }
+        pairs = _latent_pairs(checkpoint, arguments)
+        for budget, (engine, model) in itertools.product(arguments.budgets, engines.items()):
+            plans = arguments.plans if engine == "fast" else math.ceil(arguments.plans / 5)
+            seconds = [_timed(model, checkpoint, BUDGETS[budget], *pair) for pair in pairs[: plans + 1]][1:]
+            _case(result, name, budget)[f"{engine}_plan_ms"] = {**percentiles_ms(seconds), "plans": plans}
+            sys.stderr.write(f"{name} {budget} {engine}: {1e3 * statistics.median(seconds):.1f} ms\n")
+    result["times_machine"] = {**provenance()["machine"], **machine("cpu")}
+    _write(arguments, result)
+
+
+@torch.inference_mode()
+def _latent_pairs(checkpoint: Checkpoint, arguments: argparse.Namespace) -> list[tuple[Tensor, Tensor]]:
+    """Start and goal of the first pairs, [1 1 1 d] and [1 1 d]; one more than is timed, to warm up."""
+    manifest, model = checkpoint.manifest, checkpoint.world_model
+    env, pairs = _task(manifest.task, manifest.observation.height_px, arguments)
+    encoded = []
+    for pair in pairs[: arguments.plans + 1]:
+        start, goal = (torch.tensor(env.render_state(state))[None] for state in (pair.start, pair.goal))
+        encoded.append((model.encode(start)[:, None], model.encode(goal)))
+    env.close()
+    return encoded
+
+
+@torch.inference_mode()
+def _timed(model: WorldModel, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
+    """Seconds."""
+    manifest = checkpoint.manifest
+    limit = torch.ones(len(manifest.action.names))
+    optimiser, space = build(budget, low=-limit, high=limit, control_steps=manifest.action.control_steps)
+    began = time.perf_counter()
+    cost = goal_cost(goal, scale=manifest.planning.goal_distance_scale, steps_to_go=checkpoint.steps_to_go)
+    iterations = plan_iterations(
+        model,
+        model.begin(context, torch.zeros(1, 0, manifest.action.width)),
+        cost,
+        optimiser=optimiser,
+        space=space,
+        horizon=budget.horizon,
+        warm_starts=[None],
+        generators=[Generator().manual_seed(0)],
+    )
+    for _ in iterations:
+        pass
+    return time.perf_counter() - began
+
+
+def chart(arguments: argparse.Namespace) -> None:
+    """Success and the first plan's predicted cost over plan time, one line a model and engine."""
+    result = _read(arguments.out)
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    rates, costs = figure.subplots(1, 2)
+    for name in arguments.models:
+        cases = [_case(result, name, budget) for budget in BUDGETS]
+        for engine, style in (("fast", "o-"), ("reference", "s:")):
+            ms = [case[f"{engine}_plan_ms"]["p50"] for case in cases]
+            (line,) = rates.plot(
+                ms, [100 * case["success"]["rate"] for case in cases], style, label=f"{name}, {engine}"
+            )
+            costs.plot(ms, [case["success"]["first_cost"] for case in cases], style, color=line.get_color())
+        for ms_at, case, budget in zip(ms, cases, BUDGETS, strict=True):
+            costs.annotate(budget, (ms_at, case["success"]["first_cost"]), fontsize=7)
+    rates.set_ylabel("success, %")
+    costs.set_ylabel("predicted cost of the first plan")
+    for axes in (rates, costs):
+        axes.set_xscale("log")
+        axes.set_xlabel("ms a plan (median)")
+        axes.grid(alpha=0.3)
+    rates.legend()
+    with arguments.out.with_suffix(".png").open("wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+
+
+def _case(result: dict[str, Any], model: str, budget: str) -> dict[str, Any]:
+    return result.setdefault("models", {}).setdefault(model, {}).setdefault(budget, {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _write(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """With what each budget is and who made the latest change."""
+    result = {**result, **provenance(), "command": shlex.join(["python", *sys.argv])}
+    budgets = {
+        name: {"candidates": b.candidates, "elites": b.elites, "iterations": b.iterations}
+        for name, b in BUDGETS.items()
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({**result, "budgets": budgets}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
