@@ -11,6 +11,7 @@ from planner.plan import Plan
 from planner.protocols import Cost, RolloutState, WorldModel
 from planner.sampling import finite_or_worst
 from planner.search_space import SearchSpace
+from planner.threads import threads_for
 
 
 class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what there is not
@@ -96,8 +97,9 @@ def advance(model: WorldModel, state: RolloutState, cost: Cost, searches: Sequen
     # A robot whose search is over rests, so that its plan does not depend on how long its neighbours need.
     rows = [asked[r] if r in asked else search.plan.actions.expand(shape) for r, search in enumerate(searches)]
     actions = torch.stack(rows)  # [b s h a]
-    latents = model.rollout(state, actions)
-    costs = cost(latents, actions)
+    with threads_for(actions.shape[0] * actions.shape[1]):
+        latents = model.rollout(state, actions)
+        costs = cost(latents, actions)
     for robot in asked:
         searches[robot].tell(latents[robot], costs[robot])
 

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from worldmodel.errors import CheckpointError
+from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference_precision import measured_precision
 from worldmodel.json_values import field_values
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
@@ -33,7 +34,7 @@ class Checkpoint:
     manifest: Manifest
     manifest_sha256: str
     world_model: LatentWorldModel
-    steps_to_go: StepsToGo | None
+    steps_to_go: FastStepsToGo | None
 
 
 def save_checkpoint(
@@ -74,11 +75,11 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
     recipe.load_state_dict(_part(tensors, "world_model."))
     if steps_to_go is not None:
         steps_to_go.load_state_dict(_part(tensors, "steps_to_go."))
-        steps_to_go = steps_to_go.eval().requires_grad_(False).to(device)
     digest = hashlib.sha256(text).hexdigest()
     recipe = recipe.eval().requires_grad_(False).to(device)
     chosen = measured_precision(recipe) if precision == "auto" else precision
-    return Checkpoint(manifest, digest, LatentWorldModel(recipe, chosen), steps_to_go)
+    distance = None if steps_to_go is None else FastStepsToGo(steps_to_go.to(device))
+    return Checkpoint(manifest, digest, LatentWorldModel(recipe, chosen), distance)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -29,7 +29,7 @@ class Seen:
     """Room for keys and values of each candidate's own tokens; None when nobody will ask for them again."""
     filled: int
     """How many of its places hold tokens before these."""
-    turns: Complex[Tensor, "m 1 half"] | None
+    turns: Complex[Tensor, "m 1 1 half"] | None
     """Rotary positions of the tokens as unit complex numbers; None for learned positions, which are in the tokens."""
 
 
@@ -46,8 +46,10 @@ class FastBlock:
             rows[:2] = rows[:2].transpose(-1, -2).reshape(rows[:2].shape)
             weight, bias = weight[rows.flatten()], bias[rows.flatten()]
         scale = config.head_width**-0.5
-        self.to_queries = PackedLinear(scale * weight[:inner], scale * bias[:inner], dtype)
-        self.to_keys_values = PackedLinear(weight[inner:], bias[inner:], dtype)
+        weight, bias = weight.clone(), bias.clone()
+        weight[:inner] *= scale
+        bias[:inner] *= scale
+        self.to_queries_keys_values = PackedLinear(weight, bias, dtype)
         self.to_out = PackedLinear(*affine(block.to_out[0]), dtype)
         self.to_hidden = PackedLinear(*after_norm(block.mlp[0], block.mlp[1]), dtype, "gelu")
         self.from_hidden = PackedLinear(*affine(block.mlp[4]), dtype)
@@ -59,43 +61,41 @@ class FastBlock:
 
         `tokens` may have one row for all candidates. The scales in `modulations` already have their 1 added.
         """
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulations.unbind(3)
-        normed = self._modulate(tokens, shift, scale)
-        keys_values = self.to_keys_values(normed).float().unflatten(-1, (2, self.heads, self.head_width))
+        shift, scale, *after = modulations.unbind(3)
+        asked = self.to_queries_keys_values(self._modulate(tokens, shift, scale))
+        asked = asked.float().unflatten(-1, (3, self.heads, self.head_width))
         if seen.turns is not None:
-            keys_values[:, :, :, 0] = _turn(keys_values[:, :, :, 0], seen.turns)
+            _turn(asked[:, :, :, :2], seen.turns)
+        query, keys_values = asked[:, :, :, 0], asked[:, :, :, 1:]
         if seen.cache is not None:
             filled = seen.filled + tokens.shape[2]
             seen.cache[:, :, seen.filled : filled] = keys_values
             keys_values = seen.cache[:, :, :filled]
-        attended = self.to_out(self._attend(normed, keys_values, seen, queries))
-        kept = slice(tokens.shape[2] - queries, None)
-        tokens = torch.addcmul(tokens[:, :, kept], gate[:, :, kept], attended.float())
-        hidden = self.to_hidden(self._modulate(tokens, shift_mlp[:, :, kept], scale_mlp[:, :, kept]))
-        return torch.addcmul(tokens, gate_mlp[:, :, kept], self.from_hidden(hidden).float())
+        if unasked := tokens.shape[2] - queries:
+            tokens, query = tokens[:, :, unasked:], query[:, :, unasked:]
+            after = [part[:, :, unasked:] for part in after]
+        gate, shift_mlp, scale_mlp, gate_mlp = after
+        attended = self.to_out(self._attend(query, keys_values, seen.shared))
+        tokens = torch.addcmul(tokens, gate, attended.float())
+        hidden = self.to_hidden(self._modulate(tokens, shift_mlp, scale_mlp))
+        return torch.addcmul(tokens, gate_mlp, self.from_hidden(hidden).float())
 
     def _modulate(self, tokens: Tensor, shift: Tensor, scale: Tensor) -> Float[Tensor, "b s m w"]:
         normed = torch.addcmul(shift, F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6), scale)
         return F.layer_norm(normed, normed.shape[-1:], eps=1e-5) if self.double_norm else normed
 
-    def _attend(self, normed: Tensor, own: KeysValues, seen: Seen, queries: int) -> Float[Tensor, "b s q inner"]:
-        """Each token sees `window` tokens, itself the last. One that sees only itself needs no query."""
-        before = 0 if seen.shared is None else seen.shared.shape[1]
-        alone = before + own.shape[2] == queries
-        asking = queries - alone
-        if asking == 0:
-            return own[:, :, :, 1].flatten(3)
-        query = self.to_queries(normed[:, :, -asking:]).float().unflatten(-1, (self.heads, self.head_width))
-        if seen.turns is not None:
-            query = _turn(query, seen.turns[-asking:])
-        attended = [own[:, :, :1, 1]] if alone else []
-        for index in range(asking):
-            newest = own.shape[2] - asking + index + 1
+    def _attend(
+        self, queries: Float[Tensor, "b s q heads x"], own: KeysValues, shared: Shared | None
+    ) -> Float[Tensor, "b s q inner"]:
+        """Each token sees `window` tokens, itself the last."""
+        before = 0 if shared is None else shared.shape[1]
+        attended = []
+        for index, query in enumerate(queries.unbind(2)):
+            newest = own.shape[2] - queries.shape[2] + index + 1
             reach = own[:, :, max(0, newest - self.window) : newest]
             left = min(before, self.window - reach.shape[2])
-            shared = seen.shared[:, before - left :] if seen.shared is not None and left else None
-            attended.append(attend(query[:, :, index], reach, shared).unsqueeze(2))
-        return torch.cat(attended, dim=2).flatten(3)
+            attended.append(attend(query, reach, shared[:, before - left :] if shared is not None and left else None))
+        return torch.stack(attended, dim=2).flatten(3)
 
 
 def attend(query: Float[Tensor, "b s heads x"], own: KeysValues, shared: Shared | None) -> Float[Tensor, "b s heads x"]:
@@ -111,7 +111,6 @@ def attend(query: Float[Tensor, "b s heads x"], own: KeysValues, shared: Shared 
     return parts[0] if shared is None else parts[0] + parts[1]
 
 
-def _turn(heads: Float[Tensor, "b s m heads x"], turns: Complex[Tensor, "m 1 half"]) -> Tensor:
-    """Rotary positions, on channels whose pairs lie side by side."""
-    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2)
+def _turn(heads: Float[Tensor, "b s m 2 heads x"], turns: Complex[Tensor, "m 1 1 half"]) -> None:
+    """Rotary positions of queries and keys, in place, on channels whose pairs lie side by side."""
+    torch.view_as_complex(heads.unflatten(-1, (-1, 2))).mul_(turns)

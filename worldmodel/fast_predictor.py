@@ -6,7 +6,7 @@ What is saved, after the analysis of planning cost in LeWorldModel (arXiv:2603.1
 - while positions hold still, keys and values are kept: one token a candidate and step. Rotary positions always do;
   learned ones until the window slides, then the window's own tokens are run again;
 - modulations depend on the action only: all candidates, steps and blocks in one matrix product;
-- the last block's queries and MLP, and the way to the latent, for the newest token only;
+- the last block's attention and MLP, and the way to the latent, for the newest token only;
 - BatchNorm, affine LayerNorms, attention's scale and AdaLN's `1 +` are in the weights.
 """
 
@@ -88,12 +88,14 @@ class FastPredictor:
         robots, candidates, horizon, _ = actions.shape
         modulations = self._modulations(actions)  # [b s h blocks 6 w]
         caches = [self._cache(robots, candidates, self._growing(prefix, horizon)) for _ in self.blocks]
-        entered = [self._enter(prefix.context[:, None, -1:])]  # of each step [b s 1 w], the first [b 1 1 w]
+        turns = self._turns(prefix.past_actions.shape[1], horizon)
+        newest = prefix.context[:, None, -1:]  # [b 1 1 d], what candidates have in common; then [b s 1 d]
+        entered: list[Tensor] = []
         imagined: list[Tensor] = []
         for step in range(horizon):
-            tokens = self._step(prefix, step, entered, modulations, caches)
-            imagined.append(self._to_latents(tokens))
-            entered.append(self._enter(imagined[-1]))
+            entered.append(self._enter(newest))
+            newest = self._to_latents(self._step(prefix, step, entered, modulations, caches, turns))
+            imagined.append(newest)
         return torch.cat(imagined, dim=2)
 
     def _growing(self, prefix: Prefix, horizon: int) -> int:
@@ -107,6 +109,7 @@ class FastPredictor:
         entered: list[Tensor],
         modulations: Float[Tensor, "b s h blocks 6 w"],
         caches: list[KeysValues],
+        turns: Tensor | None,
     ) -> Float[Tensor, "b s 1 w"]:
         """The newest token behind the last block."""
         known = prefix.past_actions.shape[1]
@@ -117,18 +120,17 @@ class FastPredictor:
         tokens = entered[step] if own == 1 else _side_by_side(entered[step + 1 - own : step + 1])
         if self.positions is not None:
             tokens = tokens + self.positions[first : first + own]
-        conditions = modulations[:, :, step + 1 - own : step + 1]
+        conditions = modulations[:, :, step + 1 - own : step + 1].unbind(3)
         shared = prefix.shared[start] if start < len(prefix.shared) else None
-        turns = self._turns(first, own)
         for index, block in enumerate(self.blocks):
             seen = Seen(
                 shared=shared[index] if shared else None,
                 cache=caches[index] if growing else None,
                 filled=step,
-                turns=turns,
+                turns=None if turns is None else turns[step : step + 1],
             )
             queries = 1 if index + 1 == len(self.blocks) else own
-            tokens = block.advance(tokens, conditions[:, :, :, index], seen, queries)
+            tokens = block.advance(tokens, conditions[index], seen, queries)
         return tokens
 
     def _run_shared(self, tokens: Tensor, modulations: Tensor) -> tuple[Shared, ...]:
@@ -155,10 +157,11 @@ class FastPredictor:
         return self.to_modulations(conditions).float().unflatten(-1, (len(self.blocks), 6, self.config.width))
 
     def _turns(self, first: int, steps: int) -> Tensor | None:
+        """Rotary positions first..first+steps-1 as unit complex numbers."""
         if not self.rotary:
             return None
         turned = angles(first, steps, self.config.head_width, self.to_modulations.bias.device)
-        return torch.polar(torch.ones_like(turned), turned).unsqueeze(1)
+        return torch.polar(torch.ones_like(turned), turned)[:, None, None]
 
     def _to_latents(self, tokens: Float[Tensor, "b s t w"]) -> Float[Tensor, "b s t d"]:
         return self.leave(F.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)).float()

@@ -62,7 +62,11 @@ class StepsToGo(nn.Module):
     def between(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
         """Model steps from each latent to its own goal, in (0, longest)."""
         pairs = torch.cat([latents, goals, latents - goals], dim=-1)
-        return self.config.longest * torch.sigmoid(self.layers(pairs).squeeze(-1) - 2)
+        return self.in_range(self.layers(pairs))
+
+    def in_range(self, scores: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+        """What the last layer gives, as model steps."""
+        return self.config.longest * torch.sigmoid(scores.squeeze(-1) - 2)
 
     def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
         flat = latents.squeeze(3)

@@ -14,6 +14,7 @@ from planner.predictive_sampling import PredictiveSampling
 from planner.protocols import Cost, Distance, WorldModel
 from planner.search_space import SearchSpace
 from planner.spline import Spline
+from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.recipes import Recipe
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import StepsToGo
@@ -25,8 +26,8 @@ def world_model(model: LatentWorldModel) -> WorldModel:
     return model
 
 
-def learned_distance(head: StepsToGo) -> Distance:
-    """Steps to go is a planner's distance."""
+def learned_distance(head: StepsToGo | FastStepsToGo) -> Distance:
+    """Steps to go is a planner's distance, as trained and as planned with."""
     return head
 
 

@@ -10,6 +10,7 @@ from planner.costs import GoalCost
 from planner.protocols import Cost, Distance, WorldModel
 from tests.architecture import conformance
 from tests.tiny import tiny_recipe
+from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.recipes.lewm import tiny
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
@@ -39,7 +40,8 @@ def test_arguments_have_the_protocols_names(method: str) -> None:
 
 
 def test_learned_distances_take_the_protocols_arguments() -> None:
-    assert list(inspect.signature(StepsToGo.forward).parameters)[1:] == ["latents", "goal"]
+    for call in (StepsToGo.forward, FastStepsToGo.__call__):
+        assert list(inspect.signature(call).parameters)[1:] == ["latents", "goal"]
 
 
 def test_axes_across_the_seam(model: LatentWorldModel, head: StepsToGo) -> None:

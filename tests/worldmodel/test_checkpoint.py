@@ -44,8 +44,8 @@ def test_a_loaded_distance_gives_the_same_floats(tmp_path: Path) -> None:
     assert loaded is not None
     generator = Generator().manual_seed(0)
     latents, goal = torch.randn(2, 3, 4, 1, 16, generator=generator), torch.randn(2, 1, 16, generator=generator)
-    assert torch.equal(loaded(latents, goal), head(latents, goal).detach())
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert torch.equal(loaded.head(latents, goal), head(latents, goal).detach())
+    assert not any(parameter.requires_grad for parameter in loaded.head.parameters())
 
 
 def test_a_checkpoint_without_a_learned_distance(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Steps to go, learned on a line where the answer is known."""
 
+import copy
+
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 
 CONTROL_STEPS, FRAMES = 5, 41
@@ -64,6 +67,20 @@ def test_it_answers_for_every_imagined_latent(head: StepsToGo) -> None:
     torch.testing.assert_close(answer[1, 2, 3], head.between(latents[1, 2, 3], goal[1])[0])
     assert ((answer >= 0) & (answer <= 16)).all()
     assert not answer.requires_grad
+
+
+def test_the_fast_way_gives_what_the_plain_way_gives(head: StepsToGo) -> None:
+    """Whatever the norms learned, for every robot's own goal."""
+    generator = Generator().manual_seed(1)
+    unsettled = copy.deepcopy(head)
+    for module in unsettled.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.normal_(module.weight, generator=generator)
+            nn.init.normal_(module.bias, generator=generator)
+    latents, goal = torch.randn(3, 5, 4, 1, 2, generator=generator), torch.randn(3, 1, 2, generator=generator)
+    wanted = unsettled(latents, goal)
+    assert wanted.std() > 0.5, "nothing would be told apart"
+    torch.testing.assert_close(FastStepsToGo(unsettled)(latents, goal), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_each_step_is_told() -> None:
