@@ -9,6 +9,7 @@ if sys.platform == "linux":
 
 import gymnasium
 
+from envs.cube import CubeEnv
 from envs.mujoco_env import MujocoGoalEnv
 from envs.push_t import PushTEnv
 from envs.reacher import ReacherEnv
@@ -18,6 +19,7 @@ ENVS: dict[str, type[MujocoGoalEnv]] = {
     "telos/TwoRoom-v0": TwoRoomEnv,
     "telos/Reacher-v0": ReacherEnv,
     "telos/PushT-v0": PushTEnv,
+    "telos/Cube-v0": CubeEnv,
 }
 MAX_EPISODE_STEPS = 100
 
@@ -34,4 +36,4 @@ def env_class(env_id: str) -> type[MujocoGoalEnv]:
     return ENVS[env_id]
 
 
-__all__ = ["ENVS", "MAX_EPISODE_STEPS", "MujocoGoalEnv", "PushTEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]
+__all__ = ["ENVS", "MAX_EPISODE_STEPS", "CubeEnv", "MujocoGoalEnv", "PushTEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]

@@ -169,8 +169,8 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         return self.distance(state, goal_state) < self.success_distance
 
     def get_state(self) -> State:
-        """All that the future depends on, a float64 [S] copy: positions, then velocities (`state_names`)."""
-        return np.concatenate([self._data.qpos, self._data.qvel])
+        """All that the future depends on, a float64 [S] copy (`state_names`): positions, velocities, set points."""
+        return np.concatenate([self._data.qpos, self._data.qvel, self._data.act])
 
     def set_state(self, state: ArrayLike) -> None:
         """Put the simulator into `state`, float [S].
@@ -180,7 +180,8 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         """
         checked = self._checked_state(state, "state")
         mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[:], self._data.qvel[:] = np.split(checked, [self._model.nq])
+        edges = np.cumsum([self._model.nq, self._model.nv])
+        self._data.qpos[:], self._data.qvel[:], self._data.act[:] = np.split(checked, edges)
 
     def set_goal_state(self, goal_state: ArrayLike) -> None:
         """Make `goal_state`, float [S], the goal and render its image once. Raises ValueError as `set_state` does."""
@@ -189,8 +190,7 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
 
     def advance(self, action: ArrayLike) -> State:
         """`step` without pixels: one control step, then the new state, float64 [S]. Raises as `step` does."""
-        self._data.ctrl[:] = self._checked_action(action)
-        mujoco.mj_step(self._model, self._data, self._substeps)
+        self._simulate(self._checked_action(action))
         return self.get_state()
 
     def render_state(self, state: ArrayLike) -> Image:
@@ -204,6 +204,11 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         return self._camera.render(self._picture_data)
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _simulate(self, action: Action) -> None:
+        """One control step of `action`, which goes to the actuators as it is."""
+        self._data.ctrl[:] = action
+        mujoco.mj_step(self._model, self._data, self._substeps)
 
     def _compile(self, variation: Variation) -> mujoco.MjModel:
         spec = mujoco.MjSpec.from_file(str(ASSETS / self.asset_name))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.cube_policies import CubeExpert, CubePlay
 from envs.mujoco_env import Action, MujocoGoalEnv, State
 from envs.push_t_policies import PushTExpert, PushTPlay
 from envs.random_policies import LONGEST_HOLD_STEPS, CorrelatedNoise, Policy, random_policy, saturated
@@ -119,4 +120,5 @@ COLLECTION_POLICIES: dict[str, Mixture] = {
     "telos/PushT-v0": Mixture(
         {"expert": (0.45, PushTExpert), "play": (0.45, PushTPlay), "random": (0.1, random_policy)}
     ),
+    "telos/Cube-v0": Mixture({"expert": (0.6, CubeExpert), "play": (0.25, CubePlay), "random": (0.15, random_policy)}),
 }
