@@ -39,7 +39,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._raw_bytes = 0
         self._chunks = 0
-        self._refusal: ServiceError | None = None
+        self._refusal: tuple[Code, str] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -134,14 +134,14 @@ class HttpConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed, or was refused while it was parsed."""
         detail = "the bytes are not HTTP/1.1; let an HTTP library write the request"
-        self._refuse(self._refusal or ServiceError(Code.MALFORMED_REQUEST, detail))
+        self._refuse(ServiceError(*self._refusal or (Code.MALFORMED_REQUEST, detail)))
 
     def _unsupported_upgrade_warning(self) -> None:
         """HTTP/1.1 lets a server ignore the wish to speak something else; a log line each would be a gift."""
 
     def _stop(self, code: Code, detail: str) -> None:
-        self._refusal = ServiceError(code, detail)
-        raise self._refusal
+        self._refusal = code, detail  # not the exception: its traceback would keep this connection alive
+        raise ServiceError(code, detail)
 
     def _grow_head(self, size: int) -> None:
         self._head_bytes += size
