@@ -34,9 +34,10 @@ class Running:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.service = Service(engine, settings)
         self._settings = settings
-        admission = Admission(settings)
-        self._grpc, self._health = grpc_server(self.service, settings, admission)
-        self._http = HttpServer(http_app(self.service, settings, admission), settings, admission)
+        self.admission = Admission(settings)
+        self.app = http_app(self.service, settings, self.admission)
+        self._grpc, self._health = grpc_server(self.service, settings, self.admission)
+        self._http = HttpServer(self.app, settings, self.admission)
         self._serving: list[asyncio.Task[None]] = []
         self.http_port = 0
         self.grpc_port = 0
