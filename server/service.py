@@ -3,73 +3,101 @@
 The engine behind it may be another process. What a robot must not lose when that dies is here: its session.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from server import schemas
+from server.call import UNBOUND, Call
+from server.clock import ServerClock
+from server.digest import digest
 from server.engine.protocol import Engine, Incumbents, Planned, WarmStart
 from server.errors import Code, ServiceError, refuse
+from server.last_plan import LastPlan
+from server.replays import Replays
 from server.safety import check_actions
-from server.sessions import Sessions
+from server.sessions import Session, Sessions
 from server.settings import Settings
 from server.validation import new_request_id, unknown_model, validate
 
 R = TypeVar("R", bound=schemas.Request)
+T = TypeVar("T")
+Tell = Callable[[schemas.PlanResponse], None]
 
 RETRY_AFTER_MS = 1000
+REPLY_MARGIN_S = 0.01
+"""Before a transport's deadline: for the answer to get through it."""
 
 
 class Service:
     """Answers with what `engine` plans. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
-        self.sessions = Sessions(ttl_s=settings.session_ttl_s, capacity=settings.max_sessions)
+        self.sessions = Sessions(ttl_s=settings.session_ttl_s, capacity=settings.max_sessions, clock=clock)
+        self.clock = ServerClock(clock)
+        self._replays = Replays[schemas.PlanResponse](
+            ttl_s=settings.replay_ttl_s, capacity=settings.max_replays, clock=clock
+        )
         self.draining = False
         self.in_flight = 0
         """Requests that are being worked on."""
         self._settings = settings
 
     async def plan(
-        self, request: schemas.PlanRequest, on_incumbent: Callable[[schemas.PlanResponse], None] | None = None
+        self, request: schemas.PlanRequest, on_incumbent: Tell | None = None, call: Call = UNBOUND
     ) -> schemas.PlanResponse:
         """Actions from the last frame of the context to the goal; `on_incumbent` takes the best plans before it."""
         arrived = time.monotonic()
-        deadline = math.inf if request.planning_budget_ms is None else arrived + request.planning_budget_ms / 1e3
-        for name in ("session_epoch", "max_observation_age_ms", "clock_offset"):
-            if getattr(request, name) is not None:
-                raise refuse(Code.VALIDATION_FAILED, f"/{name}", "this server does not keep it yet; leave it out")
+        self.clock.check_age(request)
         request = _named(request)
-        models = self.engine.models
-
-        def checked(planned: Planned) -> schemas.PlanResponse:
-            check_actions(planned.response, request, (*models, *self.engine.models))
-            return _timed(planned.response, arrived, deadline)
-
         with self._admitted():
-            planned = await self.engine.plan(
-                request,
-                deadline=deadline,
-                warm_start=self._warm_start(request),
-                on_incumbent=None if on_incumbent is None else _unless_unsafe(checked, on_incumbent),
-            )
-        response = checked(planned)
-        if request.session_id is not None:
-            self.sessions.remember(request.session_id, planned.warm_start)
-        return response
+            session = self.sessions.of(request)
 
-    async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
+            async def work() -> schemas.PlanResponse:
+                return await self._plan(request, session, arrived, call, on_incumbent)
+
+            key = _replay_key(request, session, call)
+            if key is None:
+                return await work()
+            response = await self._replays.once(key, _said(request, session), work)
+            return response.model_copy(update={"request_id": request.request_id})
+
+    async def anomaly(self, request: schemas.AnomalyRequest, call: Call = UNBOUND) -> schemas.AnomalyResponse:
         """How surprising each transition of a clip is, against held-out transitions."""
         with self._admitted():
-            return await self.engine.anomaly(_named(request))
+            return await _in_time(self.engine.anomaly(_named(request)), call)
 
-    async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
+    async def encode(self, request: schemas.EncodeRequest, call: Call = UNBOUND) -> schemas.EncodeResponse:
         """Latents of images, each to be sent as a goal later."""
         with self._admitted():
-            return await self.engine.encode(_named(request))
+            return await _in_time(self.engine.encode(_named(request)), call)
+
+    async def create_session(self, request: schemas.CreateSessionRequest) -> schemas.Session:
+        """Raises ServiceError (session-exists)."""
+        session = self.sessions.create(request.session_id, hold_on_surprise=request.hold_on_surprise)
+        return self.sessions.told(session)
+
+    async def session(self, request: schemas.SessionRef) -> schemas.Session:
+        """Raises ServiceError (session-not-found)."""
+        return self.sessions.told(self.sessions.find(request.session_id))
+
+    async def reset_session(self, request: schemas.SessionRef) -> schemas.Session:
+        """Raises ServiceError (session-not-found)."""
+        return self.sessions.told(self.sessions.reset(request.session_id))
+
+    async def delete_session(self, request: schemas.SessionRef) -> schemas.DeleteSessionResponse:
+        """Raises ServiceError (session-not-found)."""
+        self.sessions.delete(request.session_id)
+        return schemas.DeleteSessionResponse()
+
+    async def time(self, request: schemas.ServerTimeRequest) -> schemas.ServerTime:
+        """For a robot that wants to know how far its clock is from this one."""
+        received_us = self.clock.now_us()
+        return schemas.ServerTime(clock_id=self.clock.clock_id, received_us=received_us, sent_us=self.clock.now_us())
 
     def models(self) -> schemas.ListModelsResponse:
         """Those served, ready or not."""
@@ -102,15 +130,80 @@ class Service:
         finally:
             self.in_flight -= 1
 
-    def _warm_start(self, request: schemas.PlanRequest) -> WarmStart | None:
-        """The session's last plan. Raises ServiceError when it is demanded and there is none."""
-        if request.warm_start is False or (request.session_id is None and not request.warm_start):
-            return None
-        last = self.sessions.last_plan(request.session_id or "")
-        if last is None and request.warm_start:
-            reason = "nothing is remembered that this plan could start from; leave warm_start out to start afresh"
-            raise refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)
-        return last
+    async def _plan(
+        self,
+        request: schemas.PlanRequest,
+        session: Session | None,
+        arrived: float,
+        call: Call,
+        on_incumbent: Tell | None,
+    ) -> schemas.PlanResponse:
+        budget_s = math.inf if request.planning_budget_ms is None else request.planning_budget_ms / 1e3
+        deadline = min(arrived + budget_s, call.deadline - REPLY_MARGIN_S)
+        models = self.engine.models
+        request = request if session is None else session.completed(request)
+
+        def checked(response: schemas.PlanResponse) -> schemas.PlanResponse:
+            check_actions(response, request, (*models, *self.engine.models))
+            response = response if session is None else response.model_copy(update={"session_epoch": session.epoch})
+            return _timed(response, arrived, deadline)
+
+        work = self.engine.plan(
+            request,
+            deadline=deadline,
+            warm_start=_warm_start(request, session),
+            on_incumbent=None if on_incumbent is None else _unless_unsafe(checked, on_incumbent),
+        )
+        if session is None:
+            return checked((await work).response)
+        try:
+            planned = await session.turn_of(request, work)
+        except ServiceError as error:
+            rest = None if error.code is not Code.DEADLINE_INFEASIBLE else session.fallback(request)
+            if rest is None or request.require_complete:
+                raise
+            return _checked_or(error, checked, rest)
+        response = checked(planned.response)
+        session.remember(request, LastPlan.of(request, planned))
+        self.sessions.use(session)
+        return response
+
+
+def _warm_start(request: schemas.PlanRequest, session: Session | None) -> WarmStart | None:
+    """The session's last plan. Raises ServiceError when it is demanded and there is none."""
+    if request.warm_start is False or (session is None and not request.warm_start):
+        return None
+    if session is not None and session.last is not None:
+        return session.last.warm_start
+    if request.warm_start:
+        reason = "nothing is remembered that this plan could start from; leave warm_start out to start afresh"
+        raise refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)
+    return None
+
+
+def _replay_key(request: schemas.PlanRequest, session: Session | None, call: Call) -> tuple[str, ...] | None:
+    """None for a request that cannot be told from another: without a session its seed makes it safe to repeat."""
+    if call.idempotency_key is not None:
+        return ("key", call.idempotency_key)
+    if session is None:
+        return None
+    return ("request", session.session_id, str(session.epoch), request.request_id or "")
+
+
+def _said(request: schemas.PlanRequest, session: Session | None) -> bytes:
+    """What a request says, but for its name; after a reset it says something else."""
+    said = request.model_dump(exclude={"request_id"})
+    return digest([said, None if session is None else session.epoch])
+
+
+def _checked_or(
+    error: ServiceError, checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], rest: schemas.PlanResponse
+) -> schemas.PlanResponse:
+    """The rest of the last plan, unless this request does not allow it: then `error` stands."""
+    try:
+        return checked(rest)
+    except ServiceError:
+        raise error from None
 
 
 def _named(request: R) -> R:
@@ -126,14 +219,24 @@ def _timed(response: schemas.PlanResponse, arrived: float, deadline: float) -> s
     return response.model_copy(update={"timing": timing})
 
 
-def _unless_unsafe(
-    checked: Callable[[Planned], schemas.PlanResponse], take: Callable[[schemas.PlanResponse], None]
-) -> Incumbents:
+async def _in_time(work: Coroutine[Any, Any, T], call: Call) -> T:
+    """Raises ServiceError (deadline-infeasible)."""
+    if call.deadline == math.inf:
+        return await work
+    try:
+        async with asyncio.timeout(max(0.0, call.deadline - REPLY_MARGIN_S - time.monotonic())):
+            return await work
+    except TimeoutError:
+        detail = "there was more to do than the deadline of the call allows; give it more time"
+        raise ServiceError(Code.DEADLINE_INFEASIBLE, detail) from None
+
+
+def _unless_unsafe(checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], take: Tell) -> Incumbents:
     """An incumbent that must not leave is left out; a plan that must not is an error."""
 
     def offer(planned: Planned) -> None:
         try:
-            response = checked(planned)
+            response = checked(planned.response)
         except ServiceError:
             return
         take(response)

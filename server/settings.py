@@ -72,6 +72,9 @@ class Settings:
     max_requests_per_s_per_client: int = 1000
     max_sessions: int = 1024
     session_ttl_s: float = 60.0
+    max_replays: int = 1024
+    """Answers kept for requests that are sent again."""
+    replay_ttl_s: float = 30.0
     latent_cache_frames: int = 256
     """For each model."""
     decode_threads: int = 2

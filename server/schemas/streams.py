@@ -8,6 +8,10 @@ from server.schemas.responses import PlanResponse
 from server.schemas.values import Counter, Identifier, Wire
 
 
+class ListModelsRequest(Wire):
+    pass
+
+
 class CreateSessionRequest(Wire):
     session_id: Identifier | None = None
     """One is drawn when left out."""

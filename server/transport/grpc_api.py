@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import BaseModel
 
 from server import schemas
+from server.call import Call, idempotency_key
 from server.errors import Code, ServiceError, internal
 from server.service import Service
 from server.settings import Settings
@@ -26,39 +29,66 @@ from telos.wire.messages import to_message, to_payload
 log = logging.getLogger("telos")
 
 R = TypeVar("R", bound=schemas.Wire)
-Operation = Callable[[R], Coroutine[Any, Any, BaseModel]]
+Operation = Callable[[R, Call], Coroutine[Any, Any, BaseModel]]
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Planner"].full_name
 
 
-class _ListModels(schemas.Wire):
-    request_id: str | None = None
-
-
 def grpc_server(service: Service, settings: Settings, admission: Admission) -> tuple[grpc.aio.Server, HealthServicer]:
     """The server without its port, and its health, which says NOT_SERVING until it is told otherwise."""
-
-    async def list_models(request: _ListModels) -> schemas.ListModelsResponse:
-        return service.models()
 
     server = grpc.aio.server(
         interceptors=[GrpcGate(settings, admission)],
         options=_options(settings),
         maximum_concurrent_rpcs=settings.max_connections,
     )
-    handlers = {
-        "Plan": _handler(pb.PlanRequest, pb.PlanResponse, schemas.PlanRequest, service.plan),
-        "ScoreAnomaly": _handler(pb.AnomalyRequest, pb.AnomalyResponse, schemas.AnomalyRequest, service.anomaly),
-        "Encode": _handler(pb.EncodeRequest, pb.EncodeResponse, schemas.EncodeRequest, service.encode),
-        "ListModels": _handler(pb.ListModelsRequest, pb.ListModelsResponse, _ListModels, list_models),
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(_handler(*method)) for name, method in _methods(service).items()
     }
-    methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
     servicer = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server, servicer
+
+
+def _methods(service: Service) -> dict[str, tuple[type[Message], type[Message], type[Any], Operation[Any]]]:
+    """Message asked, message answered, schema asked, and what is done, by name."""
+
+    async def list_models(request: schemas.ListModelsRequest, call: Call) -> schemas.ListModelsResponse:
+        return service.models()
+
+    async def plan(request: schemas.PlanRequest, call: Call) -> schemas.PlanResponse:
+        return await service.plan(request, call=call)
+
+    def at_once(operation: Callable[[R], Coroutine[Any, Any, BaseModel]]) -> Operation[R]:
+        async def operate(request: R, call: Call) -> BaseModel:
+            return await operation(request)
+
+        return operate
+
+    return {
+        "Plan": (pb.PlanRequest, pb.PlanResponse, schemas.PlanRequest, plan),
+        "ScoreAnomaly": (pb.AnomalyRequest, pb.AnomalyResponse, schemas.AnomalyRequest, service.anomaly),
+        "Encode": (pb.EncodeRequest, pb.EncodeResponse, schemas.EncodeRequest, service.encode),
+        "ListModels": (pb.ListModelsRequest, pb.ListModelsResponse, schemas.ListModelsRequest, list_models),
+        "CreateSession": (
+            pb.CreateSessionRequest,
+            pb.Session,
+            schemas.CreateSessionRequest,
+            at_once(service.create_session),
+        ),
+        "GetSession": (pb.SessionRef, pb.Session, schemas.SessionRef, at_once(service.session)),
+        "ResetSession": (pb.SessionRef, pb.Session, schemas.SessionRef, at_once(service.reset_session)),
+        "DeleteSession": (
+            pb.SessionRef,
+            pb.DeleteSessionResponse,
+            schemas.SessionRef,
+            at_once(service.delete_session),
+        ),
+        "GetServerTime": (pb.ServerTimeRequest, pb.ServerTime, schemas.ServerTimeRequest, at_once(service.time)),
+    }
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -93,7 +123,8 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
         try:
             payload = _read(asked, data)
             request_id = request_id_of(payload)
-            response = await operation(validate(kind, {"request_id": request_id} | payload))
+            named = {"request_id": request_id} if "request_id" in kind.model_fields else {}
+            response = await operation(validate(kind, named | payload), _call(context))
             return to_message(answered, response.model_dump()).SerializeToString()
         except ServiceError as error:
             failure = error
@@ -105,6 +136,16 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
         return await abort(context, failure, request_id)
 
     return handle
+
+
+def _call(context: grpc.aio.ServicerContext) -> Call:
+    """Raises ServiceError (validation-failed)."""
+    remaining_s = context.time_remaining()
+    given = dict(context.invocation_metadata() or ()).get("idempotency-key")
+    return Call(
+        deadline=math.inf if remaining_s is None else time.monotonic() + remaining_s,
+        idempotency_key=None if given is None else idempotency_key(str(given)),
+    )
 
 
 def _read(kind: type[Message], data: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from server import schemas
+from server.call import Call, of_headers
 from server.errors import Code, ServiceError, internal
 from server.service import Service
 from server.settings import Settings
@@ -38,6 +39,7 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
     app.add_exception_handler(Exception, _on_defect)
     _add_operations(app, service)
     _add_models(app, service)
+    _add_sessions(app, service)
     _add_health(app, service)
     describe(app)
     return app
@@ -46,7 +48,10 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
 def _add_operations(app: FastAPI, service: Service) -> None:
     @app.post("/v1/plan", response_model=schemas.PlanResponse, openapi_extra=accepts(schemas.PlanRequest))
     async def plan(request: Request) -> Response:
-        return await _answer(request, schemas.PlanRequest, service.plan)
+        async def operation(asked: schemas.PlanRequest, call: Call) -> schemas.PlanResponse:
+            return await service.plan(asked, call=call)
+
+        return await _answer(request, schemas.PlanRequest, operation)
 
     @app.post("/v1/anomaly", response_model=schemas.AnomalyResponse, openapi_extra=accepts(schemas.AnomalyRequest))
     async def anomaly(request: Request) -> Response:
@@ -64,10 +69,45 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)
     async def model(name: str) -> Response:
-        try:
-            return _json(service.model(name))
-        except ServiceError as error:
-            return problem_response(error, new_request_id())
+        async def operation() -> schemas.ModelInfo:
+            return service.model(name)
+
+        return await _tell(operation)
+
+
+def _add_sessions(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/sessions",
+        response_model=schemas.Session,
+        status_code=201,
+        openapi_extra=accepts(schemas.CreateSessionRequest),
+    )
+    async def create_session(request: Request) -> Response:
+        async def operation() -> schemas.Session:
+            payload = read_payload(request.headers.get("content-type", ""), await request.body())
+            return await service.create_session(validate(schemas.CreateSessionRequest, payload))
+
+        return await _tell(operation, 201)
+
+    @app.get("/v1/sessions/{session_id}", response_model=schemas.Session)
+    async def session(session_id: str) -> Response:
+        return await _tell(lambda: service.session(_ref(session_id)))
+
+    @app.post("/v1/sessions/{session_id}/reset", response_model=schemas.Session)
+    async def reset_session(session_id: str) -> Response:
+        return await _tell(lambda: service.reset_session(_ref(session_id)))
+
+    @app.delete("/v1/sessions/{session_id}", response_model=schemas.DeleteSessionResponse)
+    async def delete_session(session_id: str) -> Response:
+        return await _tell(lambda: service.delete_session(_ref(session_id)))
+
+    @app.get("/v1/time", response_model=schemas.ServerTime)
+    async def time() -> Response:
+        return await _tell(lambda: service.time(schemas.ServerTimeRequest()))
+
+
+def _ref(session_id: str) -> schemas.SessionRef:
+    return validate(schemas.SessionRef, {"session_id": session_id})
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -85,14 +125,24 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return JSONResponse({"version": __version__, "api": "v1"})
 
 
-async def _answer(http: Request, kind: type[R], operation: Callable[[R], Coroutine[Any, Any, BaseModel]]) -> Response:
+async def _tell(operation: Callable[[], Coroutine[Any, Any, BaseModel]], status: int = 200) -> Response:
+    """What needs no engine."""
+    try:
+        return _json(await operation(), status)
+    except ServiceError as error:
+        return problem_response(error, new_request_id())
+
+
+async def _answer(
+    http: Request, kind: type[R], operation: Callable[[R, Call], Coroutine[Any, Any, BaseModel]]
+) -> Response:
     """Read, validate, do, answer: every way out is a response."""
     request_id = new_request_id()
     try:
         payload = read_payload(http.headers.get("content-type", ""), await http.body())
         request_id = request_id_of(payload)
         request = validate(kind, {"request_id": request_id} | payload)
-        return _json(await _unless_disconnected(http, operation(request)))
+        return _json(await _unless_disconnected(http, operation(request, of_headers(http.headers))))
     except ServiceError as error:
         return problem_response(error, request_id)
     except Exception:
@@ -100,8 +150,8 @@ async def _answer(http: Request, kind: type[R], operation: Callable[[R], Corouti
         return problem_response(internal(), request_id)
 
 
-def _json(response: BaseModel) -> Response:
-    return Response(response.model_dump_json(), media_type="application/json")
+def _json(response: BaseModel, status: int = 200) -> Response:
+    return Response(response.model_dump_json(), status, media_type="application/json")
 
 
 async def _unless_disconnected(http: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -125,7 +175,9 @@ async def _disconnected(http: Request) -> None:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = "POST /v1/plan, /v1/anomaly, /v1/encode; GET /v1/models, /v1/models/{name}, /healthz, /readyz, /version"
+    known = (
+        "what /openapi.json lists: /v1/plan, /v1/anomaly, /v1/encode, /v1/models, /v1/sessions, /v1/time, /healthz, ..."
+    )
     code = _CODES.get(error.status_code, Code.MALFORMED_REQUEST)
     return problem_response(ServiceError(code, f"this server answers {known}"), new_request_id())
 

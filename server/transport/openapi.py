@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from server import schemas
 
 _REFERENCE = "#/components/schemas/{model}"
-_REQUESTS = (schemas.PlanRequest, schemas.AnomalyRequest, schemas.EncodeRequest)
+_REQUESTS = (schemas.PlanRequest, schemas.AnomalyRequest, schemas.EncodeRequest, schemas.CreateSessionRequest)
 _PROBLEM = {
     "description": "RFC 9457 problem; `code` is what to decide on.",
     "content": {

@@ -92,6 +92,9 @@ class Live:
 
     def grpc_bytes(self, method: str, data: bytes, metadata: tuple[tuple[str, str], ...] = ()) -> Answer:
         name, _, reply = GRPC_METHODS[method]
+        return self.grpc_call(name, data, reply, metadata)
+
+    def grpc_call(self, name: str, data: bytes, reply: Any, metadata: tuple[tuple[str, str], ...] = ()) -> Answer:
         with grpc.insecure_channel(f"127.0.0.1:{self.running.grpc_port}") as channel:
             try:
                 answer = channel.unary_unary(f"/telos.v1.Planner/{name}")(data, timeout=30, metadata=metadata)

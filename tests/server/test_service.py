@@ -86,7 +86,7 @@ def test_an_action_that_must_not_leave_does_not_whatever_the_engine_says(
     with pytest.raises(ServiceError) as caught:
         asyncio.run(service.plan(question(limits=limits, session_id="arm"), told.append))
     assert caught.value.code is code and told == []
-    assert service.sessions.last_plan("arm") is None
+    assert service.sessions.find("arm").last is None
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (24, 2), (25, 3), (50,)])
