@@ -168,6 +168,10 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         """Whether `state` counts as having reached `goal_state`."""
         return self.distance(state, goal_state) < self.success_distance
 
+    def is_whole_success(self, state: State, goal_state: State) -> bool:
+        """Success of everything in the goal image; tasks whose success leaves something out say what that means."""
+        return self.is_success(state, goal_state)
+
     def get_state(self) -> State:
         """All that the future depends on, a float64 [S] copy (`state_names`): positions, velocities, set points."""
         return np.concatenate([self._data.qpos, self._data.qvel, self._data.act])

@@ -14,11 +14,12 @@ from server.evaluation.protocols import StartAndGoal
 @dataclass(kw_only=True)
 class EpisodeResult:
     """`success` is at any control step, as published; `success_at_end` at the last step of the budget; `tight_success`
-    within half the distance, at any step."""
+    within half the distance, at any step; `whole_success` of everything in the goal image, at any step."""
 
     success: bool = False
     success_at_end: bool = False
     tight_success: bool = False
+    whole_success: bool = False
     steps_to_success: int | None = None
     first_distance: float = 0.0
     last_distance: float = 0.0
@@ -60,5 +61,6 @@ def _judge(result: EpisodeResult, env: MujocoGoalEnv, state: np.ndarray, step: i
     result.last_distance = env.distance(state, env.goal_state)
     result.least_distance = min(result.least_distance, result.last_distance)
     result.tight_success = result.least_distance < env.success_distance / 2
+    result.whole_success = result.whole_success or env.is_whole_success(state, env.goal_state)
     if result.success_at_end and not result.success:
         result.success, result.steps_to_success = True, step

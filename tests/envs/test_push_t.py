@@ -29,6 +29,12 @@ def test_success_is_the_published_tolerance_of_the_block_alone(env: PushTEnv) ->
     assert env.is_success(moved(turn=np.radians(19.9)), GOAL) and not env.is_success(moved(turn=np.radians(20.1)), GOAL)
 
 
+def test_whole_success_is_the_published_test_of_robot_and_block_together(env: PushTEnv) -> None:
+    assert env.is_whole_success(moved(agent=(0.055, 0.0), block=(0.0, 0.055)), GOAL)
+    assert not env.is_whole_success(moved(agent=(0.056, 0.0), block=(0.0, 0.056)), GOAL)
+    assert not env.is_whole_success(moved(turn=np.radians(20.1)), GOAL)
+
+
 def test_the_angle_is_wrapped(env: PushTEnv) -> None:
     assert env.distance(moved(turn=2 * np.pi), GOAL) == pytest.approx(0.0, abs=1e-9)
     assert block_error(moved(turn=4 * np.pi - 0.1), GOAL)[1] == pytest.approx(0.1)

@@ -39,6 +39,8 @@ def test_the_result_says_everything_and_repeats(checkpoints: Path, tmp_path: Pat
         "ci95",
         "tight_success_rate",
         "tight_ci95",
+        "whole_success_rate",
+        "whole_ci95",
         "random_success_rate",
         "noop_success_rate",
         "commit",
@@ -69,7 +71,7 @@ def test_success_is_at_any_step_and_the_end_is_told_apart():
     assert over.success and not over.success_at_end
     assert over.steps_to_success in (3, 4)  # 0.4 m at 1 m/s and 0.1 s a step, within 0.14 m
     stay = run_episode(env, pair, 15, _scripted([[0, 0.8], [0, 0], [0, 0]]))
-    assert stay.success and stay.success_at_end and stay.tight_success
+    assert stay.success and stay.success_at_end and stay.tight_success and stay.whole_success
     near = run_episode(env, pair, 15, _scripted([[0, 0.6], [0, 0], [0, 0]]))
     assert near.success and not near.tight_success  # 0.1 m short of the goal: within 0.14 m, not within half of it
     still = run_episode(env, pair, 15, lambda goal: NoOpAgent(ACTION))
