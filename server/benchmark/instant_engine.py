@@ -98,15 +98,16 @@ class InstantEngine:
             predicted_cost=0.0,
             goal_distance=1.0,
             planned_goal_distance=1.0,
+            goal_distances=[1.0] * len(request.goals),
+            active_goal=0,
+            goal_reached=False,
             iterations_completed=1,
             warm_started=warm_start is not None,
             costs=[0.0] if "costs" in request.include else [],
             timing=schemas.Timing(
                 decode_us=0, queue_us=round(queue_s * 1e6), encode_us=0, plan_us=0, total_us=0, late_us=0
             ),
-            safety=schemas.SafetyReport(
-                saturated_fraction=0.0, max_step_delta=[0.0] * actions.shape[1], within_limits=True
-            ),
+            safety=schemas.SafetyReport(saturated_fraction=0.0, max_step_delta=[], start_jump=[], within_limits=True),
             provenance=PROVENANCE,
         )
         return Planned(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))

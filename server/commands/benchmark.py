@@ -1,4 +1,4 @@
-"""`telos benchmark`: how fast this machine plans."""
+"""`telos benchmark planning`: how fast this machine plans; `telos benchmark service` has a file of its own."""
 
 import argparse
 import json
@@ -6,18 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from server.commands import benchmark_service
 from server.commands.errors import CommandError
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "benchmark",
-        help="measure how fast this machine plans",
+    benchmark = commands.add_parser("benchmark", help="measure how fast this machine plans, and how many it serves")
+    kinds = benchmark.add_subparsers(dest="what", required=True, metavar="what")
+    benchmark_service.add_parser(kinds)
+    parser = kinds.add_parser(
+        "planning",
+        help="time plans of one and of several robots",
         description="Time plans of one and of several robots with the plain float32 rollout and with the fast one in "
         "float32 and bfloat16, all in one run, beside the machine's best matrix product. The published search takes "
         "minutes on a CPU; --plans and --iterations shorten the measurement, not the search.",
     )
-    parser.add_argument("what", choices=("planning",))
     parser.add_argument("--presets", nargs="+", default=["paper", "small"], help="models (default: paper small)")
     parser.add_argument("--robots", nargs="+", type=int, default=[1, 4, 16], help="in a batch (default: 1 4 16)")
     parser.add_argument("--plans", type=int, default=3, help="whole plans of one robot (default %(default)s)")

@@ -1,0 +1,47 @@
+"""A server in a process of its own, for whoever measures it: where it listens, which process it is, on which core."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Served:
+    pid: int
+    http_port: int
+    grpc_port: int
+
+
+@contextmanager
+def served(module: str, arguments: Sequence[str], *, log: Path, core: int | None = None) -> Iterator[Served]:
+    """`python -m module arguments`, until the block ends. It says its ports in a line of JSON once it is ready.
+
+    With `core`, it and the processes that it starts stay on that one. Raises RuntimeError when it ends before.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file)
+    try:
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(command)} ended before it was ready:\n{log.read_text()[-2000:]}")
+        ports = json.loads(line)
+        yield Served(process.pid, ports["http_port"], ports["grpc_port"])
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        finally:
+            process.kill()
+            process.wait()
