@@ -45,3 +45,5 @@ def served(module: str, arguments: Sequence[str], *, log: Path, core: int | None
         finally:
             process.kill()
             process.wait()
+            assert process.stdout is not None
+            process.stdout.close()

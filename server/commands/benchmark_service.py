@@ -14,8 +14,8 @@ def add_parser(kinds: argparse._SubParsersAction) -> None:
         "service",
         help="measure how many plans a second a server answers in time",
         description="Ask a server of its own for plans, with Poisson arrivals at one rate after the other until it "
-        "does not keep up, then at three times the last that it kept up with. Latency counts from when a request is due. "
-        "With a cost of `zero` nothing is planned, so that what is measured is the way there and back.",
+        "does not keep up, then at three times the last that it kept up with. Latency counts from when a request is "
+        "due. With a cost of `zero` nothing is planned, so that what is measured is the way there and back.",
     )
     parser.add_argument(
         "--planner-cost", default="zero", help="zero, milliseconds of a scripted device, or model (default %(default)s)"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.benchmark.load import Sample, offer, summary
-from server.benchmark.service import ServiceBenchmark, recovery_s
+from server.benchmark.service import recovery_s
 from server.cli import main
 
 
@@ -37,7 +37,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     result = summary(samples, 1.0, deadline_s=0.2)
     assert result["outcomes"] == {"200": 30, "429": 10}
     assert result["accepted_ms"]["max"] > 400 and result["refused_ms"]["p50"] < 100
-    assert 0 < result["goodput_per_s"] < 15
+    assert 0 < result["goodput_per_s"] < 25
 
 
 def test_recovery_lasts_until_the_last_that_was_late() -> None:
