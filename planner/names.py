@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling"]
+AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling", "gradient_descent"]
 SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]

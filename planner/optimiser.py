@@ -1,4 +1,4 @@
-"""What every optimiser is: ask for candidates, tell their costs.
+"""What every optimiser is: ask for candidates, tell their costs, and where those fall if it wants to know.
 
 It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots
 into one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who
@@ -25,11 +25,12 @@ class Search:
     iteration: int = 0
     """How often costs were told, for an optimiser whose candidates become fewer."""
     kept: Float[Tensor, "e k v"] | None = None
-    """Elites that the next candidates begin with, best first, for an optimiser that keeps some."""
+    """What the next candidates begin with: elites, best first, or where each descent stands."""
+    moments: Float[Tensor, "2 s k v"] | None = None
+    """Running means of each candidate's gradient and of its square, for an optimiser that follows gradients."""
 
 
-@runtime_checkable
-class Optimiser(Protocol):
+class Asking(Protocol):
     """One robot's search, step by step."""
 
     @property
@@ -45,6 +46,29 @@ class Optimiser(Protocol):
         """Candidates, every one within bounds: as many for every robot in the same iteration, never more later."""
         ...
 
+
+@runtime_checkable
+class SamplingOptimiser(Asking, Protocol):
+    """Learns from costs."""
+
     def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
         """`best_cost` never rises. NaN costs never win."""
         ...
+
+
+@runtime_checkable
+class GradientOptimiser(Asking, Protocol):
+    """Learns from costs and their gradients, for which the model is asked to differentiate: much dearer."""
+
+    def follow(
+        self,
+        search: Search,
+        candidates: Float[Tensor, "s k v"],
+        costs: Float[Tensor, " s"],
+        gradients: Float[Tensor, "s k v"],
+    ) -> Search:
+        """As `tell`, with each candidate's own gradient. One that is not finite leads nowhere."""
+        ...
+
+
+Optimiser = SamplingOptimiser | GradientOptimiser

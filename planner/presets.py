@@ -9,6 +9,7 @@ from torch import Tensor
 
 from planner.cem import CEM
 from planner.constraints import Constrained, Constraints
+from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
 from planner.names import AlgorithmName, SearchSpaceName
@@ -16,11 +17,12 @@ from planner.optimiser import Optimiser
 from planner.predictive_sampling import PredictiveSampling
 from planner.search_space import SearchSpace, make_search_space
 
-OPTIMISERS: dict[AlgorithmName, type[CEM | ICEM | MPPI | PredictiveSampling]] = {
+OPTIMISERS: dict[AlgorithmName, type[CEM | ICEM | MPPI | PredictiveSampling | GradientDescent]] = {
     "cem": CEM,
     "icem": ICEM,
     "mppi": MPPI,
     "predictive_sampling": PredictiveSampling,
+    "gradient_descent": GradientDescent,
 }
 """A preset's settings have the names of these classes' fields; what a preset does not name keeps its default there."""
 

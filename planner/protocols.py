@@ -50,7 +50,10 @@ class WorldModel(Protocol):
         ...
 
     def rollout(self, state: RolloutState, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
-        """Latents after each model step of each candidate. Leaves `state` as it was."""
+        """Latents after each model step of each candidate. Leaves `state` as it was.
+
+        Where `actions` want gradients, the latents have them.
+        """
         ...
 
 

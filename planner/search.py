@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Optimiser
+from planner.optimiser import GradientOptimiser, Optimiser
 from planner.plan import Plan
 from planner.protocols import Cost, RolloutState, WorldModel
 from planner.sampling import finite_or_worst
@@ -59,10 +59,25 @@ class RobotSearch:
             self._asked = self._optimiser.ask(self._search, self._generator)
         return self._space.decode(self._asked)
 
-    def tell(self, latents: Float[Tensor, "s h n d"], costs: Float[Tensor, " s"]) -> None:
-        """What was imagined for the candidates asked for, and what it costs."""
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether `tell` is to be given slopes."""
+        return isinstance(self._optimiser, GradientOptimiser)
+
+    def tell(
+        self,
+        latents: Float[Tensor, "s h n d"],
+        costs: Float[Tensor, " s"],
+        slopes: Float[Tensor, "s h a"] | None = None,
+    ) -> None:
+        """What was imagined for the candidates asked for, what it costs, and its gradient for the actions if wanted."""
         assert self._asked is not None  # nothing is told that was not asked for
-        told = self._optimiser.tell(self._search, self._asked, costs)
+        if isinstance(self._optimiser, GradientOptimiser):
+            assert slopes is not None  # they were wanted
+            gradients = _pulled_back(self._space, self._asked, slopes)
+            told = self._optimiser.follow(self._search, self._asked, costs, gradients)
+        else:
+            told = self._optimiser.tell(self._search, self._asked, costs)
         if told.best_cost < self._search.best_cost:
             best = finite_or_worst(costs).argsort(stable=True)[0]
             self._latents = latents[best].clone()  # a view would keep the whole batch
@@ -97,11 +112,41 @@ def advance(model: WorldModel, state: RolloutState, cost: Cost, searches: Sequen
     # A robot whose search is over rests, so that its plan does not depend on how long its neighbours need.
     rows = [asked[r] if r in asked else search.plan.actions.expand(shape) for r, search in enumerate(searches)]
     actions = torch.stack(rows)  # [b s h a]
+    gradients = any(search.wants_gradients for search in searches)
     with threads_for(actions.shape[0] * actions.shape[1]):
-        latents = model.rollout(state, actions)
-        costs = cost(latents, actions)
+        latents, costs, slopes = (_differentiated if gradients else _imagined)(model, state, cost, actions)
     for robot in asked:
-        searches[robot].tell(latents[robot], costs[robot])
+        searches[robot].tell(latents[robot], costs[robot], None if slopes is None else slopes[robot])
+
+
+def _imagined(
+    model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]
+) -> tuple[Tensor, Tensor, None]:
+    """Latents [b s h n d] and costs [b s]."""
+    latents = model.rollout(state, actions)
+    return latents, cost(latents, actions), None
+
+
+def _differentiated(
+    model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Also each candidate's gradient [b s h a]: nobody's cost depends on another one's actions."""
+    with torch.inference_mode(False), torch.enable_grad():
+        wanted = actions.clone().requires_grad_()
+        latents = model.rollout(state, wanted)
+        costs = cost(latents, wanted)
+        (slopes,) = torch.autograd.grad(costs.sum(), wanted)
+    return latents.detach(), costs.detach(), slopes
+
+
+def _pulled_back(
+    space: SearchSpace, variables: Float[Tensor, "s k v"], slopes: Float[Tensor, "s h a"]
+) -> Float[Tensor, "s k v"]:
+    """The gradient for the variables, from that for the actions which they stand for."""
+    with torch.inference_mode(False), torch.enable_grad():
+        _, pull_back = torch.func.vjp(space.decode, variables.clone())
+        (gradients,) = pull_back(slopes.clone())
+    return gradients
 
 
 def plan_iterations(

@@ -10,6 +10,7 @@ from worldmodel.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.folding import FoldedProjector
 from worldmodel.precision import DTYPES, Precision
 from worldmodel.recipes.lewm import LeWM
+from worldmodel.rollout import naive_rollout
 
 
 class LatentWorldModel(nn.Module):
@@ -54,7 +55,12 @@ class LatentWorldModel(nn.Module):
         return stack(states)
 
     def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h 1 d"]:
-        """Latents imagined after each model step of each candidate."""
+        """Latents imagined after each model step of each candidate.
+
+        Where `actions` want gradients, the plain way, which has them.
+        """
+        if actions.requires_grad:
+            return naive_rollout(self.recipe.predictor, state.context, state.past_actions, actions).unsqueeze(3)
         return self._predictor.rollout(state, actions).unsqueeze(3)
 
     def surprise(self, latents: Float[Tensor, "b t 1 d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:

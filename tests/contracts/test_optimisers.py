@@ -10,10 +10,11 @@ from torch import Generator, Tensor
 from planner import presets
 from planner.constraints import Constrained, Constraints
 from planner.costs import ControlEffort, GoalCost, SquaredDistance
+from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
 from planner.names import SearchSpaceName
-from planner.optimiser import Optimiser
+from planner.optimiser import GradientOptimiser, Optimiser, Search
 from planner.predictive_sampling import PredictiveSampling
 from planner.search import NoFinitePlan
 from tests.planner.linear import LinearWorldModel, MakeOptimiser, Problem, cem, iterate, same_plan, space
@@ -23,6 +24,7 @@ OPTIMISERS: dict[str, MakeOptimiser] = {
     "icem": lambda within: ICEM(space=within, candidates=256, elites=24, iterations=20, std_floor=0.01),
     "mppi": lambda within: MPPI(space=within, candidates=512, iterations=20, std_floor=0.01),
     "predictive_sampling": lambda within: PredictiveSampling(space=within, candidates=512, iterations=50, std=0.05),
+    "gradient_descent": lambda within: GradientDescent(space=within, candidates=64, iterations=40),
 }
 
 
@@ -129,6 +131,14 @@ def test_every_candidate_of_every_iteration_obeys_constraints(
     assert not torch.equal(plans[0].actions, plans[1].actions), "what is free is searched"
 
 
+def told(optimiser: Optimiser, search: Search, candidates: Tensor, poison: float = 0.0) -> Search:
+    """That candidates cost the square of their length, with what spoils it."""
+    costs = candidates.square().sum((-2, -1)) + poison
+    if isinstance(optimiser, GradientOptimiser):
+        return optimiser.follow(search, candidates, costs, 2 * candidates + poison)
+    return optimiser.tell(search, candidates, costs)
+
+
 def test_robots_are_asked_for_as_many_candidates_as_their_neighbours_and_never_for_more_later(
     make: MakeOptimiser,
 ) -> None:
@@ -140,7 +150,7 @@ def test_robots_are_asked_for_as_many_candidates_as_their_neighbours_and_never_f
         for _ in range(5):
             candidates = optimiser.ask(search, generator)
             asked.append(len(candidates))
-            search = optimiser.tell(search, candidates, candidates.square().sum((-2, -1)) + poison)
+            search = told(optimiser, search, candidates, poison)
         counts.append(asked)
     assert counts[0] == counts[1] == sorted(counts[0], reverse=True)
 
@@ -294,9 +304,8 @@ def test_a_search_is_a_value(make: MakeOptimiser) -> None:
     search = optimiser.start(3, None)
     asked = [optimiser.ask(search, Generator().manual_seed(0)) for _ in range(2)]
     assert torch.equal(*asked)
-    costs = asked[0].square().sum((-2, -1))
-    told = [optimiser.tell(search, asked[0], costs) for _ in range(2)]
-    assert torch.equal(told[0].mean, told[1].mean) and told[0].best_cost == told[1].best_cost
+    one, other = (told(optimiser, search, asked[0]) for _ in range(2))
+    assert torch.equal(one.mean, other.mean) and one.best_cost == other.best_cost
     assert search.best_cost == math.inf
 
 
