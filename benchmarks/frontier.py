@@ -6,9 +6,12 @@
 
 `success` takes an hour or two and resumes where it was stopped; it does not depend on what else the machine does.
 `times` does, and takes minutes: each budget plans the first pairs with the fast engine and, with the plain float32
-rollout, as published planners do. Both add to one JSON file, which `chart` draws. A budget is a preset of `telos
-evaluate`, or the published number of candidates and iterations; all share cost, search space and horizon. Success is
-at any control step of the protocol's budget, and an episode ends with it.
+rollout, as published planners do. Both add to one JSON file, which `chart` draws and sums up. A budget is a preset of
+`telos evaluate`, or the published number of candidates and iterations; all share cost, search space and horizon.
+Success is at any control step of the protocol's budget, and an episode ends with it. Other optimisers, on fewer pairs:
+
+    python benchmarks/frontier.py success --episodes 60 --out benchmarks/results/optimisers.json --budgets default \\
+        default-icem default-mppi default-predictive_sampling gradient-8x10
 """
 
 import argparse
@@ -20,6 +23,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,15 @@ BUDGETS = {
     "16x4": Preset(candidates=16, elites=3, iterations=4),
 }
 """The published search never stops early: its spread has no floor to reach."""
+OTHERS = {
+    **{
+        f"default-{name}": replace(PRESETS["default"], algorithm=name)
+        for name in ("icem", "mppi", "predictive_sampling")
+    },
+    "gradient-8x10": Preset(candidates=8, elites=2, iterations=10, algorithm="gradient_descent"),
+}
+"""Other optimisers: those that sample with as many candidates, gradient descent with about as much time."""
+SEARCHES = BUDGETS | OTHERS
 MODELS = ("tworoom-lewm", "reacher-lewm")
 
 
@@ -64,7 +77,7 @@ def main() -> None:
     parser.add_argument("what", choices=("success", "times", "chart"))
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--budgets", nargs="+", default=tuple(BUDGETS), choices=tuple(BUDGETS), metavar="BUDGET")
+    parser.add_argument("--budgets", nargs="+", default=tuple(BUDGETS), choices=tuple(SEARCHES), metavar="BUDGET")
     parser.add_argument("--protocol", default="offset25", choices=tuple(PROTOCOLS))
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -90,7 +103,7 @@ def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str
     """Of every episode: whether it succeeded, and the predicted cost of its first plan."""
     torch.set_num_threads(1)
     made_by = provenance()
-    PRESETS.setdefault(budget, BUDGETS[budget])
+    PRESETS.setdefault(budget, SEARCHES[budget])
     planner = LocalPlanner(Settings(checkpoints=arguments.checkpoints))
     env, pairs = _task(planner.model(model).task, planner.model(model).height_px, arguments)
     steps = PROTOCOLS[arguments.protocol].budget_steps
@@ -165,7 +178,7 @@ def times(arguments: argparse.Namespace) -> None:
         pairs = _latent_pairs(checkpoint, arguments)
         for budget, (engine, model) in itertools.product(arguments.budgets, engines.items()):
             plans = arguments.plans if engine == "fast" else math.ceil(arguments.plans / 5)
-            seconds = [_timed(model, checkpoint, BUDGETS[budget], *pair) for pair in pairs[: plans + 1]][1:]
+            seconds = [_timed(model, checkpoint, SEARCHES[budget], *pair) for pair in pairs[: plans + 1]][1:]
             _case(result, name, budget)[f"{engine}_plan_ms"] = {**percentiles_ms(seconds), "plans": plans}
             sys.stderr.write(f"{name} {budget} {engine}: {1e3 * statistics.median(seconds):.1f} ms\n")
     result["times_machine"] = {**provenance()["machine"], **machine("cpu")}
@@ -209,7 +222,7 @@ def _timed(model: WorldModel, checkpoint: Checkpoint, budget: Preset, context: T
 
 
 def chart(arguments: argparse.Namespace) -> None:
-    """Success and the first plan's predicted cost over plan time, one line a model and engine."""
+    """Success and the first plan's predicted cost over plan time; each budget against the published one, as numbers."""
     result = _read(arguments.out)
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     rates, costs = figure.subplots(1, 2)
@@ -232,6 +245,19 @@ def chart(arguments: argparse.Namespace) -> None:
     rates.legend()
     with arguments.out.with_suffix(".png").open("wb") as file:
         FigureCanvasAgg(figure).print_png(file)
+    for name, budget in itertools.product(arguments.models, BUDGETS):
+        published, case = _case(result, name, PUBLISHED), _case(result, name, budget)
+        case["against_published"] = {
+            "points": round(100 * (case["success"]["rate"] - published["success"]["rate"]), 2),
+            **{
+                f"times_less_than_{engine}": round(
+                    published[f"{engine}_plan_ms"]["p50"] / case["fast_plan_ms"]["p50"], 1
+                )
+                for engine in ("fast", "reference")
+            },
+        }
+        sys.stderr.write(f"{name} {budget}: {case['against_published']}\n")
+    _write(arguments, result)
 
 
 def _case(result: dict[str, Any], model: str, budget: str) -> dict[str, Any]:
@@ -245,12 +271,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     """With what each budget is and who made the latest change."""
     result = {**result, **provenance(), "command": shlex.join(["python", *sys.argv])}
-    budgets = {
-        name: {"candidates": b.candidates, "elites": b.elites, "iterations": b.iterations}
-        for name, b in BUDGETS.items()
-    }
+    searches = {name: asdict(search) for name, search in SEARCHES.items() if name in arguments.budgets}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({**result, "budgets": budgets}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps({**result, "searches": searches}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

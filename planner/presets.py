@@ -13,7 +13,7 @@ from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
 from planner.names import AlgorithmName, SearchSpaceName
-from planner.optimiser import Optimiser
+from planner.optimiser import GradientOptimiser, Optimiser
 from planner.predictive_sampling import PredictiveSampling
 from planner.search_space import SearchSpace, make_search_space
 
@@ -58,6 +58,11 @@ class Preset:
     def has_elites(self) -> bool:
         """Whether the algorithm looks at the number of elites."""
         return "elites" in _settings(self.algorithm)
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether the model is differentiated for it, which takes many times as long as imagining."""
+        return hasattr(OPTIMISERS[self.algorithm], GradientOptimiser.follow.__name__)
 
     def optimiser(self, space: SearchSpace) -> Optimiser:
         """Raises ValueError when the settings do not go together."""

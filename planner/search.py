@@ -144,7 +144,7 @@ def _pulled_back(
 ) -> Float[Tensor, "s k v"]:
     """The gradient for the variables, from that for the actions which they stand for."""
     with torch.inference_mode(False), torch.enable_grad():
-        _, pull_back = torch.func.vjp(space.decode, variables.clone())
+        pull_back = torch.func.vjp(space.decode, variables.clone())[1]
         (gradients,) = pull_back(slopes.clone())
     return gradients
 

@@ -18,7 +18,7 @@ class PlannerConfig:
 
     preset: str | None = None
     algorithm: str | None = None
-    """cem, icem, mppi or predictive_sampling."""
+    """cem, icem, mppi, predictive_sampling or gradient_descent."""
     search_space: str | None = None
     """constant (one action a model step), free, linear_spline or cubic_spline (a few knots over the horizon)."""
     num_samples: int | None = None

@@ -30,7 +30,7 @@ class FastStepsToGo:
         self._hidden = PackedLinear(*affine(head.layers[3]), torch.float32)
 
     def __call__(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
-        """Model steps from each latent to its robot's goal, in (0, longest); with gradients where `latents` have any."""
+        """Model steps from each latent to its robot's goal, in (0, longest). Has gradients where they have."""
         if latents.requires_grad:
             return self.head(latents, goal)
         _, norm, act, _, hidden_norm, _, leave = cast(list[nn.Module], list(self.head.layers))

@@ -151,7 +151,7 @@ class LocalEngine:
 
     def _demand(self, question: Question, request: schemas.PlanRequest, arrived: float, deadline: float) -> Demand:
         return Demand(
-            model=question.model,
+            model=(question.model, "gradients") if question.preset.wants_gradients else question.model,
             arrived=arrived,
             frames=len(request.context) + sum(target.latents is None for target in question.targets),
             candidates=question.preset.candidates,

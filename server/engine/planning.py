@@ -94,7 +94,7 @@ def solve(task: Task) -> Steps[Outcome]:
     terms = question.targets[start.active_goal].terms
     outcome: Outcome | None = None
     while outcome is None or not search.is_over:
-        kind = question.model, start.context.shape[1], search.ask().shape, terms
+        kind = question.model, search.wants_gradients, start.context.shape[1], search.ask().shape, terms
         answer = outcome if search.iterations >= question.min_iterations else None
         yield Iteration(kind, question.model, search, state, terms, start.goal, question.avoid), answer
         outcome = _outcome(task, start, search)
@@ -205,7 +205,8 @@ def score_clip(model: ServedModel, frames: tuple[Frame, ...], past_actions: Tens
 
 def _search(task: Task, device: torch.device) -> RobotSearch:
     question = task.question
-    optimiser, space = question.optimiser(device)
+    with torch.inference_mode(False):  # tensors made in it can never take part in a gradient
+        optimiser, space = question.optimiser(device)
     return RobotSearch(
         optimiser=optimiser,
         space=space,

@@ -6,6 +6,7 @@
 from planner.cem import CEM
 from planner.constraints import Constrained
 from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOut, Smoothness, SquaredDistance, WeightedSum
+from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
 from planner.optimiser import Optimiser
@@ -41,7 +42,7 @@ def cost(part: GoalCost | ControlEffort | Smoothness | KeepOut | WeightedSum) ->
     return part
 
 
-def optimiser(search: CEM | ICEM | MPPI | PredictiveSampling) -> Optimiser:
+def optimiser(search: CEM | ICEM | MPPI | PredictiveSampling | GradientDescent) -> Optimiser:
     """Every optimiser is one."""
     return search
 

@@ -58,6 +58,19 @@ def test_the_surprise_of_a_plan_is_that_of_its_last_transition(live: Live) -> No
     assert plan["surprise"] == live.json("anomaly", anomaly_payload(**clip)).body["surprise"][-1]
 
 
+@pytest.mark.parametrize("search_space", ["constant", "free", "linear_spline", "cubic_spline"])
+def test_gradients_through_the_model_lower_the_cost_and_keep_the_limits(live: Live, search_space: str) -> None:
+    planner = {"algorithm": "gradient_descent", "search_space": search_space, "num_samples": 4, "max_iterations": 6}
+    limits = {"min": [-0.5, -0.2], "max": [0.3, 0.9], "max_delta": [0.1, 0.1]}
+    asked = plan_payload(planner=planner | {"seed": 3}, limits=limits, include=["costs"])
+    body = live.json("plan", asked).body
+    assert body["iterations_completed"] == 6 and body["costs"][-1] < body["costs"][0]
+    actions = actions_of(body)
+    assert (actions >= [-0.5, -0.2]).all() and (actions <= [0.3, 0.9]).all()
+    assert np.abs(np.diff(actions, axis=0)).max() <= 0.1 + 1e-6
+    assert np.array_equal(actions_of(live.json("plan", asked).body), actions), "the same request, another plan"
+
+
 @pytest.mark.parametrize("transport", ["json", "grpc"])
 def test_the_best_plan_so_far_is_returned_at_the_deadline(live: Live, transport: str) -> None:
     payload = plan_payload(planner=HEAVY, planning_budget_ms=1000, include=["costs"])
@@ -157,8 +170,10 @@ class TestMotion:
         free = live.json("plan", plan_payload()).body
         assert answer.body["predicted_cost"] != free["predicted_cost"]
 
-    def test_a_plan_that_is_settled_altogether_is_only_scored(self, live: Live) -> None:
-        body = live.json("plan", plan_payload(committed_actions=np.full((25, 2), 0.1))).body
+    @pytest.mark.parametrize("algorithm", ["cem", "gradient_descent"])
+    def test_a_plan_that_is_settled_altogether_is_only_scored(self, live: Live, algorithm: str) -> None:
+        asked = plan_payload(committed_actions=np.full((25, 2), 0.1), planner={"algorithm": algorithm})
+        body = live.json("plan", asked).body
         np.testing.assert_allclose(actions_of(body), 0.1, atol=1e-6)
 
     def test_a_plan_that_breaks_them_never_leaves(self, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:

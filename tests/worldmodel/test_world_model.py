@@ -30,6 +30,31 @@ def test_one_token_a_frame(model: LatentWorldModel) -> None:
     assert model.surprise(latents[None], past).shape == (1, 2)
 
 
+def test_actions_that_want_gradients_get_them(model: LatentWorldModel) -> None:
+    """Also from what was begun for inference only. The slope is held against a small step in double precision."""
+    model = model.double()
+    generator = Generator().manual_seed(0)
+    with torch.inference_mode():
+        state = model.begin(torch.randn(1, 3, 1, 16, generator=generator).double(), torch.zeros(1, 2, 10).double())
+        actions = torch.randn(1, 4, 5, 10, generator=generator).double()
+    direction = torch.randn(actions.shape, generator=generator).double()
+    wanted = actions.clone().requires_grad_()
+    latents = model.rollout(state, wanted)
+    (slope,) = torch.autograd.grad(latents.square().sum(), wanted)
+    step = 1e-5 * direction
+    higher, lower = (model.rollout(state, (actions + by).requires_grad_()).square().sum() for by in (step, -step))
+    assert float((slope * step).sum()) == pytest.approx(float((higher - lower).detach()) / 2, rel=1e-4)
+    assert (slope.abs().amax(-1) > 0).all(), "an action that nothing depends on"
+
+
+def test_the_plain_way_and_the_fast_way_agree(model: LatentWorldModel) -> None:
+    generator = Generator().manual_seed(0)
+    state = model.begin(torch.randn(1, 3, 1, 16, generator=generator), torch.zeros(1, 2, 10))
+    actions = torch.randn(1, 4, 5, 10, generator=generator)
+    plain = model.rollout(state, actions.clone().requires_grad_())
+    torch.testing.assert_close(plain.detach(), model.rollout(state, actions), rtol=1e-4, atol=1e-4)
+
+
 def test_an_image_of_another_size_is_refused(model: LatentWorldModel) -> None:
     with pytest.raises(ValueError, match=r"\(64, 64\) px; wanted \(32, 32\)"):
         model.encode(images(1, side=64))
