@@ -12,6 +12,8 @@ from telos.images import sniff_format
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXIF_ORIENTATION = 0x0112
+_MOST_PARTS = 8192
+"""Chunks of a PNG; segments and fill bytes of a JPEG. Some millions fit into a file, and take a decoder seconds."""
 
 
 def decode_image(data: bytes, declared_format: str, pointer: str, settings: Settings) -> np.ndarray:
@@ -49,7 +51,8 @@ def _check_header(data: bytes, declared_format: str, pointer: str, settings: Set
     try:
         width, height = _SIZES[found](data)
     except (struct.error, IndexError):
-        raise rejected(pointer, f"has no readable {found} header; send a complete, valid file") from None
+        what = f"has no readable {found} header, is cut off, or has too many parts"
+        raise rejected(pointer, f"{what}; send a complete, valid file") from None
     low, high = settings.min_image_side_px, settings.max_image_side_px
     if not (low <= width <= high and low <= height <= high) or width * height > settings.max_image_pixels:
         wanted = f"sides of {low}..{high} px and at most {settings.max_image_pixels} pixels"
@@ -57,8 +60,14 @@ def _check_header(data: bytes, declared_format: str, pointer: str, settings: Set
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
+    at = 8
+    for _ in range(_MOST_PARTS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            width, height = struct.unpack_from(">II", data, 16)
+            return width, height
+        at += 12 + length
+    raise IndexError
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -74,14 +83,16 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
     at = 2
-    while True:
-        while data[at] == 0xFF:  # fill bytes may come before a marker
-            at += 1
+    for _ in range(_MOST_PARTS):
         marker = data[at]
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 4)
             return width, height
-        at += 1 + struct.unpack_from(">H", data, at + 1)[0]
+        if marker == 0xFF:  # begins a marker; more of it may fill the space before one
+            at += 1
+        else:
+            at += 1 + struct.unpack_from(">H", data, at + 1)[0]
+    raise IndexError
 
 
 _SIZES = {"png": _png_size, "jpeg": _jpeg_size, "webp": _webp_size}
