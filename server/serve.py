@@ -69,7 +69,7 @@ class Running:
 
     async def stop(self) -> None:
         """Refuse what is new, finish what was accepted within the grace period, then close."""
-        self.service.draining = True
+        self.service.drained.set()
         await set_health(self._health, serving=False)
         self._http.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)

@@ -42,7 +42,8 @@ class Service:
         self._replays = Replays[schemas.PlanResponse](
             ttl_s=settings.replay_ttl_s, capacity=settings.max_replays, clock=clock
         )
-        self.draining = False
+        self.drained = asyncio.Event()
+        """Set when the server is shutting down: nothing new is taken."""
         self.in_flight = 0
         """Requests that are being worked on."""
         self._settings = settings
@@ -113,12 +114,12 @@ class Service:
 
     def why_not_ready(self) -> list[str]:
         """Empty when every model can be planned with."""
-        return ["this server is shutting down"] * self.draining + self.engine.why_not_ready()
+        return ["this server is shutting down"] * self.drained.is_set() + self.engine.why_not_ready()
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """Raises ServiceError (not-ready, queue-full), at once."""
-        if self.draining:
+        if self.drained.is_set():
             detail = "this server is shutting down; ask another one"
             raise ServiceError(Code.NOT_READY, detail, retry_after_ms=RETRY_AFTER_MS)
         if self.in_flight >= self._settings.max_in_flight:

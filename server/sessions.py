@@ -146,11 +146,32 @@ class Sessions:
         self.use(session)
         return session
 
+    def move_on(self, session_id: str) -> Session:
+        """Its goals changed: an epoch of its own, and the plan under way is superseded; what the robot runs is known.
+
+        Raises ServiceError (session-not-found).
+        """
+        session = self.find(session_id)
+        _end(session, superseded("the goals changed"))
+        session.epoch = next(self._epochs)
+        self.use(session)
+        return session
+
+    def progress(self, session_id: str, executed_step: int) -> None:
+        """The robot is at this control step, by its own counter. Raises ServiceError (session-not-found)."""
+        session = self.find(session_id)
+        session.committed_step = max(executed_step, session.committed_step or 0)
+        self.use(session)
+
+    def forget(self, session: Session) -> None:
+        """Whether it is still there or not."""
+        _end(session, ServiceError(Code.SESSION_NOT_FOUND, "the session was deleted while the plan was made"))
+        if self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+
     def delete(self, session_id: str) -> None:
         """Raises ServiceError (session-not-found)."""
-        session = self.find(session_id)
-        _end(session, ServiceError(Code.SESSION_NOT_FOUND, "the session was deleted while the plan was made"))
-        del self._sessions[session_id]
+        self.forget(self.find(session_id))
 
     def told(self, session: Session) -> schemas.Session:
         """What is said of it."""

@@ -56,6 +56,7 @@ class ServerTime(Wire):
 
 class StreamObservation(Wire):
     observation: Observation
+    """With its `step`: a stream has a session."""
     executed: ArrayIn | None = None
     """[control_steps, actions] since the frame before; left out, earlier frames are forgotten."""
     request_id: Identifier | None = None

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from server import schemas
 from server.call import Call, idempotency_key
 from server.errors import Code, ServiceError, internal
+from server.plan_stream import PlanStream
 from server.service import Service
 from server.settings import Settings
 from server.transport.admission import Admission
@@ -46,6 +47,7 @@ def grpc_server(service: Service, settings: Settings, admission: Admission) -> t
     methods = {
         name: grpc.unary_unary_rpc_method_handler(_handler(*method)) for name, method in _methods(service).items()
     }
+    methods["PlanStream"] = grpc.stream_stream_rpc_method_handler(_stream_handler(service, settings))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
     servicer = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -134,6 +136,31 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
             log.exception("request %s failed", request_id)
             failure = internal()
         return await abort(context, failure, request_id)
+
+    return handle
+
+
+def _stream_handler(service: Service, settings: Settings) -> Callable[..., Awaitable[None]]:
+    async def handle(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        async def events() -> AsyncIterator[schemas.PlanStreamRequest]:
+            async for data in messages:
+                yield validate(schemas.PlanStreamRequest, _read(pb.PlanStreamRequest, data))
+
+        async def send(response: schemas.PlanStreamResponse) -> None:
+            await context.write(to_message(pb.PlanStreamResponse, response.model_dump()).SerializeToString())
+
+        stream = PlanStream(service, send, send_timeout_s=settings.send_timeout_s, grace_s=settings.shutdown_grace_s)
+        try:
+            await stream.run(events())
+            return
+        except ServiceError as error:
+            failure = error
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a stream failed")
+            failure = internal()
+        await abort(context, failure, new_request_id())
 
     return handle
 

@@ -17,6 +17,7 @@ from server.service import Service
 from server.settings import Settings
 from server.transport.admission import Admission
 from server.transport.http_gate import Gate
+from server.transport.http_lines import LINES, LineStream, plan_lines
 from server.transport.http_payload import read_payload
 from server.transport.openapi import accepts, describe
 from server.transport.problem import problem_response
@@ -50,6 +51,20 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def plan(request: Request) -> Response:
         async def operation(asked: schemas.PlanRequest, call: Call) -> schemas.PlanResponse:
             return await service.plan(asked, call=call)
+
+        return await _answer(request, schemas.PlanRequest, operation)
+
+    @app.post(
+        "/v1/plan/stream",
+        response_class=LineStream,
+        openapi_extra=accepts(schemas.PlanRequest),
+        responses={200: LINES},
+    )
+    async def plan_stream(request: Request) -> Response:
+        """Incumbents as they are found, a line of JSON each; the last line is the final plan, or a problem."""
+
+        async def operation(asked: schemas.PlanRequest, call: Call) -> Response:
+            return await plan_lines(service, asked, call)
 
         return await _answer(request, schemas.PlanRequest, operation)
 
@@ -134,7 +149,7 @@ async def _tell(operation: Callable[[], Coroutine[Any, Any, BaseModel]], status:
 
 
 async def _answer(
-    http: Request, kind: type[R], operation: Callable[[R, Call], Coroutine[Any, Any, BaseModel]]
+    http: Request, kind: type[R], operation: Callable[[R, Call], Coroutine[Any, Any, BaseModel | Response]]
 ) -> Response:
     """Read, validate, do, answer: every way out is a response."""
     request_id = new_request_id()
@@ -142,7 +157,8 @@ async def _answer(
         payload = read_payload(http.headers.get("content-type", ""), await http.body())
         request_id = request_id_of(payload)
         request = validate(kind, {"request_id": request_id} | payload)
-        return _json(await _unless_disconnected(http, operation(request, of_headers(http.headers))))
+        answer = await _unless_disconnected(http, operation(request, of_headers(http.headers)))
+        return answer if isinstance(answer, Response) else _json(answer)
     except ServiceError as error:
         return problem_response(error, request_id)
     except Exception:

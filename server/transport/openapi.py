@@ -9,7 +9,13 @@ from pydantic import BaseModel
 from server import schemas
 
 _REFERENCE = "#/components/schemas/{model}"
-_REQUESTS = (schemas.PlanRequest, schemas.AnomalyRequest, schemas.EncodeRequest, schemas.CreateSessionRequest)
+_BODIES = (
+    schemas.PlanRequest,
+    schemas.PlanStreamResponse,
+    schemas.AnomalyRequest,
+    schemas.EncodeRequest,
+    schemas.CreateSessionRequest,
+)
 _PROBLEM = {
     "description": "RFC 9457 problem; `code` is what to decide on.",
     "content": {
@@ -56,7 +62,7 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, routes=app.routes)
             components = made.setdefault("components", {}).setdefault("schemas", {})
-            for kind in _REQUESTS:
+            for kind in _BODIES:
                 schema = kind.model_json_schema(ref_template=_REFERENCE)
                 components |= schema.pop("$defs", {}) | {kind.__name__: schema}
             app.openapi_schema = made

@@ -99,7 +99,7 @@ class Live:
             try:
                 answer = channel.unary_unary(f"/telos.v1.Planner/{name}")(data, timeout=30, metadata=metadata)
             except grpc.RpcError as error:
-                return _grpc_failure(error)
+                return grpc_failure(error)
         return Answer("", to_payload(reply.FromString(answer)), "OK")
 
 
@@ -190,7 +190,7 @@ def http_answer(status: int, data: bytes) -> Answer:
     return Answer(body["code"], {}, status, pointers, data.decode(), body["retryable"])
 
 
-def _grpc_failure(error: Any) -> Answer:
+def grpc_failure(error: Any) -> Answer:
     rich = dict(error.trailing_metadata()).get("grpc-status-details-bin")
     if rich is None:
         return Answer(f"transport: {error.details()}", {}, error.code().name)

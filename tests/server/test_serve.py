@@ -84,7 +84,7 @@ def test_a_broken_checkpoint_is_an_error(checkpoints: Path, tmp_path: Path) -> N
 
 def test_a_server_that_stops_refuses_new_plans(checkpoints: Path) -> None:
     with serving(settings_for(checkpoints)) as live:
-        live.running.service.draining = True
+        live.loop.call_soon_threadsafe(live.running.service.drained.set)
         for answer in (live.json("plan", plan_payload()), live.grpc("plan", plan_payload())):
             assert answer.code == "not-ready" and answer.retryable
         assert live.http("GET", "/readyz")[0] == 503
