@@ -47,6 +47,14 @@ class LocalPlanner(Planner):
                     answer = await self._service.anomaly(validate(schemas.AnomalyRequest, payload))
                 case "encode":
                     answer = await self._service.encode(validate(schemas.EncodeRequest, payload))
+                case "create_session":
+                    answer = await self._service.create_session(validate(schemas.CreateSessionRequest, payload))
+                case "get_session":
+                    answer = await self._service.session(validate(schemas.SessionRef, payload))
+                case "reset_session":
+                    answer = await self._service.reset_session(validate(schemas.SessionRef, payload))
+                case "delete_session":
+                    answer = await self._service.delete_session(validate(schemas.SessionRef, payload))
         except ServiceError as error:
             raise TelosError.from_problem(error.problem(request_id_of(payload)), error.kind.http_status) from error
         return answer.model_dump()

@@ -15,8 +15,9 @@ from telos.chunk import ROUNDING, Chunk
 from telos.errors import TelosError
 from telos.history import History
 from telos.images import ImageLike
-from telos.planner import ActionLimits, Planner
-from telos.replies import Embedding, PlannerConfig, PlanReply
+from telos.planner import Planner
+from telos.replies import PlannerConfig, PlanReply
+from telos.requests import ActionLimits, GoalLike
 
 log = logging.getLogger("telos")
 
@@ -51,7 +52,7 @@ class ControlLoop:
         planner: Planner,
         *,
         model: str,
-        goal: ImageLike | Embedding,
+        goal: GoalLike,
         hold: np.ndarray | None = None,
         inference_delay_steps: int | None = None,
         commit: bool = True,

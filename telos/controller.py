@@ -8,8 +8,9 @@ import numpy as np
 from telos.errors import TelosError
 from telos.history import History
 from telos.images import ImageLike
-from telos.planner import ActionLimits, Planner
-from telos.replies import Embedding, PlannerConfig, PlanReply
+from telos.planner import Planner
+from telos.replies import PlannerConfig, PlanReply
+from telos.requests import ActionLimits, GoalLike
 
 
 class Controller:
@@ -23,7 +24,7 @@ class Controller:
         planner: Planner,
         *,
         model: str,
-        goal: ImageLike | Embedding,
+        goal: GoalLike,
         config: PlannerConfig | None = None,
         planning_budget_ms: int | None = None,
         limits: ActionLimits | None = None,

@@ -33,6 +33,10 @@ _REQUESTS: dict[Method, tuple[type[Message], str]] = {
     "plan": (pb.PlanRequest, "Plan"),
     "anomaly": (pb.AnomalyRequest, "ScoreAnomaly"),
     "encode": (pb.EncodeRequest, "Encode"),
+    "create_session": (pb.CreateSessionRequest, "CreateSession"),
+    "get_session": (pb.SessionRef, "GetSession"),
+    "reset_session": (pb.SessionRef, "ResetSession"),
+    "delete_session": (pb.SessionRef, "DeleteSession"),
 }
 
 _TRANSPORT_CODES = {

@@ -3,8 +3,8 @@
 import numpy as np
 
 from telos.images import ImageLike
-from telos.planner import Observation
 from telos.replies import ModelInfo
+from telos.requests import Observation
 
 
 class History:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from telos.planner import Method, Planner
 from telos.retries import until_answered
 from telos.tls import Tls
 from telos.wire.tensors import pack
+
+_ROUTES: dict[Method, tuple[str, str]] = {
+    "plan": ("POST", "/v1/plan"),
+    "anomaly": ("POST", "/v1/anomaly"),
+    "encode": ("POST", "/v1/encode"),
+    "create_session": ("POST", "/v1/sessions"),
+    "get_session": ("GET", "/v1/sessions/{session_id}"),
+    "reset_session": ("POST", "/v1/sessions/{session_id}/reset"),
+    "delete_session": ("DELETE", "/v1/sessions/{session_id}"),
+}
 
 
 class HttpPlanner(Planner):
@@ -60,8 +70,12 @@ class HttpPlanner(Planner):
         self._connection.close()  # the next call opens another
 
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        body = json.dumps(payload, default=_encode, allow_nan=False).encode()
-        return until_answered(lambda left_s: self._request("POST", f"/v1/{method}", body, left_s), self._timeout_s)
+        verb, route = _ROUTES[method]
+        path = route.format(session_id=quote(payload.get("session_id", ""), safe=""))
+        body = None
+        if path == route and verb == "POST":  # else the path says everything
+            body = json.dumps(payload, default=_encode, allow_nan=False).encode()
+        return until_answered(lambda left_s: self._request(verb, path, body, left_s), self._timeout_s)
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
         answer = until_answered(lambda left_s: self._request("GET", "/v1/models", None, left_s), self._timeout_s)
@@ -78,7 +92,7 @@ class HttpPlanner(Planner):
             data = None
         if not isinstance(data, dict):
             raise self._unreadable(f"answered {path} with no JSON object")
-        if status != 200:
+        if not 200 <= status < 300:
             raise TelosError.from_problem(data, status)
         return data
 

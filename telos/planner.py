@@ -3,7 +3,7 @@
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
@@ -11,29 +11,12 @@ import numpy as np
 from telos.chunk import check_plan
 from telos.errors import TelosError
 from telos.images import Format, ImageLike, encode_image
-from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply
+from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply, Session
+from telos.requests import ActionLimits, Cost, Goal, GoalLike, Observation
 
-Method = Literal["plan", "anomaly", "encode"]
+Method = Literal["plan", "anomaly", "encode", "create_session", "get_session", "reset_session", "delete_session"]
 
 R = TypeVar("R", covariant=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """One frame of the model's camera. `step` is the robot's own counter, in control steps."""
-
-    image: ImageLike
-    step: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionLimits:
-    """Physical units, one entry for each action. May only tighten the limits of the model."""
-
-    min: tuple[float, ...]
-    max: tuple[float, ...]
-    max_delta: tuple[float, ...] = ()
-    """Largest change from one control step to the next, also from the last action of the history; empty: any."""
 
 
 class Planner(ABC):
@@ -73,39 +56,68 @@ class Planner(ABC):
         self,
         model: str,
         context: Sequence[Observation],
-        goal: ImageLike | Embedding,
+        goal: GoalLike,
         *,
         action_history: Sequence[np.ndarray] = (),
         planner: PlannerConfig | None = None,
+        cost: Cost | None = None,
         planning_budget_ms: int | None = None,
+        require_complete: bool | None = None,
         session_id: str | None = None,
+        session_epoch: int | None = None,
         warm_start: bool | None = None,
+        hold_on_surprise: bool | None = None,
         limits: ActionLimits | None = None,
+        inference_delay_steps: int | None = None,
         committed_actions: np.ndarray | None = None,
         include: Sequence[Literal["costs", "latents"]] = ("costs",),
     ) -> PlanReply:
-        """Actions that lead from the last frame of `context` to `goal`.
+        """Actions that lead from the last frame of `context` to `goal`, or to several goals in order.
 
         `context` is oldest first, one model step apart; `action_history` holds what was executed between its frames,
         each [control_steps, actions] in physical units. `committed_actions`, [steps, actions], are the plan's first
-        control steps, which the robot runs while it waits: the plan begins with them and takes them into account.
+        control steps, which the robot runs while it waits: the plan begins with them and takes them into account. With
+        `inference_delay_steps` the reply leaves out so many control steps, those that the robot runs meanwhile.
         """
         payload = {
             "model": {"name": model},
             "context": self._observations(model, context),
             "action_history": _blocks(action_history),
-            "goals": [self._goal(model, goal)],
+            "goals": self._goals(model, goal),
             "planner": None if planner is None else _without_none(asdict(planner)),
+            "cost": None if cost is None else _cost(cost),
             "planning_budget_ms": planning_budget_ms,
+            "require_complete": require_complete,
             "session_id": session_id,
+            "session_epoch": session_epoch,
             "warm_start": warm_start,
+            "hold_on_surprise": hold_on_surprise,
             "limits": None if limits is None else {key: list(value) for key, value in asdict(limits).items()},
+            "inference_delay_steps": inference_delay_steps,
             "committed_actions": None if committed_actions is None else np.asarray(committed_actions, np.float64),
             "include": list(include),
         }
         reply = _read(PlanReply, self._exchange("plan", payload))
         check_plan(reply, self.model(model))
+        if reply.session_id != session_id or session_epoch not in (None, reply.session_epoch):
+            given, wanted = (reply.session_id, reply.session_epoch), (session_id, session_epoch)
+            raise TelosError("stale-reply", f"the plan is of session and epoch {given}, not {wanted}: discarded")
         return reply
+
+    def create_session(self, session_id: str | None = None, *, hold_on_surprise: bool | None = None) -> Session:
+        """Memory of a robot between two plans. A plan with a new session_id makes one by itself."""
+        return self._ask_session("create_session", session_id=session_id, hold_on_surprise=hold_on_surprise)
+
+    def session(self, session_id: str) -> Session:
+        """What is known of it. Raises TelosError (`session-not-found`) also when it was idle for too long."""
+        return self._ask_session("get_session", session_id=session_id)
+
+    def reset_session(self, session_id: str) -> Session:
+        """Forget its last plan, and throw away the one under way. The epoch goes up."""
+        return self._ask_session("reset_session", session_id=session_id)
+
+    def delete_session(self, session_id: str) -> None:
+        self._call("delete_session", {"session_id": session_id})
 
     def anomaly(self, model: str, observations: Sequence[Observation], actions: Sequence[np.ndarray]) -> AnomalyReply:
         """How surprising each transition of a clip is. `actions` holds what was executed between its frames."""
@@ -134,6 +146,9 @@ class Planner(ABC):
             raise TelosError("model-not-found", f"no model {name!r}; the server has {sorted(self._models)}")
         return self._models[name]
 
+    def _ask_session(self, method: Method, **payload: Any) -> Session:
+        return _read(Session, self._call(method, _without_none(payload)))
+
     def _exchange(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
         """Ask, and accept only the answer to this very question: a late reply must not be executed."""
         request_id = secrets.token_hex(8)
@@ -152,10 +167,17 @@ class Planner(ABC):
             for o, picture in zip(observations, pictures, strict=True)
         ]
 
-    def _goal(self, model: str, goal: ImageLike | Embedding) -> dict[str, Any]:
-        if isinstance(goal, Embedding):
-            return {"embedding": {"space_id": goal.space_id, "latents": goal.latents}}
-        return {"observation": self._observations(model, [Observation(goal)])[0]}
+    def _goals(self, model: str, goal: GoalLike) -> list[dict[str, Any]]:
+        goals = goal if isinstance(goal, list | tuple) else (Goal(goal),)
+        return [
+            _without_none({**self._goal_target(model, each.target), "weight": each.weight, "tolerance": each.tolerance})
+            for each in goals
+        ]
+
+    def _goal_target(self, model: str, target: ImageLike | Embedding) -> dict[str, Any]:
+        if isinstance(target, Embedding):
+            return {"embedding": _embedding(target)}
+        return {"observation": self._observations(model, [Observation(target)])[0]}
 
 
 class _Reply(Protocol[R]):
@@ -168,6 +190,21 @@ def _read(kind: _Reply[R], payload: Mapping[str, Any]) -> R:
         return kind.from_payload(payload)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TelosError("unreadable-reply", f"the reply lacks something or has it wrong: {error!r}") from error
+
+
+def _embedding(embedding: Embedding) -> dict[str, Any]:
+    return {"space_id": embedding.space_id, "latents": embedding.latents}
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    areas = [
+        _without_none(
+            {"embeddings": [_embedding(e) for e in area.embeddings], "radius": area.radius, "weight": area.weight}
+        )
+        for area in cost.keep_out
+    ]
+    plain = {"distance": cost.distance, "over": cost.over, "smoothness": cost.smoothness, "effort": cost.effort}
+    return _without_none({**plain, "keep_out": areas or None})
 
 
 def _blocks(actions: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -51,6 +51,8 @@ class Safety:
     max_step_delta: tuple[float, ...]
     """Largest change from one control step to the next, one entry for each action."""
     within_limits: bool
+    start_jump: tuple[float, ...] = ()
+    """From the action before the plan to its first one, one entry for each action; empty when it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,10 @@ class PlanReply:
 
     request_id: str
     session_id: str | None
+    session_epoch: int | None
+    """Goes up with each reset of the session."""
     status: str
-    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: each has a usable plan."""
+    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: a new plan; FALLBACK_PREVIOUS: the rest of the last one."""
     actions: np.ndarray
     """[steps, actions], physical units, one row a control step."""
     action_names: tuple[str, ...]
@@ -90,7 +94,13 @@ class PlanReply:
     cost_trace: tuple[float, ...]
     """Best cost after each iteration of the search."""
     goal_distance: float
-    """Latent distance from now to the goal; 1 is that of two unrelated frames."""
+    """Latent distance from now to the active goal; 1 is that of two unrelated frames."""
+    goal_distances: tuple[float, ...]
+    """The same to each goal."""
+    active_goal: int
+    """Index of the goal that was planned for."""
+    goal_reached: bool
+    """The last of the goals, all before it having been reached."""
     planned_goal_distance: float
     """The same at the end of the imagined future."""
     surprise: float | None
@@ -115,6 +125,7 @@ class PlanReply:
         return cls(
             request_id=data["request_id"],
             session_id=data.get("session_id"),
+            session_epoch=data.get("session_epoch"),
             status=data["status"],
             actions=_array(chunk["actions"]),
             action_names=tuple(chunk["action_names"]),
@@ -126,6 +137,9 @@ class PlanReply:
             predicted_cost=data["predicted_cost"],
             cost_trace=tuple(data.get("costs") or ()),
             goal_distance=data["goal_distance"],
+            goal_distances=tuple(data.get("goal_distances") or (data["goal_distance"],)),
+            active_goal=data.get("active_goal", 0),
+            goal_reached=data.get("goal_reached", False),
             planned_goal_distance=data["planned_goal_distance"],
             surprise=data.get("surprise"),
             warm_started=data["warm_started"],
@@ -178,6 +192,24 @@ class EncodeReply:
             embeddings=tuple(Embedding(space_id=data["space_id"], latents=z) for z in _array(data["embeddings"])),
             provenance=_known(Provenance, data["provenance"]),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a server remembers of a robot between two plans."""
+
+    session_id: str
+    epoch: int
+    committed_step: int | None = None
+    """Control step of the last plan's first action, or later, as the robot reported."""
+    expires_in_ms: int
+    """Unless it is used before."""
+    hold_on_surprise: bool = False
+    active_goal: int = 0
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> "Session":
+        return _known(cls, data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ class ScriptedPlanner(Planner):
         provenance |= dict.fromkeys(("server_version", "device", "dtype"), "")
         return {
             "request_id": payload["request_id"],
+            "session_id": payload.get("session_id"),
             "status": "CONVERGED",
             "chunk": {
                 **{"actions": [[0.0, 0.0]] * 10, "action_names": ["x", "y"], "action_units": ["m", "m"]},

@@ -5,7 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from telos import ActionLimits, Controller, HttpPlanner, Observation, Planner, PlannerConfig, TelosError
+from telos import (
+    ActionLimits,
+    Controller,
+    Cost,
+    Goal,
+    HttpPlanner,
+    KeepOut,
+    Observation,
+    Planner,
+    PlannerConfig,
+    PlanReply,
+    TelosError,
+)
 from telos.grpc_planner import GrpcPlanner
 from tests.server.live import MODEL, Live
 
@@ -79,6 +91,53 @@ def test_a_plan_goes_on_from_what_the_robot_runs_while_it_waits(planner: Planner
     np.testing.assert_allclose(reply.actions[:2], settled, atol=1e-6)
     assert np.abs(np.diff(reply.actions, axis=0)).max() <= 0.05 + 1e-6
     assert (reply.planner.algorithm, reply.planner.search_space) == ("icem", "cubic_spline")
+
+
+def test_a_session_is_made_reset_and_forgotten(planner: Planner) -> None:
+    camera = Camera()
+    session = planner.create_session(hold_on_surprise=False)
+    frame, config = [Observation(camera.read(), step=0)], PlannerConfig(preset="fast", seed=1)
+
+    def plan(epoch: int) -> PlanReply:
+        return planner.plan(
+            MODEL, frame, frame[0].image, planner=config, session_id=session.session_id, session_epoch=epoch
+        )
+
+    assert plan(session.epoch).session_epoch == session.epoch
+    assert planner.session(session.session_id).committed_step == 0
+    later = planner.reset_session(session.session_id)
+    assert later.epoch > session.epoch and later.session_id == session.session_id
+    with pytest.raises(TelosError, match="epoch-stale"):
+        plan(session.epoch)
+    assert not plan(later.epoch).warm_started
+    planner.delete_session(session.session_id)
+    with pytest.raises(TelosError, match="session-not-found"):
+        planner.session(session.session_id)
+
+
+def test_goals_in_order_and_what_else_a_plan_is_judged_by(planner: Planner) -> None:
+    camera = Camera()
+    now, first, last, away = (camera.read() for _ in range(4))
+    (place,) = planner.encode(MODEL, [away]).embeddings
+    cost = Cost(over="closest", smoothness=0.1, effort=0.1, keep_out=(KeepOut(embeddings=(place,), radius=0.5),))
+    goals = [Goal(first, tolerance=0.01), Goal(last, weight=2.0)]
+    config = PlannerConfig(preset="fast", seed=1)
+    plain = planner.plan(MODEL, [Observation(now)], goals, planner=config)
+    judged = planner.plan(MODEL, [Observation(now)], goals, planner=config, cost=cost)
+    assert (plain.active_goal, plain.goal_reached, len(plain.goal_distances)) == (0, False, 2)
+    assert plain.goal_distance == plain.goal_distances[0]
+    assert judged.predicted_cost != plain.predicted_cost
+
+
+def test_a_chunk_begins_when_the_plan_is_there(planner: Planner) -> None:
+    camera, settled = Camera(), np.array([[0.2, -0.1], [0.25, -0.15]])
+    reply = planner.plan(
+        *(MODEL, [Observation(camera.read(), step=10)], camera.read()),
+        planner=PlannerConfig(preset="fast", seed=1),
+        committed_actions=settled,
+        inference_delay_steps=2,
+    )
+    assert reply.first_step == 12 and len(reply.actions) < 25
 
 
 def test_a_clip_is_scored(planner: Planner) -> None:
