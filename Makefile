@@ -40,6 +40,7 @@ reliability: $(INSTALLED)
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. telos/wire/telos.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. server/engine/wire/engine.proto
 
 lock: $(INSTALLED)
 	{ echo "# Every version that the tests ran with. Regenerate: make lock"; \

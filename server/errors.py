@@ -38,6 +38,7 @@ class Code(StrEnum):
     QUEUE_FULL = "queue-full"
     RATE_LIMITED = "rate-limited"
     NOT_READY = "not-ready"
+    WORKER_RESTARTING = "worker-restarting"
     DEADLINE_INFEASIBLE = "deadline-infeasible"
     CANCELLED = "cancelled"
     SLOW_READER = "slow-reader"
@@ -82,6 +83,7 @@ KINDS: dict[Code, Kind] = {
     Code.QUEUE_FULL: Kind("The server has enough to do", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.RATE_LIMITED: Kind("This client asks for too much at one time", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.NOT_READY: Kind("The server is not ready", 503, _G.UNAVAILABLE, retryable=True),
+    Code.WORKER_RESTARTING: Kind("The planning engine is being started again", 503, _G.UNAVAILABLE, retryable=True),
     Code.DEADLINE_INFEASIBLE: Kind("The deadline cannot be met", 504, _G.DEADLINE_EXCEEDED),
     Code.CANCELLED: Kind("The client went away", 499, _G.CANCELLED),
     Code.SLOW_READER: Kind("The client does not read its answers", 408, _G.RESOURCE_EXHAUSTED),

@@ -1,13 +1,12 @@
-"""One process, one event loop: HTTP and gRPC in front of one service."""
+"""The front: one process without torch, one event loop, HTTP and gRPC in front of one service."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from server.engine.local import LocalEngine
+from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
-from server.engine.registry import Registry
 from server.service import Service
 from server.settings import Settings, SettingsError
 from server.transport.access import grpc_tls
@@ -18,14 +17,15 @@ from server.transport.http_server import HttpServer, listen
 
 log = logging.getLogger("telos")
 
+_HEALTH_S = 0.1
+
 
 def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda running: None) -> None:
     """Serve until SIGTERM or SIGINT; `on_ready` is called once every model is warm.
 
-    Raises CheckpointError or SettingsError before anything listens.
+    Raises SettingsError when nothing can be listened on or served.
     """
-    engine = LocalEngine(Registry.load(settings.checkpoints, settings), settings)
-    asyncio.run(_run(engine, settings, on_ready))
+    asyncio.run(_run(settings, on_ready))
 
 
 class Running:
@@ -39,11 +39,12 @@ class Running:
         self._grpc, self._health = grpc_server(self.service, settings, self.admission)
         self._http = HttpServer(self.app, settings, self.admission)
         self._serving: list[asyncio.Task[None]] = []
+        self._mirroring: asyncio.Task[None] | None = None
         self.http_port = 0
         self.grpc_port = 0
 
     async def start(self) -> None:
-        """Listen, then warm up; ready when it returns. Raises SettingsError for a port that is taken."""
+        """Listen, then start the engine; ready when it returns. Raises SettingsError."""
         host = self._settings.host
         listener = listen(host, self._settings.http_port)
         self.http_port = listener.getsockname()[1]
@@ -57,9 +58,10 @@ class Running:
         self._serving.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         await set_health(self._health, serving=False)
         await self._grpc.start()
+        self._mirroring = asyncio.create_task(self._mirror_health())
         log.info("HTTP on %s port %d, gRPC on port %d", host, self.http_port, self.grpc_port)
         await self.service.engine.start()
-        await set_health(self._health, serving=True)
+        await set_health(self._health, serving=not self.service.why_not_ready())
 
     def _add_grpc_port(self, address: str) -> int:
         credentials = grpc_tls(self._settings)
@@ -70,26 +72,56 @@ class Running:
     async def stop(self) -> None:
         """Refuse what is new, finish what was accepted within the grace period, then close."""
         self.service.drained.set()
+        if self._mirroring is not None:
+            self._mirroring.cancel()
         await set_health(self._health, serving=False)
         self._http.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)
         await self.service.engine.stop()
 
+    async def stop_at_once(self) -> None:
+        """While it stops: what was accepted fails now."""
+        self._http.force_exit = True
+        await self.service.engine.stop()
+        await self._grpc.stop(0)
 
-async def _run(engine: Engine, settings: Settings, on_ready: Callable[[Running], None]) -> None:
-    stopping = asyncio.Event()
+    async def _mirror_health(self) -> None:
+        """Health checks over gRPC are told what /readyz says."""
+        while True:
+            await set_health(self._health, serving=not self.service.why_not_ready())
+            await asyncio.sleep(_HEALTH_S)
+
+
+async def _run(settings: Settings, on_ready: Callable[[Running], None]) -> None:
+    asked, asked_again = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (asked_again if asked.is_set() else asked).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    running = Running(engine, settings)
-    starting = asyncio.create_task(running.start())
-    stopped = asyncio.create_task(stopping.wait())
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    running = Running(EngineProcess(settings), settings)
     try:
-        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
+        if await _before(asked, running.start()):
             on_ready(running)
-            await stopped
-        starting.cancel()
+            await asked.wait()
     finally:
         log.info("stopping")
-        await running.stop()
+        stopping = asyncio.create_task(running.stop())
+        if not await _before(asked_again, asyncio.shield(stopping)):
+            log.info("stopping at once")
+            await running.stop_at_once()
+        await stopping
+
+
+async def _before(event: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Whether `work` was done before `event`; it is cancelled when it was not. Raises what it raises."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        waiting.cancel()

@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args
 
 _PREFIX = "TELOS_"
 _COUNTS = ("max_", "min_", "decode_threads", "latent_cache_frames")
+_FRONT_ONLY = frozenset(
+    {"host", "http_port", "grpc_port", "allow_remote", "token", "tls_certificate", "tls_key", "tls_client_ca"}
+)
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -87,6 +90,14 @@ class Settings:
     idle_timeout_s: float = 5.0
     """An HTTP connection without a request is closed; a gRPC client without a call is asked whether it is there."""
     shutdown_grace_s: float = 5.0
+    engine_heartbeat_timeout_s: float = 2.0
+    """An engine process that is silent for longer is killed and started again."""
+    engine_step_timeout_s: float = 30.0
+    """So is one that is at one iteration, or one clip, for longer."""
+    engine_start_timeout_s: float = 120.0
+    """And one that says nothing at all for so long after it was started."""
+    engine_memory_limit_mib: int = 0
+    """Private memory that the engine process may have; 0: no limit. On Linux."""
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -100,6 +111,8 @@ class Settings:
                 raise SettingsError(f"{f.name}={given}; wanted at least 1")
             if f.name.endswith("_timeout_s") and not given > 0:
                 raise SettingsError(f"{f.name}={given}; wanted more than 0")
+        if self.engine_memory_limit_mib < 0:
+            raise SettingsError(f"engine_memory_limit_mib={self.engine_memory_limit_mib}; wanted 0 for none, or more")
         if not 0 < self.max_share_per_client <= 1:
             raise SettingsError(f"max_share_per_client={self.max_share_per_client}; wanted more than 0, at most 1")
         self._check_access()
@@ -132,6 +145,11 @@ class Settings:
             if (text := environment.get(_PREFIX + f.name.upper())) is not None:
                 values[f.name] = _parse(f.name, text, Path if f.default is None else type(f.default))
         return cls(**values | {name: value for name, value in given.items() if value is not None})
+
+    def engine_environment(self) -> dict[str, str]:
+        """What `from_environment` reads in the engine's process: all but where, and to whom, the front listens."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _FRONT_ONLY}
+        return {_PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 
 
 def is_loopback(host: str) -> bool:

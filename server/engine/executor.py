@@ -46,11 +46,17 @@ class Executor:
         self._decoding = 0
         self._places: list[Place] = []
         self._closed = False
+        self._busy_since: float | None = None
         self._scheduler = Scheduler(advance, self.pace, max_batch_candidates=max_batch_candidates, clock=clock)
         self._inbox: SimpleQueue[Work[Any] | None] = SimpleQueue()
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="telos-decode")
         self._torch = threading.Thread(target=self._run, name="telos-torch", daemon=True)
         self._torch.start()
+
+    def step_s(self) -> float:
+        """How long the torch thread has been at what it does now, in seconds; 0 when it waits. For any thread."""
+        since = self._busy_since
+        return 0.0 if since is None else self._clock() - since
 
     @property
     def in_flight(self) -> int:
@@ -125,11 +131,13 @@ class Executor:
 
     def _run(self) -> None:
         while self._collect():
+            self._busy_since = self._clock()
             try:
                 self._scheduler.tick()
             except Exception:
                 log.exception("the scheduler failed")
                 self._scheduler.fail_all(internal())
+            self._busy_since = None
         self._scheduler.fail_all(_closing())
 
     def _collect(self) -> bool:

@@ -5,7 +5,8 @@ import io
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,13 +22,15 @@ from server.engine.frames import Frame
 from server.engine.incumbents import Improvements
 from server.engine.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
 from server.engine.preparation import Question, check_frames, check_most, prepare
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart
 from server.engine.registry import Registry, ServedModel
-from server.engine.scheduler import Demand
+from server.engine.scheduler import Demand, Place, Steps
 from server.errors import Code, ServiceError, refuse
 from server.settings import Settings
 
 log = logging.getLogger("telos")
+
+T = TypeVar("T")
 
 
 class LocalEngine:
@@ -38,6 +41,8 @@ class LocalEngine:
         self.executor = Executor(
             iterate, max_batch_candidates=settings.max_batch_candidates, decode_threads=settings.decode_threads
         )
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when `models` or `why_not_ready` change."""
         self._settings = settings
 
     @property
@@ -57,7 +62,12 @@ class LocalEngine:
             await self._plan(model, _warm_up_request(model, 128, self._large_plan(model)))
             planned = await self._plan(model, _warm_up_request(model, 192, small))
             model.ready = True
+            self.on_change()
             log.info("%s is ready; a plan takes %d ms", name, planned.response.timing.total_us // 1000)
+
+    def step_s(self) -> float:
+        """How long what is computed now has been taking, in seconds; 0 when nothing is."""
+        return self.executor.step_s()
 
     async def stop(self) -> None:
         """What is being computed is done, what waits is refused."""
@@ -83,7 +93,7 @@ class LocalEngine:
         demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
             frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
-            surprise = await self.executor.compute(place, at_once(lambda: score_clip(model, frames, actions)))
+            surprise = await self._compute(place, at_once(lambda: score_clip(model, frames, actions)))
         ranks = np.interp(surprise, calibration.quantiles, np.linspace(0, 1, len(calibration.quantiles)))
         rarest = 1 / (calibration.transitions + 1)  # so few held-out transitions cannot show anything rarer
         return schemas.AnomalyResponse(
@@ -102,7 +112,7 @@ class LocalEngine:
         demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
             frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
-            latents = await self.executor.compute(place, at_once(lambda: encode(model, frames)))
+            latents = await self._compute(place, at_once(lambda: encode(model, frames)))
         return schemas.EncodeResponse(
             request_id=request.request_id or "",
             embeddings=latents[0].float().cpu().numpy(),
@@ -145,9 +155,16 @@ class LocalEngine:
                 return answer(request, task, outcome, arrived)
 
             if on_incumbent is None:
-                return planned(await self.executor.compute(place, solve(task)))
+                return planned(await self._compute(place, solve(task)))
             with Improvements(lambda outcome: on_incumbent(planned(outcome))) as improvements:
-                return planned(await self.executor.compute(place, solve(task), improvements))
+                return planned(await self._compute(place, solve(task), improvements))
+
+    async def _compute(self, place: Place, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
+        """Raises EnginePoisonedError when the device will do nothing any more in this process."""
+        try:
+            return await self.executor.compute(place, steps, on_best)
+        except torch.AcceleratorError as error:
+            raise EnginePoisonedError(f"the device failed: {error}") from error
 
     def _demand(self, question: Question, request: schemas.PlanRequest, arrived: float, deadline: float) -> Demand:
         return Demand(

@@ -12,6 +12,10 @@ import numpy as np
 from server import schemas
 
 
+class EnginePoisonedError(Exception):
+    """Whatever is computed from now on in this process fails: it must be started again."""
+
+
 @dataclass(frozen=True)
 class WarmStart:
     """A plan's search variables, for the next search to begin with. An engine remembers none: who asks keeps it."""

@@ -47,3 +47,11 @@ def test_a_bad_setting_is_named(environment: dict[str, str], message: str) -> No
 
 def test_the_token_is_not_shown() -> None:
     assert "secret" not in repr(Settings(token="secret"))
+
+
+def test_the_engines_process_reads_what_the_front_was_given_but_nothing_secret() -> None:
+    given = Settings(device="cuda", max_samples=7, session_ttl_s=1.5, host="0.0.0.0", allow_remote=True, token="secret")
+    environment = given.engine_environment()
+    assert "secret" not in environment.values()
+    listening = {"host": given.host, "allow_remote": True, "token": given.token}
+    assert Settings.from_environment(environment, **listening) == given

@@ -20,18 +20,25 @@ from telos.wire.tensors import pack, unpack
 from tests.server.live import plan_payload
 
 ROOT = Path(__file__).parents[2]
+PROTOS = ("telos/wire/telos.proto", "server/engine/wire/engine.proto")
+STUBS = (
+    "telos/wire/telos_pb2.py",
+    "telos/wire/telos_pb2_grpc.py",
+    "telos/wire/telos_pb2.pyi",
+    "server/engine/wire/engine_pb2.py",
+    "server/engine/wire/engine_pb2.pyi",
+)
 MESSAGES: dict[str, Descriptor] = {
     name: descriptor for name, descriptor in pb.DESCRIPTOR.message_types_by_name.items() if name != "ListModelsRequest"
 }
 
 
-def test_the_stubs_were_generated_from_the_proto(tmp_path: Path) -> None:
+def test_the_stubs_were_generated_from_the_protos(tmp_path: Path) -> None:
     out = [f"--{kind}_out={tmp_path}" for kind in ("python", "grpc_python", "pyi")]
-    command = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc", "-I.", *out, "telos/wire/telos.proto"]
+    command = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc", "-I.", *out, *PROTOS]
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)
-    for name in ("telos_pb2.py", "telos_pb2_grpc.py", "telos_pb2.pyi"):
-        path = Path("telos/wire") / name
-        assert filecmp.cmp(ROOT / path, tmp_path / path, shallow=False), f"regenerate {path} from telos.proto"
+    for name in STUBS:
+        assert filecmp.cmp(ROOT / name, tmp_path / name, shallow=False), f"{name} is not of its .proto: make stubs"
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES.keys() - {"Tensor"}))

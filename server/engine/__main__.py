@@ -1,0 +1,72 @@
+"""The engine process: `python -m server.engine FD`, started by the front, which passes its end of a socket."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+
+from server.engine.channel import Channel
+from server.engine.host import Hosted, beat, host
+from server.engine.protocol import EnginePoisonedError
+from server.engine.wire import engine_pb2 as pb
+from server.settings import Settings, SettingsError
+from worldmodel.errors import CheckpointError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until the front is gone."""
+    _die_with_the_front()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s engine: %(message)s")
+    settings = Settings.from_environment(os.environ)
+    _limit_memory(settings.engine_memory_limit_mib)
+    asyncio.run(_run(settings, socket.socket(fileno=int(sys.argv[-1]))))
+    os._exit(0)  # threads that compute for nobody are not waited for
+
+
+async def _run(settings: Settings, end: socket.socket) -> None:
+    channel = await Channel.open(end)
+    try:
+        await host(await _load(settings, channel), channel)
+        return
+    except (SettingsError, CheckpointError) as error:
+        failure = pb.Failure(reason=str(error), permanent=True)
+    except EnginePoisonedError as error:
+        failure = pb.Failure(reason=str(error))
+    channel.send(pb.Event(failure=failure).SerializeToString())
+    await channel.flush()
+
+
+async def _load(settings: Settings, channel: Channel) -> Hosted:
+    """The front hears that it is alive once torch is there, however large the models are."""
+    from server.engine.local import LocalEngine
+    from server.engine.registry import Registry
+
+    beating = asyncio.create_task(beat(channel, lambda: 0.0))
+    try:
+        return LocalEngine(await asyncio.to_thread(Registry.load, settings.checkpoints, settings), settings)
+    finally:
+        beating.cancel()
+
+
+def _die_with_the_front() -> None:
+    """Even when it is stopped and cannot notice. Signals are for the front, which ends this process when it is done."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _limit_memory(limit_mib: int) -> None:
+    """Of what is private and written to: address space alone, which torch reserves freely, costs nothing."""
+    if limit_mib:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * 2**20, limit_mib * 2**20))
+
+
+if __name__ == "__main__":
+    main()

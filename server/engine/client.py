@@ -1,0 +1,122 @@
+"""The front's side of the channel to one engine process, from its start to its end."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server import schemas
+from server.engine.channel import Channel
+from server.engine.translation import to_problem, to_response
+from server.engine.wire import engine_pb2 as pb
+from server.errors import Code, ServiceError
+
+log = logging.getLogger("telos")
+
+RETRY_AFTER_MS = 1000
+_MOST_UNSENT_BYTES = 2**26
+"""An engine that does not read is found out within seconds; until then no more than this is kept for it."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    answer: "asyncio.Future[pb.Event]"
+    on_incumbent: Callable[[pb.Planned], None]
+
+
+class EngineClient:
+    """Calls to an engine process, and what it says of itself."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.models: tuple[schemas.ModelInfo, ...] = ()
+        self.not_ready: tuple[str, ...] = ("the engine is starting",)
+        self.messages = 0
+        """Heard so far, heartbeats and all."""
+        self.step_s = 0.0
+        """How long the engine's torch thread had been at one step when it was last heard."""
+        self.was_ready = False
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called each time that the engine says that it can plan with every model."""
+        self.failure: pb.Failure | None = None
+        """What it said last, when that is why it ended."""
+        self._channel = channel
+        self._calls: dict[int, _Call] = {}
+        self._numbers = itertools.count(1)
+        self._ended = False
+
+    async def call(
+        self, command: pb.Command, on_incumbent: Callable[[pb.Planned], None] = lambda planned: None
+    ) -> pb.Event:
+        """The answer to `command`. Raises ServiceError; the engine hears of it when the caller is cancelled."""
+        if self._ended:
+            raise restarting()
+        if self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
+            detail = "the engine takes no more at the moment; ask again later, or send smaller images"
+            raise ServiceError(Code.QUEUE_FULL, detail, retry_after_ms=RETRY_AFTER_MS)
+        command.call = next(self._numbers)
+        call = _Call(asyncio.get_running_loop().create_future(), on_incumbent)
+        self._calls[command.call] = call
+        self._channel.send(command.SerializeToString())
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            self._channel.send(pb.Command(call=command.call, cancel=pb.Cancel()).SerializeToString())
+            raise
+        finally:
+            del self._calls[command.call]
+
+    async def listen(self) -> None:
+        """Until the engine is gone; then every open call fails."""
+        try:
+            while (message := await self._channel.receive()) is not None:
+                self.messages += 1
+                self._hear(pb.Event.FromString(message))
+        finally:
+            self._channel.close()
+            self._ended, self.not_ready = True, ("the engine ended",)
+            for call in self._calls.values():
+                if not call.answer.done():
+                    call.answer.set_exception(restarting())
+
+    def _hear(self, event: pb.Event) -> None:
+        match event.WhichOneof("event"):
+            case "heartbeat":
+                self.step_s = event.heartbeat.step_s
+            case "state":
+                self.models = tuple(to_response(schemas.ModelInfo, model) for model in event.state.models)
+                self.not_ready = tuple(event.state.not_ready)
+                if not self.not_ready:
+                    self.was_ready = True
+                    self.on_ready()
+            case "failure":
+                self.failure = event.failure
+            case "incumbent":
+                self._offer(event)
+            case kind:
+                self._settle(event, kind)
+
+    def _offer(self, event: pb.Event) -> None:
+        """One that must not leave, or that nobody can take, costs only itself: the plan is still to come."""
+        if event.call not in self._calls:
+            return
+        try:
+            self._calls[event.call].on_incumbent(event.incumbent)
+        except Exception as error:
+            log.warning("an incumbent of call %d was dropped: %r", event.call, error)
+
+    def _settle(self, event: pb.Event, kind: str | None) -> None:
+        """A call that nobody waits for any more is not there."""
+        call = self._calls.get(event.call)
+        if call is None or call.answer.done():
+            return
+        if kind == "problem":
+            call.answer.set_exception(to_problem(event.problem))
+        else:
+            call.answer.set_result(event)
+
+
+def restarting() -> ServiceError:
+    """For who asks an engine that is gone."""
+    detail = "the planning engine is being started again; nothing was planned, ask again"
+    return ServiceError(Code.WORKER_RESTARTING, detail, retry_after_ms=RETRY_AFTER_MS)
