@@ -28,7 +28,8 @@ class PushTVariation(Variation):
     """What may differ between two PushT worlds; ranges in the fields."""
 
     agent_rgb: tuple[float, ...] = factor((0.1, 0.3, 0.8), 0.0, 1.0, "1", "colour of the robot")
-    block_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the T")
+    bar_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the T's bar")
+    stem_rgb: tuple[float, ...] = factor((0.1, 0.6, 0.25), 0.0, 1.0, "1", "colour of the T's stem")
     floor_rgb: tuple[float, ...] = factor((0.86, 0.84, 0.78), 0.0, 1.0, "1", "colour of the table")
     wall_rgb: tuple[float, ...] = factor((0.13, 0.16, 0.24), 0.0, 1.0, "1", "colour of every wall")
     light_intensity: float = factor(0.6, 0.3, 0.8, "1", "diffuse light; the ambient light of 0.4 is added")
@@ -48,7 +49,8 @@ class PushTEnv(MujocoGoalEnv):
 
     The table is 2 m by 2 m (x, y in [-1, 1]) with walls around it. The T's bar is 0.6 m long and 0.15 m thick, its stem
     0.45 m long; the robot's radius is 0.075 m: 1.28 times the sizes of Push-T, relative to the table. A T that is not
-    pushed stops: friction is strong and proportional to velocity over the whole footprint.
+    pushed stops: friction is strong and proportional to velocity over the whole footprint. Bar and stem have colours of
+    their own, so that an image of 64 px says which way the T points.
 
     Action, float32 [2]:
 
@@ -91,7 +93,7 @@ class PushTEnv(MujocoGoalEnv):
     )
     state_units = ("m", "m", "m", "m", "rad", "m/s", "m/s", "m/s", "m/s", "rad/s")
     feature_names = ("agent_x", "agent_y", "block_x", "block_y", "sin_block", "cos_block")
-    distance_unit = "1"
+    distance_unit = "tolerances"
     success_distance = 1.0
 
     @property
@@ -153,8 +155,8 @@ class PushTEnv(MujocoGoalEnv):
         return None
 
     def _apply_variation(self, spec: mujoco.MjSpec, variation: PushTVariation) -> None:
-        for name, rgb in (("agent", variation.agent_rgb), ("floor", variation.floor_rgb)):
-            spec.geom(name).rgba = [*rgb, 1]
+        for name in ("agent", "bar", "stem", "floor"):
+            spec.geom(name).rgba = [*getattr(variation, f"{name}_rgb"), 1]
         for name in _WALLS:
             spec.geom(name).rgba = [*variation.wall_rgb, 1]
         spec.light("sun").diffuse = [variation.light_intensity] * 3
@@ -165,7 +167,6 @@ class PushTEnv(MujocoGoalEnv):
         tee, friction = Tee(variation.block_length_m), variation.table_friction_n_s_m
         for name, (x, y, half_x, half_y) in zip(("bar", "stem"), tee.boxes, strict=True):
             box = spec.geom(name)
-            box.rgba = [*variation.block_rgb, 1]
             box.pos, box.size = [x, y, 0], [half_x, half_y, box.size[2]]
         for name in ("block_x", "block_y"):
             spec.joint(name).damping = [friction, 0, 0]  # linear, no higher order
