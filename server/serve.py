@@ -4,9 +4,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
+from server.observability.loop_lag import watch_loop_lag
+from server.observability.metrics import Metrics
 from server.service import Service
 from server.settings import Settings, SettingsError
 from server.transport.access import grpc_tls
@@ -14,6 +17,9 @@ from server.transport.admission import Admission
 from server.transport.grpc_api import grpc_server, set_health
 from server.transport.http_api import http_app
 from server.transport.http_server import HttpServer, listen
+
+if TYPE_CHECKING:
+    from server.recording.recorder import Recorder
 
 log = logging.getLogger("telos")
 
@@ -34,12 +40,16 @@ class Running:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.service = Service(engine, settings)
         self._settings = settings
+        self._recorder = _recorder(settings, self.service.observer.metrics)
+        if self._recorder is not None:
+            self.service.record = self._recorder.plan
         self.admission = Admission(settings)
         self.app = http_app(self.service, settings, self.admission)
         self._grpc, self._health = grpc_server(self.service, settings, self.admission)
         self._http = HttpServer(self.app, settings, self.admission)
         self._serving: list[asyncio.Task[None]] = []
         self._mirroring: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.http_port = 0
         self.grpc_port = 0
 
@@ -56,6 +66,7 @@ class Running:
             taken = f"grpc_port={self._settings.grpc_port} of {host} cannot be listened on; take another"
             raise SettingsError(taken) from error
         self._serving.append(asyncio.create_task(self._http.serve(sockets=[listener])))
+        self._watching = asyncio.create_task(watch_loop_lag(self.service.observer.metrics.loop_lag))
         await set_health(self._health, serving=False)
         await self._grpc.start()
         self._mirroring = asyncio.create_task(self._mirror_health())
@@ -78,6 +89,11 @@ class Running:
         self._http.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)
         await self.service.engine.stop()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
+        await asyncio.to_thread(self.service.observer.close)
 
     async def stop_at_once(self) -> None:
         """While it stops: what was accepted fails now."""
@@ -125,3 +141,22 @@ async def _before(event: asyncio.Event, work: Awaitable[None]) -> bool:
     finally:
         working.cancel()
         waiting.cancel()
+
+
+def _recorder(settings: Settings, metrics: Metrics) -> "Recorder | None":
+    """Raises SettingsError."""
+    if settings.record is None:
+        return None
+    try:
+        from server.recording.recorder import Recorder, RecordingLimits
+    except ImportError as error:
+        raise SettingsError("record wants the extra `record`: pip install 'telos[record]', or leave it out") from error
+    limits = RecordingLimits(
+        file_bytes=settings.record_file_bytes,
+        folder_bytes=settings.record_folder_bytes,
+        waiting_bytes=settings.record_waiting_bytes,
+    )
+    dropped = metrics.recording_drops
+    return Recorder(
+        settings.record, limits, written=metrics.recorded.inc, dropped=lambda reason: dropped.labels(reason).inc()
+    )

@@ -17,6 +17,8 @@ from server.digest import digest
 from server.engine.protocol import Engine, Incumbents, Planned, WarmStart
 from server.errors import Code, ServiceError, refuse
 from server.last_plan import LastPlan
+from server.observability.metrics import Present
+from server.observability.observer import observed, observer_for
 from server.replays import Replays
 from server.safety import check_actions
 from server.sessions import Session, Sessions
@@ -46,7 +48,19 @@ class Service:
         """Set when the server is shutting down: nothing new is taken."""
         self.in_flight = 0
         """Requests that are being worked on."""
+        self.observer = observer_for(self.present, tracing=settings.tracing)
+        self.record: Callable[[schemas.PlanRequest, schemas.PlanResponse], None] = lambda request, response: None
+        """Keeps a plan that is about to be answered."""
         self._settings = settings
+
+    def present(self) -> Present:
+        """What is true now, for who measures."""
+        return Present(
+            in_flight=self.in_flight,
+            sessions=len(self.sessions),
+            ready=not self.why_not_ready(),
+            models=tuple(self.engine.models),
+        )
 
     async def plan(
         self, request: schemas.PlanRequest, on_incumbent: Tell | None = None, call: Call = UNBOUND
@@ -55,11 +69,14 @@ class Service:
         arrived = time.monotonic()
         self.clock.check_age(request)
         request = _named(request)
-        with self._admitted():
+        with self._admitted(request):
             session = self.sessions.of(request)
 
             async def work() -> schemas.PlanResponse:
-                return await self._plan(request, session, arrived, call, on_incumbent)
+                response = await self._plan(request, session, arrived, call, on_incumbent)
+                self.observer.planned(response)
+                self.record(request, response)
+                return response
 
             key = _replay_key(request, session, call)
             if key is None:
@@ -69,12 +86,12 @@ class Service:
 
     async def anomaly(self, request: schemas.AnomalyRequest, call: Call = UNBOUND) -> schemas.AnomalyResponse:
         """How surprising each transition of a clip is, against held-out transitions."""
-        with self._admitted():
+        with self._admitted(request):
             return await _in_time(self.engine.anomaly(_named(request)), call)
 
     async def encode(self, request: schemas.EncodeRequest, call: Call = UNBOUND) -> schemas.EncodeResponse:
         """Latents of images, each to be sent as a goal later."""
-        with self._admitted():
+        with self._admitted(request):
             return await _in_time(self.engine.encode(_named(request)), call)
 
     async def create_session(self, request: schemas.CreateSessionRequest) -> schemas.Session:
@@ -117,8 +134,10 @@ class Service:
         return ["this server is shutting down"] * self.drained.is_set() + self.engine.why_not_ready()
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _admitted(self, request: schemas.Request) -> Iterator[None]:
         """Raises ServiceError (not-ready, queue-full), at once."""
+        if any(model.name == request.model.name for model in self.engine.models):
+            observed().model = request.model.name
         if self.drained.is_set():
             detail = "this server is shutting down; ask another one"
             raise ServiceError(Code.NOT_READY, detail, retry_after_ms=RETRY_AFTER_MS)

@@ -8,11 +8,24 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 _PREFIX = "TELOS_"
-_COUNTS = ("max_", "min_", "decode_threads", "latent_cache_frames")
+_COUNTS = ("max_", "min_", "record_", "decode_threads", "latent_cache_frames")
 _FRONT_ONLY = frozenset(
-    {"host", "http_port", "grpc_port", "allow_remote", "token", "tls_certificate", "tls_key", "tls_client_ca"}
+    {
+        "host",
+        "http_port",
+        "grpc_port",
+        "allow_remote",
+        "token",
+        "tls_certificate",
+        "tls_key",
+        "tls_client_ca",
+        "record",
+        "tracing",
+    }
 )
 Precision = Literal["float32", "bfloat16", "auto"]
+LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class SettingsError(ValueError):
@@ -99,9 +112,24 @@ class Settings:
     engine_memory_limit_mib: int = 0
     """Private memory that the engine process may have; 0: no limit. On Linux."""
 
+    log_format: LogFormat = "console"
+    log_level: LogLevel = "info"
+    tracing: bool = False
+    """Send spans to OpenTelemetry; wants the extra `otel`, which reads its own OTEL_* variables."""
+    record: Path | None = None
+    """Folder to keep plans in, as MCAP files; wants the extra `record`."""
+    record_file_bytes: int = 256 * 2**20
+    """A file beyond this is finished, and the next one begun."""
+    record_folder_bytes: int = 4 * 2**30
+    """The oldest recordings are deleted to stay below."""
+    record_waiting_bytes: int = 64 * 2**20
+    """Of images that wait to be written; plans beyond are left out of the recording."""
+
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise SettingsError(f"precision={self.precision!r} is not known; wanted float32, bfloat16 or auto")
+        for name, known in (("precision", Precision), ("log_format", LogFormat), ("log_level", LogLevel)):
+            if getattr(self, name) not in get_args(known):
+                wanted = ", ".join(get_args(known))
+                raise SettingsError(f"{name}={getattr(self, name)!r} is not known; wanted one of {wanted}")
         for name in ("http_port", "grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{name}={getattr(self, name)} is no port; wanted 0..65535")

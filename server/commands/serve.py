@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -31,16 +30,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=None,
         help="listen to other machines; wants TELOS_TOKEN, which clients then send as a bearer token",
     )
+    parser.add_argument("--log-format", choices=("console", "json"), help="default: console")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep plans as MCAP files, for telos replay")
     parser.set_defaults(run_command=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from server.observability.logs import set_up_logs
     from server.serve import run as serve
     from server.settings import Settings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    given = ("checkpoints", "host", "http_port", "grpc_port", "device", "allow_remote")
-    serve(Settings.from_environment(os.environ, **{name: getattr(arguments, name) for name in given}), say_ports)
+    given = ("checkpoints", "host", "http_port", "grpc_port", "device", "allow_remote", "log_format", "record")
+    settings = Settings.from_environment(os.environ, **{name: getattr(arguments, name) for name in given})
+    set_up_logs(settings.log_format, settings.log_level)
+    serve(settings, say_ports)
 
 
 def say_ports(running: "Running") -> None:

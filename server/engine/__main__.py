@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import logging
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ from server.engine.channel import Channel
 from server.engine.host import Hosted, beat, host
 from server.engine.protocol import EnginePoisonedError
 from server.engine.wire import engine_pb2 as pb
+from server.observability.logs import set_up_logs
 from server.settings import Settings, SettingsError
 from worldmodel.errors import CheckpointError
 
@@ -22,8 +22,8 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve until the front is gone."""
     _die_with_the_front()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s engine: %(message)s")
     settings = Settings.from_environment(os.environ)
+    set_up_logs(settings.log_format, settings.log_level)
     _limit_memory(settings.engine_memory_limit_mib)
     asyncio.run(_run(settings, socket.socket(fileno=int(sys.argv[-1]))))
     os._exit(0)  # threads that compute for nobody are not waited for

@@ -6,30 +6,23 @@ Code logs through the standard library; here is the one place that knows how a l
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, TextIO
 
 import structlog
 
 from server.observability.observer import observed
-from server.settings import SettingsError
-
-Format = Literal["console", "json"]
-LEVELS = ("debug", "info", "warning", "error")
+from server.settings import LogFormat, LogLevel
 
 
-def set_up_logs(log_format: Format, level: str, stream: TextIO | None = None) -> None:
-    """For the whole process. Raises SettingsError."""
-    if log_format not in get_args(Format):
-        raise SettingsError(f"log_format={log_format!r} is not known; wanted console or json")
-    if level not in LEVELS:
-        raise SettingsError(f"log_level={level!r} is not known; wanted one of {', '.join(LEVELS)}")
+def set_up_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
+    """For the whole process; libraries are heard only when something is wrong."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format, colours=handler.stream.isatty()))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("telos").setLevel(level.upper())
 
 
-def _formatter(log_format: Format, *, colours: bool) -> structlog.stdlib.ProcessorFormatter:
+def _formatter(log_format: LogFormat, *, colours: bool) -> structlog.stdlib.ProcessorFormatter:
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if log_format == "json":
         last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

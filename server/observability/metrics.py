@@ -22,7 +22,16 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _SURPRISE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 100.0)
 _REFUSALS = frozenset(
-    {Code.QUEUE_FULL, Code.NOT_READY, Code.DEADLINE_INFEASIBLE, Code.UNAUTHENTICATED, Code.PAYLOAD_TOO_LARGE}
+    {
+        Code.QUEUE_FULL,
+        Code.RATE_LIMITED,
+        Code.NOT_READY,
+        Code.DEADLINE_INFEASIBLE,
+        Code.UNAUTHENTICATED,
+        Code.PAYLOAD_TOO_LARGE,
+        Code.HEADERS_TOO_LARGE,
+        Code.RECEIVE_TIMEOUT,
+    }
 )
 """A request that was not worked on, for a reason other than what it says."""
 
@@ -60,6 +69,8 @@ class Metrics:
         self.request_seconds.labels(endpoint, model, code).observe(seconds)
         if code in _REFUSALS:
             self.rejected.labels(code).inc()
+        if code == Code.SUPERSEDED:
+            self.superseded.inc()
         if code == Code.NON_FINITE_PLAN:
             self.non_finite.labels("plan").inc()
         elif code == Code.NON_FINITE_INPUT:
@@ -90,6 +101,7 @@ class Metrics:
             "request_duration_seconds", "From a request's head to its answer.", ("endpoint", "model", "code"), _SECONDS
         )
         self.rejected = self._counter("rejected", "Requests refused before any work.", ("reason",))
+        self.superseded = self._counter("superseded", "Plans given up for a newer request of their session.")
         self.non_finite = self._counter("nonfinite", "Numbers that are not finite, refused.", ("where",))
         self.loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop wakes up.", (), _SECONDS)
 

@@ -7,24 +7,22 @@ model, which problem, what took how long) is noted on the way, on the request th
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from server import schemas
 from server.errors import Code
-from server.observability.metrics import Metrics
+from server.observability.metrics import Metrics, Present
 from server.observability.trace_context import TraceContext, parse_traceparent
-from server.observability.tracing import Tracing
+from server.observability.tracing import NoTracing, OpenTelemetry, Tracing
 
 log = logging.getLogger("telos.request")
 
 OK = "ok"
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+NO_ENDPOINT = "none"
+QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 """Asked every few seconds by machines: in the log only when somebody debugs."""
-
-Answer: TypeAlias = schemas.PlanResponse | schemas.AnomalyResponse | schemas.EncodeResponse
 
 
 @dataclass(eq=False)
@@ -32,12 +30,13 @@ class Observed:
     """What is known of a request so far."""
 
     endpoint: str
-    """The route's path or the method's name; for what has neither, `none`."""
+    """The route's path or the method's full name."""
     trace: TraceContext | None = None
     request_id: str = ""
     model: str = ""
     code: str = OK
-    answer: Answer | None = None
+    plan: schemas.PlanResponse | None = None
+    """The last one that was made for it."""
     began: float = field(default_factory=time.monotonic)
 
 
@@ -46,7 +45,18 @@ _current: ContextVar[Observed | None] = ContextVar("telos_request", default=None
 
 def observed() -> Observed:
     """The request that this task works for; outside of one, something to write on that nobody reads."""
-    return _current.get() or Observed("none")
+    return _current.get() or Observed(NO_ENDPOINT)
+
+
+def observer_for(present: Callable[[], Present], *, tracing: bool) -> "Observer":
+    """Of a server about which `present` knows what is true now. Raises SettingsError when tracing is not installed."""
+    return Observer(Metrics(present), OpenTelemetry() if tracing else NoTracing())
+
+
+def note_problem(code: Code, request_id: str) -> None:
+    """The current request is answered with a problem."""
+    seen = observed()
+    seen.code, seen.request_id = code, request_id
 
 
 class Observer:
@@ -64,7 +74,7 @@ class Observer:
         try:
             yield seen
         except Exception:
-            seen.code = Code.INTERNAL
+            seen.code = Code.INTERNAL if seen.code == OK else seen.code
             raise
         except BaseException:
             seen.code = Code.CANCELLED
@@ -73,10 +83,17 @@ class Observer:
             _current.reset(token)
             self._ended(seen, time.monotonic() - seen.began)
 
+    def planned(self, response: schemas.PlanResponse) -> None:
+        """An answer of the current request is about to leave."""
+        observed().plan = response
+        self.metrics.planned(response.provenance.model_name, response)
+
+    def close(self) -> None:
+        """Send what is still to be sent."""
+        self._tracing.close()
+
     def _ended(self, seen: Observed, seconds: float) -> None:
         self.metrics.answered(seen.endpoint, seen.model, seen.code, seconds)
-        if isinstance(seen.answer, schemas.PlanResponse):
-            self.metrics.planned(seen.model, seen.answer)
         trace_id = self._tracing.record(seen.endpoint, seen.trace, seconds, attributes(seen), stages(seen))
         log.log(_level(seen), "request", extra={"trace_id": trace_id, "duration_ms": _ms(seconds), **attributes(seen)})
 
@@ -94,17 +111,17 @@ def attributes(seen: Observed) -> dict[str, str | int | float]:
         known["request_id"] = seen.request_id
     if seen.model:
         known["model"] = seen.model
-    if isinstance(seen.answer, schemas.PlanResponse):
-        known |= {"status": seen.answer.status, "iterations": seen.answer.iterations_completed}
+    if seen.plan is not None:
+        known |= {"status": seen.plan.status, "iterations": seen.plan.iterations_completed}
         known |= {f"{name}_ms": _ms(seconds) for name, seconds in stages(seen).items()}
     return known
 
 
 def stages(seen: Observed) -> dict[str, float]:
     """Seconds of each part of a plan, one after the other until it was answered."""
-    if not isinstance(seen.answer, schemas.PlanResponse):
+    if seen.plan is None:
         return {}
-    timing = seen.answer.timing
+    timing = seen.plan.timing
     parts = {"decode": timing.decode_us, "queue": timing.queue_us, "encode": timing.encode_us, "plan": timing.plan_us}
     return {name: microseconds / 1e6 for name, microseconds in parts.items()}
 

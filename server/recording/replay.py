@@ -8,7 +8,7 @@ from its beginning.
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -20,6 +20,17 @@ from telos.wire.tensors import unpack
 
 TOLERANCE = 1e-3
 """Of actions, in their own units. Plans that shared a rollout with others differ by rounding (DECISIONS)."""
+
+_OF_THE_MOMENT: Final = (
+    "request_id",
+    "session_id",
+    "session_epoch",
+    "planning_budget_ms",
+    "require_complete",
+    "max_observation_age_ms",
+    "clock_offset",
+)
+"""What was about that time and place, and no part of what was planned."""
 
 Verdict = Literal["same", "differs", "refused", "not comparable"]
 
@@ -62,6 +73,9 @@ def replay(
             detail = "it goes on from a plan that was not replayed"
             yield _comparison(request, reply, "not comparable", detail=detail)
             continue
+        if reply.status == pb.PlanResponse.FALLBACK_PREVIOUS:
+            yield _comparison(request, reply, "not comparable", detail="it is the rest of the plan before it")
+            continue
         name = names.setdefault(session, f"replay-{run}-{len(names)}") if session else None
         try:
             again = ask(exactly(request, reply, name))
@@ -77,8 +91,10 @@ def exactly(request: pb.PlanRequest, reply: pb.PlanResponse, session_id: str | N
     """The request that makes the same plan, however long that takes and wherever its settings came from."""
     asked = pb.PlanRequest()
     asked.CopyFrom(request)
-    for field in ("request_id", "session_id", "planning_budget_ms"):
+    for field in _OF_THE_MOMENT:
         asked.ClearField(field)
+    if len(request.goals) > 1:
+        asked.active_goal = reply.active_goal
     if session_id is not None:
         asked.session_id = session_id
     asked.warm_start = reply.warm_started

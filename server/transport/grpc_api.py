@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from server import schemas
 from server.call import Call, idempotency_key
 from server.errors import Code, ServiceError, internal
+from server.observability.observer import observed
 from server.plan_stream import PlanStream
 from server.service import Service
 from server.settings import Settings
@@ -40,7 +41,7 @@ def grpc_server(service: Service, settings: Settings, admission: Admission) -> t
     """The server without its port, and its health, which says NOT_SERVING until it is told otherwise."""
 
     server = grpc.aio.server(
-        interceptors=[GrpcGate(settings, admission)],
+        interceptors=[GrpcGate(settings, admission, service.observer)],
         options=_options(settings),
         maximum_concurrent_rpcs=settings.max_connections,
     )
@@ -126,7 +127,9 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
             payload = _read(asked, data)
             request_id = request_id_of(payload)
             named = {"request_id": request_id} if "request_id" in kind.model_fields else {}
-            response = await operation(validate(kind, named | payload), _call(context))
+            request = validate(kind, named | payload)
+            observed().request_id = request_id
+            response = await operation(request, _call(context))
             return to_message(answered, response.model_dump()).SerializeToString()
         except ServiceError as error:
             failure = error

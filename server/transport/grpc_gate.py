@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from server.errors import DOMAIN, Code, ServiceError
+from server.observability.observer import NO_ENDPOINT, Observer, note_problem
 from server.settings import Settings
 from server.transport.access import client_name, credential_of
 from server.transport.admission import Admission, Place
@@ -29,30 +30,35 @@ class GrpcGate(grpc.aio.ServerInterceptor):
     there is room for it, and without an exception for bytes that are no message. Clients see no difference.
     """
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
+    def __init__(self, settings: Settings, admission: Admission, observer: Observer) -> None:
         self._settings = settings
         self._admission = admission
+        self._observer = observer
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(handler_call_details)
         tokens = () if handler_call_details.method.startswith(_HEALTH_PATH) else self._settings.tokens
         if handler is None:
-            return None if not tokens else grpc.stream_stream_rpc_method_handler(self._guarded(_unknown, tokens))
+            refused = self._guarded(NO_ENDPOINT, _unknown, tokens)
+            return grpc.stream_stream_rpc_method_handler(refused) if tokens else None
         answer = self._with_stream(handler) if handler.request_streaming else self._with_one_request(handler)
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler
         else:
             make = grpc.stream_unary_rpc_method_handler
         streams = handler.request_streaming or handler.response_streaming
-        return make(self._guarded(answer, tokens, streams=streams), None, handler.response_serializer)
+        guarded = self._guarded(handler_call_details.method, answer, tokens, streams=streams)
+        return make(guarded, None, handler.response_serializer)
 
-    def _guarded(self, answer: Any, tokens: tuple[str, ...], *, streams: bool = False) -> Any:
+    def _guarded(self, method: str, answer: Any, tokens: tuple[str, ...], *, streams: bool = False) -> Any:
         async def guarded(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:
-            try:
-                with self._admission.place(self._client(context, tokens), streams=streams) as place:
-                    return await answer(messages, context, place)
-            except ServiceError as error:
-                return await abort(context, error, new_request_id())
+            metadata = dict(context.invocation_metadata() or ())
+            with self._observer.request(method, str(metadata.get("traceparent", ""))):
+                try:
+                    with self._admission.place(self._client(context, tokens), streams=streams) as place:
+                        return await answer(messages, context, place)
+                except ServiceError as error:
+                    return await abort(context, error, new_request_id())
 
         return guarded
 
@@ -104,6 +110,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
 
 async def abort(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> Any:
     """End the call with google.rpc.Status in its trailer."""
+    note_problem(error.code, request_id)
     code = error.kind.grpc_code
     number: int = code.value[0]
     metadata = {"request_id": request_id, "retryable": str(error.kind.retryable).lower()}

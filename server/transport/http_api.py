@@ -6,18 +6,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from server import schemas
 from server.call import Call, of_headers
 from server.errors import Code, ServiceError, internal
+from server.observability.metrics import CONTENT_TYPE
+from server.observability.observer import observed
 from server.service import Service
 from server.settings import Settings
 from server.transport.admission import Admission
 from server.transport.http_gate import Gate
 from server.transport.http_lines import LINES, LineStream, plan_lines
+from server.transport.http_observed import Observed
 from server.transport.http_payload import read_payload
 from server.transport.openapi import accepts, describe
 from server.transport.problem import problem_response
@@ -36,6 +39,7 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
     """The ASGI application, gate included."""
     app = FastAPI(title="Telos", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
+    app.add_middleware(Observed, observer=service.observer)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     _add_operations(app, service)
@@ -135,6 +139,10 @@ def _add_health(app: FastAPI, service: Service) -> None:
         reasons = service.why_not_ready()
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(service.observer.metrics.text(), media_type=CONTENT_TYPE)
+
     @app.get("/version")
     async def version() -> Response:
         return JSONResponse({"version": __version__, "api": "v1"})
@@ -157,6 +165,7 @@ async def _answer(
         payload = read_payload(http.headers.get("content-type", ""), await http.body())
         request_id = request_id_of(payload)
         request = validate(kind, {"request_id": request_id} | payload)
+        observed().request_id = request_id
         answer = await _unless_disconnected(http, operation(request, of_headers(http.headers)))
         return answer if isinstance(answer, Response) else _json(answer)
     except ServiceError as error:

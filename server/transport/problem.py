@@ -3,10 +3,12 @@
 from starlette.responses import JSONResponse
 
 from server.errors import Code, ServiceError
+from server.observability.observer import note_problem
 
 
 def problem_response(error: ServiceError, request_id: str) -> JSONResponse:
     """`application/problem+json`."""
+    note_problem(error.code, request_id)
     headers = {}
     if error.retry_after_ms is not None:
         headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))

@@ -11,7 +11,6 @@ from server.observability.logs import set_up_logs
 from server.observability.metrics import Metrics
 from server.observability.observer import Observer, observed
 from server.observability.tracing import NoTracing
-from server.settings import SettingsError
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADER = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -91,9 +90,3 @@ def test_other_libraries_speak_up_only_when_something_is_wrong(stream: io.String
     logging.getLogger("urllib3").info("chatter")
     logging.getLogger("urllib3").warning("trouble")
     assert [line["event"] for line in lines(stream)] == ["trouble"]
-
-
-@pytest.mark.parametrize("wrong", [("xml", "info"), ("json", "loud")])
-def test_an_unknown_setting_is_refused(wrong: tuple[str, str]) -> None:
-    with pytest.raises(SettingsError, match="wanted"):
-        set_up_logs(*wrong)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,36 @@ from google.protobuf.message_factory import GetMessageClass
 from mcap.reader import make_reader
 from mcap.records import Schema
 
+from server import schemas
 from server.recording import recorder as recorder_module
 from server.recording.mcap_file import PlanFile, PlanFileError, read_plans
 from server.recording.recorder import PATTERN, Recorder, RecordingLimits
 from server.settings import SettingsError
+from server.validation import validate
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
-from tests.server.live import picture
-from tests.server.recording.plans import request, response
+from tests.server.live import Live, picture, plan_payload
 
-REQUEST, RESPONSE = request(), response()
 AMPLE = RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=2**26)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One that a server made, as often as a test wants it."""
+
+    request: schemas.PlanRequest
+    response: schemas.PlanResponse
+
+    def answered(self, request_id: str) -> schemas.PlanResponse:
+        return self.response.model_copy(update={"request_id": request_id})
+
+
+@pytest.fixture(scope="module")
+def plan(live: Live) -> Plan:
+    request = validate(schemas.PlanRequest, plan_payload())
+    response = live.do(live.running.service.plan(request))
+    timing = response.timing.model_copy(update={"total_us": 20_000})
+    return Plan(request, response.model_copy(update={"timing": timing}))
 
 
 def files(folder: Path) -> list[Path]:
@@ -38,28 +58,28 @@ def counting(folder: Path, limits: RecordingLimits, counts: Counter[str]) -> Rec
     )
 
 
-def record(folder: Path, count: int, limits: RecordingLimits = AMPLE) -> Counter[str]:
+def record(folder: Path, plan: Plan, count: int, limits: RecordingLimits = AMPLE) -> Counter[str]:
     counts: Counter[str] = Counter()
     recorder = counting(folder, limits, counts)
     for index in range(count):
-        recorder.plan(request(), response(f"r-{index}"))
+        recorder.plan(plan.request, plan.answered(f"r-{index}"))
     recorder.close()
     return counts
 
 
-def test_plans_come_back_as_they_were(tmp_path: Path) -> None:
-    assert record(tmp_path, 3) == {"written": 3}
+def test_plans_come_back_as_they_were(tmp_path: Path, plan: Plan) -> None:
+    assert record(tmp_path, plan, 3) == {"written": 3}
     (file,) = files(tmp_path)
     plans = list(read_plans(file))
     assert [reply.request_id for _, reply in plans] == ["r-0", "r-1", "r-2"]
     for asked, reply in plans:
-        assert asked == to_message(pb.PlanRequest, request().model_dump())
-        assert reply == to_message(pb.PlanResponse, response(reply.request_id).model_dump())
+        assert asked == to_message(pb.PlanRequest, plan.request.model_dump())
+        assert reply == to_message(pb.PlanResponse, plan.answered(reply.request_id).model_dump())
 
 
-def test_any_mcap_tool_can_read_it(tmp_path: Path) -> None:
+def test_any_mcap_tool_can_read_it(tmp_path: Path, plan: Plan) -> None:
     """With nothing but the file: schemas, times, and pictures that Foxglove knows how to show."""
-    record(tmp_path, 1)
+    record(tmp_path, plan, 1)
     with files(tmp_path)[0].open("rb") as stream:
         reader = make_reader(stream, validate_crcs=True)
         summary = reader.get_summary()
@@ -89,8 +109,8 @@ def decode(schema: Schema, data: bytes) -> Any:
     return GetMessageClass(pool.FindMessageTypeByName(schema.name)).FromString(data)
 
 
-def test_a_recording_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
-    record(tmp_path, 5)
+def test_a_recording_that_was_cut_off_is_read_up_to_there(tmp_path: Path, plan: Plan) -> None:
+    record(tmp_path, plan, 5)
     (file,) = files(tmp_path)
     whole = file.read_bytes()
     counts = set()
@@ -108,12 +128,12 @@ def test_another_file_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
         list(read_plans(path))
 
 
-def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path) -> None:
+def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path, plan: Plan) -> None:
     one_plan = sum(len(picture(seed)["encoded"]) for seed in (1, 2, 3))
     limits = RecordingLimits(file_bytes=1, folder_bytes=2**30, waiting_bytes=2**26)
     recorder = Recorder(tmp_path, limits)
     for index in range(3):
-        recorder.plan(request(), response(f"r-{index}"))
+        recorder.plan(plan.request, plan.answered(f"r-{index}"))
         wait_for(partial(begun, tmp_path, index + 1, one_plan))
     recorder.close()
     replies = [reply.request_id for file in files(tmp_path) for _, reply in read_plans(file)]
@@ -132,31 +152,31 @@ def wait_for(true: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_the_folder_stays_below_its_limit_and_keeps_the_newest(tmp_path: Path) -> None:
+def test_the_folder_stays_below_its_limit_and_keeps_the_newest(tmp_path: Path, plan: Plan) -> None:
     stranger = tmp_path / "mine.mcap"
     stranger.write_bytes(bytes(10_000))
     for age in range(5):
         old = tmp_path / f"telos-2020010{age + 1}T000000.000000Z.mcap"
         old.write_bytes(bytes(1000))
-    record(tmp_path, 1, RecordingLimits(file_bytes=2**16, folder_bytes=2**16 + 2500, waiting_bytes=2**26))
+    record(tmp_path, plan, 1, RecordingLimits(file_bytes=2**16, folder_bytes=2**16 + 2500, waiting_bytes=2**26))
     assert [file.name[:14] for file in files(tmp_path)[:2]] == ["telos-20200104", "telos-20200105"]
     assert len(files(tmp_path)) == 3 and len(list(read_plans(files(tmp_path)[-1]))) == 1
     assert stranger.exists()
 
 
-def test_a_slow_disk_costs_recordings_not_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_costs_recordings_not_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     stuck = threading.Event()
     add = PlanFile.add
-    monkeypatch.setattr(PlanFile, "add", lambda self, *plan: (stuck.wait(20), add(self, *plan)))
+    monkeypatch.setattr(PlanFile, "add", lambda self, *parts: (stuck.wait(20), add(self, *parts)))
     counts: Counter[str] = Counter()
     one_plan = sum(len(picture(seed)["encoded"]) for seed in (1, 2, 3))
     limits = RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=10 * one_plan)
     recorder = counting(tmp_path, limits, counts)
-    recorder.plan(request(), response())
+    recorder.plan(plan.request, plan.response)
     wait_for(lambda: files(tmp_path))
     began = time.monotonic()
     for _ in range(1000):
-        recorder.plan(REQUEST, RESPONSE)
+        recorder.plan(plan.request, plan.response)
     assert (time.monotonic() - began) / 1000 < 0.001
     assert counts == {"busy": 990}
     stuck.set()
@@ -164,34 +184,34 @@ def test_a_slow_disk_costs_recordings_not_time(tmp_path: Path, monkeypatch: pyte
     assert counts == {"busy": 990, "written": 11}
 
 
-def test_a_full_disk_is_counted_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_counted_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     full = True
     add = PlanFile.add
 
-    def write(self: PlanFile, *plan: object) -> None:
+    def write(self: PlanFile, *parts: object) -> None:
         if full:
             raise OSError(28, "No space left on device")
-        add(self, *plan)  # type: ignore[arg-type]
+        add(self, *parts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(PlanFile, "add", write)
     monkeypatch.setattr(recorder_module, "RETRY_AFTER_S", 0.2)
     counts: Counter[str] = Counter()
     recorder = counting(tmp_path, AMPLE, counts)
-    recorder.plan(REQUEST, RESPONSE)
+    recorder.plan(plan.request, plan.response)
     wait_for(lambda: counts["disk"] == 1)
-    recorder.plan(REQUEST, RESPONSE)  # too soon to try again
+    recorder.plan(plan.request, plan.response)  # too soon to try again
     wait_for(lambda: counts["disk"] == 2)
     full = False
     time.sleep(0.2)
-    recorder.plan(REQUEST, RESPONSE)
+    recorder.plan(plan.request, plan.response)
     recorder.close()
     assert counts == {"disk": 2, "written": 1}
 
 
-def test_a_quiet_moment_puts_everything_on_disk(tmp_path: Path) -> None:
+def test_a_quiet_moment_puts_everything_on_disk(tmp_path: Path, plan: Plan) -> None:
     """A server that is killed then loses the last second, no more."""
     recorder = Recorder(tmp_path, AMPLE)
-    recorder.plan(REQUEST, RESPONSE)
+    recorder.plan(plan.request, plan.response)
     wait_for(lambda: files(tmp_path) and list(read_plans(files(tmp_path)[0])))
     recorder.close()
 

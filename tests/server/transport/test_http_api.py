@@ -110,7 +110,7 @@ def guarded(checkpoints: Path) -> Iterator[Live]:
 
 
 PATHS = ["/v1/plan", "/v1/anomaly", "/v1/encode", "/v1/models", f"/v1/models/{MODEL}"]
-PATHS += ["/readyz", "/version", "/openapi.json", "/nowhere"]
+PATHS += ["/readyz", "/metrics", "/version", "/openapi.json", "/nowhere"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,0 +1,24 @@
+"""Every HTTP request is observed, whoever answers it: the outermost layer of the application."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.observability.observer import NO_ENDPOINT, Observer
+
+
+class Observed:
+    """ASGI middleware. The endpoint is the route's path as it was declared, never the one that was asked for."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app = app
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._observer.request(NO_ENDPOINT, Headers(scope=scope).get("traceparent", "")) as seen:
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                seen.endpoint = getattr(scope.get("route"), "path", NO_ENDPOINT)
