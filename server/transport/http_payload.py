@@ -1,5 +1,6 @@
 """The body of an HTTP request as a dictionary: JSON, or multipart/form-data with the images as parts of their own."""
 
+import logging
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -9,6 +10,7 @@ from server.errors import Code, ServiceError, refuse
 from server.validation import read_json, shorten
 
 MAX_PARTS = 128
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every bad byte: a log for whoever likes
 
 
 def read_payload(content_type: str, body: bytes) -> dict[str, Any]:

@@ -65,7 +65,18 @@ def describe(app: FastAPI) -> None:
             for kind in _BODIES:
                 schema = kind.model_json_schema(ref_template=_REFERENCE)
                 components |= schema.pop("$defs", {}) | {kind.__name__: schema}
+            _describe_refusals(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _describe_refusals(document: dict[str, Any]) -> None:
+    """Any operation may be refused, also by what stands in front. FastAPI's own 422 is of a form that is never sent."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"].setdefault("default", _PROBLEM)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.reliability(3)
 
 PLANNER = pb.DESCRIPTOR.services_by_name["Planner"]
 UNARY = {method.name: method for method in PLANNER.methods if not method.client_streaming}
+STREAMS = {method.name: method for method in PLANNER.methods if method.client_streaming}
 OTHERS = ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"]
 REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
 FITTING = REFUSED | {"OK", "NOT_FOUND", "FAILED_PRECONDITION", "ABORTED", "ALREADY_EXISTS", "DEADLINE_EXCEEDED"}
@@ -86,7 +87,7 @@ def _check_refusal(error: Any) -> None:
 
 
 @pytest.mark.parametrize("cases", CASES)
-@pytest.mark.parametrize("method", [*UNARY, *OTHERS])
+@pytest.mark.parametrize("method", [*UNARY, *STREAMS, *OTHERS])
 def test_random_bytes(channel: grpc.Channel, method: str, cases: int) -> None:
     dice = random.Random(method)
     for _ in range(cases):
@@ -115,12 +116,12 @@ GOOD: dict[str, Callable[[], bytes]] = dict.fromkeys(UNARY, good_plan) | {
 
 
 @pytest.mark.parametrize("cases", CASES)
-@pytest.mark.parametrize("method", UNARY)
+@pytest.mark.parametrize("method", [*UNARY, *STREAMS])
 def test_messages_of_extremes(channel: grpc.Channel, method: str, cases: int) -> None:
     """Right by the proto, wrong by everything else: also of fields that this test knows nothing of."""
     dice = random.Random(method)
     for _ in range(cases):
-        data = extreme(UNARY[method].input_type, dice, 4).SerializeToString()
+        data = extreme((UNARY | STREAMS)[method].input_type, dice, 4).SerializeToString()
         assert status_of(channel, method, data) in FITTING, data
 
 
@@ -184,14 +185,14 @@ def test_shapes_that_lie(channel: grpc.Channel, tensor: str) -> None:
     assert status_of(channel, "Plan", good_plan(action_history=[TENSORS[tensor]])) == "INVALID_ARGUMENT"
 
 
-@pytest.mark.parametrize("method", UNARY)
+@pytest.mark.parametrize("method", [*UNARY, *STREAMS])
 @pytest.mark.parametrize("depth", [200, 100_000])
 def test_nesting(channel: grpc.Channel, method: str, depth: int) -> None:
     groups = b"\x93\x4e" * depth + b"\x94\x4e" * depth  # of field 1250, which no message has
     assert status_of(channel, method, groups) in REFUSED
 
 
-@pytest.mark.parametrize("method", [*UNARY, *OTHERS])
+@pytest.mark.parametrize("method", [*UNARY, *STREAMS, *OTHERS])
 def test_a_message_of_17_mebibytes(server: ServerProcess, channel: grpc.Channel, method: str, measure: Measure) -> None:
     before = server.rss_bytes()
     assert status_of(channel, method, bytes(17 * 2**20)) == "RESOURCE_EXHAUSTED"
@@ -225,6 +226,13 @@ def test_a_message_that_never_comes(channel: grpc.Channel, measure: Measure) -> 
     never.set()
     assert caught.value.code().name == "DEADLINE_EXCEEDED" and "did not arrive" in caught.value.details()
     measure("a gRPC message that never comes is given up", time.monotonic() - began, at_most=10, unit="s")
+
+
+@pytest.mark.parametrize("method", STREAMS)
+def test_ten_thousand_messages_in_one_stream(channel: grpc.Channel, method: str) -> None:
+    kind = STREAMS[method].input_type._concrete_class
+    for message in (b"", kind().SerializeToString(), good_plan()):
+        assert status_of(channel, method, *[message] * 10_000) in FITTING - {"OK"}
 
 
 def test_bytes_that_are_no_http2(server: ServerProcess) -> None:
