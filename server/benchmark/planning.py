@@ -1,27 +1,31 @@
 """How long planning takes: the plain float32 rollout beside the fast one, same weights, machine and run.
 
-A case is a recipe preset with a planner's settings. Its variants take turns, one optimiser iteration each, so that
-whatever else the machine does disturbs all alike. Weights are random: speed does not depend on them.
+A case is a recipe with a planner preset, or with the published search. Its variants take turns, one optimiser iteration
+each, so that whatever else the machine does disturbs all alike. Weights are random: speed does not depend on them.
 """
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from planner.costs import goal_cost
-from planner.presets import Preset, build
-from planner.protocols import WorldModel
+from planner.costs import Over, goal_cost
+from planner.names import SearchSpaceName
+from planner.presets import PRESETS, Preset, build
+from planner.protocols import Distance, WorldModel
 from planner.search import plan_iterations
 from server.benchmark.machine import machine, peak_gflops, synchronise
+from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.precision import DTYPES, Precision
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
 from worldmodel.rollout import naive_rollout
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
 
 ACTIONS, CONTROL_STEPS = 2, 5
@@ -30,45 +34,56 @@ VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "b
 """The plain rollout, and the fast one in both precisions."""
 
 
+REFERENCE_SHARE = 5
+"""The plain rollout, several times as slow, is measured this many times less often."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is planned with: the published search for the published model, the service's default for the small one."""
+    """What is planned with."""
 
     recipe: Callable[[], LeWMConfig]
-    planner: Preset
     context_frames: int
+    over: Over
+    with_steps_to_go: bool
+    search_space: SearchSpaceName
 
 
 CASES = {
-    "paper": Case(
-        recipe=paper,
-        planner=Preset(candidates=300, elites=30, iterations=30, std=1.0, std_floor=1e-6, search_space="free"),
-        context_frames=1,
-    ),
-    "small": Case(
-        recipe=small,
-        planner=Preset(candidates=128, elites=16, iterations=6, std_floor=1e-6),
-        context_frames=3,
-    ),
+    "paper": Case(recipe=paper, context_frames=1, over="last", with_steps_to_go=False, search_space="free"),
+    "small": Case(recipe=small, context_frames=3, over="mean", with_steps_to_go=True, search_space="constant"),
 }
+"""As published, and as the service plans by default."""
+PUBLISHED = "300x30"
+SEARCHES = {PUBLISHED: Preset(candidates=300, elites=30, iterations=30), **PRESETS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
     """How much to measure."""
 
-    presets: Sequence[str] = tuple(CASES)
+    recipes: Sequence[str] = tuple(CASES)
+    presets: Sequence[str] = tuple(SEARCHES)
     robots: Sequence[int] = (1, 4, 16)
-    plans: int = 3
+    plans: int = 10
     """Whole plans of one robot; several robots are measured for `iterations`."""
-    iterations: int = 3
+    iterations: int = 10
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.presets) - set(CASES)):
-            raise ValueError(f"presets {unknown} are not known; choose of {', '.join(CASES)}")
+        for asked, known in ((self.recipes, CASES), (self.presets, SEARCHES)):
+            if unknown := sorted(set(asked) - set(known)):
+                raise ValueError(f"{unknown} are not known; choose of {', '.join(known)}")
         if min((self.plans, self.iterations, *self.robots)) < 1:
             raise ValueError("plans, iterations and robots must be at least 1")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to imagine and to judge."""
+
+    model: WorldModel
+    steps_to_go: Distance | None
 
 
 class Reference:
@@ -97,66 +112,85 @@ class Reference:
 
 @torch.inference_mode()
 def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[str, Any]:
-    """Rows, one for each preset, number of robots and variant, and the speed-ups of one robot."""
+    """Rows, one for each recipe, preset, number of robots and variant; speed-ups of one robot; what company gains."""
     peaks: dict[Precision, float] = {precision: round(peak_gflops(precision, config.device), 1) for precision in DTYPES}
     rows: list[dict[str, Any]] = []
-    for preset in config.presets:
-        models = _models(CASES[preset], config.device)
-        for robots in config.robots:
-            on_case(f"{preset}, {robots} robots")
-            rows += _measure(preset, models, robots, config, peaks)
-    speedups = {preset: _speedups([row for row in rows if row["preset"] == preset]) for preset in config.presets}
+    for recipe in config.recipes:
+        engines = _engines(CASES[recipe], config.device)
+        for preset, robots in itertools.product(config.presets, config.robots):
+            on_case(f"{recipe}, {preset}, {robots} robots")
+            rows += _measure(recipe, preset, engines, robots, config, peaks)
+    cases = {
+        f"{recipe} {preset}": [row for row in rows if (row["recipe"], row["preset"]) == (recipe, preset)]
+        for recipe, preset in itertools.product(config.recipes, config.presets)
+    }
+    speedups = {name: _speedups(of_case) for name, of_case in cases.items()}
     return {
         "machine_used": machine(config.device),
         "matmul_peak_gflops": peaks,
         "speedup_over_reference": next(iter(speedups.values())),
         "speedups": speedups,
+        "plans_of_most_robots_over_fewest": {name: _company(of_case) for name, of_case in cases.items()},
         "rows": rows,
     }
 
 
-def _models(case: Case, device: str) -> dict[str, WorldModel]:
+def _engines(case: Case, device: str) -> dict[str, Engine]:
     torch.manual_seed(0)
     recipe = LeWM(case.recipe(), ACTIONS * CONTROL_STEPS)
     for block in recipe.predictor.every_block():
         torch.nn.init.normal_(block.modulation.weight, std=0.02)
     recipe = recipe.to(device)
-    fast = {name: LatentWorldModel(recipe, precision) for name, precision in VARIANTS.items() if name != REFERENCE}
-    return {REFERENCE: Reference(recipe), **fast}
+    head = StepsToGo(StepsToGoConfig(), case.recipe().latent_width).to(device) if case.with_steps_to_go else None
+    fast_head = None if head is None else FastStepsToGo(head)
+    return {
+        name: Engine(Reference(recipe), head)
+        if name == REFERENCE
+        else Engine(LatentWorldModel(recipe, precision), fast_head)
+        for name, precision in VARIANTS.items()
+    }
 
 
 def _measure(
-    preset: str, models: dict[str, WorldModel], robots: int, config: BenchmarkConfig, peaks: dict[Precision, float]
+    recipe: str,
+    preset: str,
+    engines: dict[str, Engine],
+    robots: int,
+    config: BenchmarkConfig,
+    peaks: dict[Precision, float],
 ) -> list[dict[str, Any]]:
-    case = CASES[preset]
-    whole = robots == 1
-    rounds = config.plans * case.planner.iterations if whole else config.iterations
-    runs = {name: _iterations(case, model, robots, config.device) for name, model in models.items()}
+    case, whole = CASES[recipe], robots == 1
+    # No floor under the spread, so that a search takes all its iterations.
+    search = replace(SEARCHES[preset], std_floor=1e-6, search_space=case.search_space)
+    runs = {name: _iterations(case, search, engine, robots, config.device) for name, engine in engines.items()}
     for run in runs.values():
         next(run)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            seconds[name].append(_timed(run, config.device))
+    for repetition in range(config.plans if whole else config.iterations):
+        for _ in range(search.iterations if whole else 1):
+            for name, run in runs.items():
+                if name != REFERENCE or repetition % REFERENCE_SHARE == 0:
+                    seconds[name].append(_timed(run, config.device))
     rows = []
     for name, times in seconds.items():
-        flops = _flops(case, name) * robots * case.planner.candidates
+        flops = _flops(case, search, name) * robots * search.candidates
         gflops = flops / statistics.median(times) / 1e9
         rows.append(
             {
+                "recipe": recipe,
                 "preset": preset,
                 "robots": robots,
                 "model": name if name == REFERENCE else "fast",
                 "dtype": VARIANTS[name],
                 "planner": {
-                    "candidates": case.planner.candidates,
-                    "iterations": case.planner.iterations,
-                    "horizon": case.planner.horizon,
+                    "candidates": search.candidates,
+                    "iterations": search.iterations,
+                    "horizon": search.horizon,
                     "context_frames": case.context_frames,
                 },
-                "plan_ms": _plan_ms(times, case.planner.iterations, whole),
-                "candidates_per_s": round(robots * case.planner.candidates / statistics.median(times)),
-                "plans_per_s": round(robots / (statistics.median(times) * case.planner.iterations), 4),
+                "plan_ms": _plan_ms(times, search.iterations, whole),
+                "candidates_per_s": round(robots * search.candidates / statistics.median(times)),
+                "plans_per_s": round(robots / (statistics.median(times) * search.iterations), 4),
                 "gflops": round(gflops, 1),
                 "share_of_peak": round(gflops / peaks[VARIANTS[name]], 3),
             }
@@ -164,10 +198,10 @@ def _measure(
     return rows
 
 
-def _iterations(case: Case, model: WorldModel, robots: int, device: str) -> Iterator[Any]:
+def _iterations(case: Case, search: Preset, engine: Engine, robots: int, device: str) -> Iterator[Any]:
     """Optimiser iterations without end, one plan after another."""
     limit = torch.ones(ACTIONS, device=device)
-    optimiser, space = build(case.planner, low=-limit, high=limit, control_steps=CONTROL_STEPS)
+    optimiser, space = build(search, low=-limit, high=limit, control_steps=CONTROL_STEPS)
     generator = Generator().manual_seed(0)
     width = case.recipe().latent_width
     shape = (robots, case.context_frames, 1, width)
@@ -176,12 +210,12 @@ def _iterations(case: Case, model: WorldModel, robots: int, device: str) -> Iter
     past = torch.zeros(robots, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device=device)
     while True:
         yield from plan_iterations(
-            model,
-            model.begin(context, past),
-            goal_cost(goal, scale=2.0 * width, steps_to_go=None, over="last"),
+            engine.model,
+            engine.model.begin(context, past),
+            goal_cost(goal, scale=2.0 * width, steps_to_go=engine.steps_to_go, over=case.over),
             optimiser=optimiser,
             space=space,
-            horizon=case.planner.horizon,
+            horizon=search.horizon,
             warm_starts=[None] * robots,
             generators=[Generator().manual_seed(robot) for robot in range(robots)],
         )
@@ -206,14 +240,14 @@ def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, An
     return {"p50": round(1e3 * statistics.median(plans), 2), "p95": round(1e3 * cuts[18], 2), "measured": measured}
 
 
-def _flops(case: Case, name: str) -> float:
-    """Of the matrix products for one candidate, counted where nothing is computed."""
+def _flops(case: Case, search: Preset, name: str) -> float:
+    """Of the rollout's matrix products for one candidate, counted where nothing is computed."""
     with torch.inference_mode(False), torch.no_grad():
-        model = _models(case, "meta")[name]
-        width, candidates = case.recipe().latent_width, case.planner.candidates
+        model = _engines(case, "meta")[name].model
+        width, candidates = case.recipe().latent_width, search.candidates
         context = torch.zeros(1, case.context_frames, 1, width, device="meta")
         past = torch.zeros(1, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device="meta")
-        actions = torch.zeros(1, candidates, case.planner.horizon, ACTIONS * CONTROL_STEPS, device="meta")
+        actions = torch.zeros(1, candidates, search.horizon, ACTIONS * CONTROL_STEPS, device="meta")
         state = model.begin(context, past)
         with FlopCounterMode(display=False) as counter:
             model.rollout(state, actions)
@@ -225,3 +259,10 @@ def _speedups(rows: list[dict[str, Any]]) -> dict[str, float]:
     least = [row for row in rows if row["robots"] == min(row["robots"] for row in rows)]
     reference = next(row["plan_ms"]["p50"] for row in least if row["model"] == REFERENCE)
     return {row["dtype"]: round(reference / row["plan_ms"]["p50"], 2) for row in least if row["model"] != REFERENCE}
+
+
+def _company(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Plans a second of the most robots over those of the fewest. Little is left to gain near the machine's peak."""
+    numbers = [row["robots"] for row in rows]
+    rates = {(row["robots"], row["dtype"]): row["plans_per_s"] for row in rows if row["model"] != REFERENCE}
+    return {dtype: round(rates[max(numbers), dtype] / rates[min(numbers), dtype], 2) for dtype in DTYPES}

@@ -8,7 +8,7 @@ import torch
 
 from planner.protocols import WorldModel
 from server.benchmark import machine
-from server.benchmark.planning import CASES, REFERENCE, _flops, _models
+from server.benchmark.planning import CASES, PUBLISHED, REFERENCE, SEARCHES, _engines, _flops
 from server.cli import main
 
 
@@ -18,16 +18,33 @@ def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_run_measures_reference_and_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    quick = ["--presets", "small", "--robots", "1", "2", "--plans", "1", "--iterations", "1"]
+    quick = [
+        "--recipes",
+        "small",
+        "--presets",
+        "fast",
+        "default",
+        "--robots",
+        "1",
+        "2",
+        "--plans",
+        "1",
+        "--iterations",
+        "1",
+    ]
     assert main(["benchmark", "planning", *quick, "--json", "--out", str(tmp_path / "planning.json")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "planning.json").read_text())
     assert result["speedup_over_reference"].keys() == {"float32", "bfloat16"}
-    assert {(row["robots"], row["model"], row["dtype"]) for row in result["rows"]} == {
-        (robots, model, dtype)
+    assert {(row["preset"], row["robots"], row["model"], row["dtype"]) for row in result["rows"]} == {
+        (preset, robots, model, dtype)
+        for preset in ("fast", "default")
         for robots in (1, 2)
         for model, dtype in ((REFERENCE, "float32"), ("fast", "float32"), ("fast", "bfloat16"))
     }
+    for gains in (result["speedups"], result["plans_of_most_robots_over_fewest"]):
+        assert gains.keys() == {"small fast", "small default"}
+        assert all(ratio > 0 for of_case in gains.values() for ratio in of_case.values())
     assert {"command", "commit", "versions", "machine"} <= result.keys()
     assert {"device", "threads", "cpu_flags", "compiled"} <= result["machine_used"].keys()
     for row in result["rows"]:
@@ -36,15 +53,18 @@ def test_one_run_measures_reference_and_fast(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "planning", "--presets", "small", "--robots", "1", "--plans", "1"]) == 0
+    assert (
+        main(["benchmark", "planning", "--recipes", "small", "--presets", "fast", "--robots", "1", "--plans", "2"]) == 0
+    )
     shown = capsys.readouterr().out
-    assert "reference" in shown and "small, fast over reference" in shown
+    assert "reference" in shown and "small fast: fast over reference" in shown
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--presets", "giant"], "presets ['giant'] are not known; choose of paper, small"),
+        (["--recipes", "giant"], "['giant'] are not known; choose of paper, small"),
+        (["--presets", "best"], "['best'] are not known; choose of 300x30, fast, default, thorough"),
         (["--robots", "0"], "must be at least 1"),
         pytest.param(
             ["--device", "cuda"],
@@ -59,11 +79,11 @@ def test_what_cannot_be_measured(arguments: list[str], message: str, capsys: pyt
 
 
 def test_both_models_fit_the_planner() -> None:
-    assert all(isinstance(model, WorldModel) for model in _models(CASES["small"], "cpu").values())
+    assert all(isinstance(engine.model, WorldModel) for engine in _engines(CASES["small"], "cpu").values())
 
 
 def test_arithmetic_is_counted_as_the_analysis_has_it() -> None:
     """Published model, one context frame, five steps: 0.139 GMAC a candidate plainly, 0.092 with exact savings."""
-    plain, fast = (_flops(CASES["paper"], name) / 2e9 for name in (REFERENCE, "float32"))
+    plain, fast = (_flops(CASES["paper"], SEARCHES[PUBLISHED], name) / 2e9 for name in (REFERENCE, "float32"))
     assert plain == pytest.approx(0.139, abs=0.002)
     assert fast == pytest.approx(0.090, abs=0.003)
