@@ -244,6 +244,10 @@ class ModelInfo:
     space_id: str
     weights_sha256: str
     manifest_sha256: str
+    device: str = ""
+    """cpu, or a GPU as cuda:0; empty when an older server does not say."""
+    dtype: str = ""
+    """float32 or bfloat16: what imagining computes in."""
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "ModelInfo":

@@ -66,6 +66,8 @@ class InstantEngine:
             space_id=NAME,
             weights_sha256=SHA256,
             manifest_sha256=SHA256,
+            device="cpu",
+            dtype="float32",
         )
         return [info]
 

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from server.commands import published
 from server.commands.errors import CommandError
+from server.settings import Settings
 from worldmodel.errors import CheckpointError
 from worldmodel.manifest import Manifest, read_manifest
 
@@ -47,19 +49,21 @@ def _folders(checkpoints: Path, name: str | None) -> list[Path]:
 
 
 def _list(folders: list[Path], as_json: bool) -> None:
-    manifests = [read_manifest(folder) for folder in folders]
+    settings = Settings.from_environment(os.environ)
+    lines = [_line(read_manifest(folder), settings) for folder in folders]
     if as_json:
-        _print_json([_line(manifest) for manifest in manifests])
+        _print_json(lines)
         return
-    for manifest in manifests:
-        line = _line(manifest)
+    for line in lines:
         sys.stdout.write(
             f"{line['name']:<16} version {line['version']}  {line['recipe']}  {line['task']}  "
-            f"{line['megabytes']:.1f} MB  actions {', '.join(line['actions'])}\n"
+            f"{line['megabytes']:.1f} MB  actions {', '.join(line['actions'])}  served in {line['precision']} on "
+            f"{line['device']}\n"
         )
 
 
-def _line(manifest: Manifest) -> dict[str, Any]:
+def _line(manifest: Manifest, settings: Settings) -> dict[str, Any]:
+    """`telos serve` in the same environment would load it to this device; `auto` precision is measured then."""
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -68,6 +72,8 @@ def _line(manifest: Manifest) -> dict[str, Any]:
         "megabytes": manifest.weights.bytes / 1e6,
         "actions": [f"{n} [{u}]" for n, u in zip(manifest.action.names, manifest.action.units, strict=True)],
         "sha256": manifest.weights.sha256,
+        "device": settings.device,
+        "precision": settings.precision,
     }
 
 

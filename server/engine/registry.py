@@ -84,6 +84,8 @@ class ServedModel:
             space_id=self.space_id,
             weights_sha256=manifest.weights.sha256,
             manifest_sha256=self.checkpoint.manifest_sha256,
+            device=str(self.checkpoint.world_model.device),
+            dtype=self.checkpoint.world_model.precision,
         )
 
 

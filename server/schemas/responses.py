@@ -131,6 +131,10 @@ class ModelInfo(Wire):
     space_id: str
     weights_sha256: str
     manifest_sha256: str
+    device: str
+    """cpu, or a GPU as cuda:0."""
+    dtype: str
+    """float32 or bfloat16: what imagining computes in."""
 
 
 class ListModelsResponse(Wire):

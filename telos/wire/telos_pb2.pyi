@@ -367,7 +367,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "recipe", "task", "ready", "camera", "height_px", "width_px", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256")
+    __slots__ = ("name", "version", "recipe", "task", "ready", "camera", "height_px", "width_px", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256", "device", "dtype")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
@@ -384,6 +384,8 @@ class ModelInfo(_message.Message):
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     recipe: str
@@ -400,7 +402,9 @@ class ModelInfo(_message.Message):
     space_id: str
     weights_sha256: str
     manifest_sha256: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., camera: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
+    device: str
+    dtype: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., camera: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class ActionInfo(_message.Message):
     __slots__ = ("names", "units", "low", "high", "dt_ms", "control_steps")

@@ -134,4 +134,6 @@ def model_info() -> schemas.ModelInfo:
         space_id=SHA,
         weights_sha256=SHA,
         manifest_sha256=SHA,
+        device="cpu",
+        dtype="float32",
     )

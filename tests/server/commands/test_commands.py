@@ -45,6 +45,18 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     assert error.startswith(f"telos {arguments[0]}: ") and error.count("\n") == 1
 
 
+def test_models_say_where_and_in_what_they_would_be_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_checkpoint(tmp_path)
+    monkeypatch.setenv("TELOS_PRECISION", "bfloat16")
+    assert main(["models", "--checkpoints", str(tmp_path)]) == 0
+    assert "served in bfloat16 on cpu" in capsys.readouterr().out
+    assert main(["models", "--checkpoints", str(tmp_path), "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["precision"], line["device"]) == ("bfloat16", "cpu")
+
+
 def test_models_lists_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = write_tiny_checkpoint(tmp_path)
     where = ["--checkpoints", str(tmp_path), "--json"]

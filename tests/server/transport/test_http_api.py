@@ -29,6 +29,7 @@ def test_models_say_what_they_take_and_give(live: Live) -> None:
     status, body = get(live, "/v1/models")
     assert status == 200
     assert body == {"models": [get(live, f"/v1/models/{MODEL}")[1]]}
+    assert (body["models"][0]["device"], body["models"][0]["dtype"]) == ("cpu", "float32")
     (model,) = body["models"]  # type: ignore[misc]
     assert (model["camera"], model["height_px"], model["action"]["names"]) == ("top", 32, ["x", "y"])
     assert {preset["preset"] for preset in model["presets"]} == {"fast", "default", "thorough"}

@@ -1,0 +1,80 @@
+"""What must hold on a GPU too. Skipped, and said so, where there is none."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from planner.costs import goal_cost
+from planner.names import AlgorithmName, SearchSpaceName
+from planner.plan import Plan
+from planner.presets import OPTIMISERS, PRESETS, build
+from planner.search import plan_iterations
+from server.benchmark.planning import BenchmarkConfig, benchmark
+from tests.tiny import tiny_recipe
+from worldmodel.fast_steps_to_go import FastStepsToGo
+from worldmodel.precision import CLOSE, Precision
+from worldmodel.rollout import naive_rollout
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.world_model import LatentWorldModel
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+def given(device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Context [2 3 1 16], past actions, goals, candidates: the same numbers everywhere."""
+    generator = Generator().manual_seed(0)
+    shapes = ((2, 3, 1, 16), (2, 2, 10), (2, 1, 16), (2, 40, 5, 10))
+    context, past, goal, actions = (torch.randn(shape, generator=generator).to(device) for shape in shapes)
+    return context, past, goal, actions.clamp(-1, 1)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-3), ("bfloat16", CLOSE)])
+def test_imagining_on_a_gpu_is_imagining_plainly_on_a_cpu(precision: Precision, allowed: float) -> None:
+    context, past, _, actions = given("cpu")
+    wanted = naive_rollout(tiny_recipe().predictor, context.squeeze(2), past, actions)
+    model = LatentWorldModel(tiny_recipe().to("cuda"), precision)
+    context, past, _, actions = given("cuda")
+    with torch.inference_mode():
+        imagined = model.rollout(model.begin(context, past), actions)
+    assert imagined.is_cuda
+    assert float((imagined.squeeze(3).cpu() - wanted).norm() / wanted.norm()) < allowed
+
+
+def plans(device: str, algorithm: AlgorithmName, search_space: SearchSpaceName) -> tuple[Plan, ...]:
+    torch.manual_seed(0)
+    head = FastStepsToGo(StepsToGo(StepsToGoConfig(width=16), 16).to(device))
+    model = LatentWorldModel(tiny_recipe().to(device))
+    context, past, goal, _ = given(device)
+    preset = dataclasses.replace(PRESETS["fast"], algorithm=algorithm, search_space=search_space)
+    limit = torch.ones(2, device=device)
+    optimiser, space = build(preset, low=-limit, high=limit, control_steps=5)
+    iterations = plan_iterations(
+        model,
+        model.begin(context, past),
+        goal_cost(goal, scale=32.0, steps_to_go=head),
+        optimiser=optimiser,
+        space=space,
+        horizon=5,
+        warm_starts=[None, None],
+        generators=[Generator().manual_seed(robot) for robot in range(2)],
+    )
+    return list(iterations)[-1]
+
+
+@pytest.mark.parametrize("search_space", ["constant", "free", "cubic_spline"])
+@pytest.mark.parametrize("algorithm", OPTIMISERS)
+def test_a_seed_means_the_same_plan_on_every_device(algorithm: AlgorithmName, search_space: SearchSpaceName) -> None:
+    """To rounding: random numbers are drawn on the CPU, products add up in another order."""
+    for here, there in zip(*(plans(device, algorithm, search_space) for device in ("cpu", "cuda")), strict=True):
+        assert there.actions.is_cuda
+        assert there.cost == pytest.approx(here.cost, rel=1e-2)
+        assert there.first_cost == pytest.approx(here.first_cost, rel=1e-3)
+
+
+def test_the_benchmark_says_which_gpu_it_measured() -> None:
+    config = BenchmarkConfig(recipes=["small"], presets=["fast"], robots=[1, 2], plans=1, iterations=1, device="cuda")
+    result = benchmark(config, lambda case: None)
+    assert result["machine_used"]["device"] == torch.cuda.get_device_name("cuda")
+    assert all(row["plan_ms"]["p50"] > 0 for row in result["rows"])
