@@ -26,7 +26,7 @@ class LatestImage:
             self._data, self._stamp_s = data, stamp_s
 
     def take(self, now_s: float) -> bytes | None:
-        """None when there was no new frame since, or it is too old: then the plan goes on for as long as it is valid."""
+        """None when there was no new frame since, or it is too old: then the plan goes on while it is valid."""
         data, self._data = self._data, None
         return data if now_s - self._stamp_s <= self._max_age_s else None
 
