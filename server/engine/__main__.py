@@ -47,7 +47,7 @@ async def _load(settings: Settings, channel: Channel) -> Hosted:
     from server.engine.local import LocalEngine
     from server.engine.registry import Registry
 
-    beating = asyncio.create_task(beat(channel, lambda: 0.0))
+    beating = asyncio.create_task(beat(channel, pb.Heartbeat))
     try:
         return LocalEngine(await asyncio.to_thread(Registry.load, settings.checkpoints, settings), settings)
     finally:

@@ -33,8 +33,8 @@ class EngineClient:
         self.not_ready: tuple[str, ...] = ("the engine is starting",)
         self.messages = 0
         """Heard so far, heartbeats and all."""
-        self.step_s = 0.0
-        """How long the engine's torch thread had been at one step when it was last heard."""
+        self.pulse = pb.Heartbeat()
+        """The last."""
         self.was_ready = False
         self.on_ready: Callable[[], None] = lambda: None
         """Called each time that the engine says that it can plan with every model."""
@@ -82,7 +82,7 @@ class EngineClient:
     def _hear(self, event: pb.Event) -> None:
         match event.WhichOneof("event"):
             case "heartbeat":
-                self.step_s = event.heartbeat.step_s
+                self.pulse = event.heartbeat
             case "state":
                 self.models = tuple(to_response(schemas.ModelInfo, model) for model in event.state.models)
                 self.not_ready = tuple(event.state.not_ready)

@@ -43,7 +43,7 @@ async def host(engine: Hosted, channel: Channel) -> None:
     failed = asyncio.get_running_loop().create_future()
     calls = _Calls(engine, channel, failed)
     answering = asyncio.create_task(calls.answer_all())
-    others = [asyncio.create_task(_start(engine, failed)), asyncio.create_task(beat(channel, engine.step_s))]
+    others = [asyncio.create_task(_start(engine, failed)), asyncio.create_task(beat(channel, calls.pulse))]
     try:
         await asyncio.wait({answering, failed}, return_when=asyncio.FIRST_COMPLETED)
         await (failed if failed.done() else answering)
@@ -52,10 +52,10 @@ async def host(engine: Hosted, channel: Channel) -> None:
             task.cancel()
 
 
-async def beat(channel: Channel, step_s: Callable[[], float]) -> None:
+async def beat(channel: Channel, pulse: Callable[[], pb.Heartbeat]) -> None:
     """Until it is cancelled."""
     while True:
-        _tell(channel, pb.Event(heartbeat=pb.Heartbeat(step_s=step_s())))
+        _tell(channel, pb.Event(heartbeat=pulse()))
         await asyncio.sleep(HEARTBEAT_S)
 
 
@@ -82,6 +82,10 @@ class _Calls:
         self._engine = engine
         self._channel = channel
         self._failed = failed
+
+    def pulse(self) -> pb.Heartbeat:
+        """How it goes at the moment."""
+        return pb.Heartbeat(step_s=self._engine.step_s(), calls=len(self.open))
 
     async def answer_all(self) -> None:
         """Until the front is gone."""

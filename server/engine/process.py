@@ -53,6 +53,11 @@ class EngineProcess:
         """Of the engine that runs now."""
         return None if self._worker is None else self._worker.pid
 
+    @property
+    def pulse(self) -> pb.Heartbeat:
+        """What the engine that runs now last said of its work."""
+        return pb.Heartbeat() if self._worker is None else self._worker.client.pulse
+
     def why_not_ready(self) -> list[str]:
         """Empty when every model can be planned with and the engine was heard lately."""
         if self._worker is None:

@@ -76,8 +76,10 @@ class Worker:
             if self.silent_s > most_s:
                 log.error("engine process %d has said nothing for %.1f s: it is killed", self.pid, self.silent_s)
                 return
-            if self.client.step_s > limits.engine_step_timeout_s:
-                log.error("engine process %d is at one step for %.1f s: it is killed", self.pid, self.client.step_s)
+            if self.client.pulse.step_s > limits.engine_step_timeout_s:
+                log.error(
+                    "engine process %d is at one step for %.1f s: it is killed", self.pid, self.client.pulse.step_s
+                )
                 return
 
 

@@ -1,5 +1,7 @@
 """The process: it starts, says when it is ready, and stops when it is told to."""
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -7,8 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.engine.local import LocalEngine
@@ -16,7 +21,7 @@ from server.engine.registry import Registry
 from server.serve import Running
 from server.settings import Settings, SettingsError
 from telos import HttpPlanner
-from tests.server.live import MODEL, plan_payload, serving, settings_for
+from tests.server.live import MODEL, plan_payload, serving, settings_for, to_json
 from tests.server.test_plans import HEAVY
 from worldmodel.errors import CheckpointError
 
@@ -29,23 +34,63 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_sigterm_ends_it_cleanly(checkpoints: Path) -> None:
+@contextmanager
+def process(checkpoints: Path) -> Iterator[tuple[subprocess.Popen[bytes], HttpPlanner, int]]:
+    """`telos serve`, ready, as a process of its own; a client, and its port."""
     port = free_port()
     settings = {"TELOS_HTTP_PORT": str(port), "TELOS_GRPC_PORT": "0", "TELOS_CHECKPOINTS": str(checkpoints)}
-    process = subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, env={**os.environ, **settings})
+    front = subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, env={**os.environ, **settings})
     try:
         with HttpPlanner(f"http://127.0.0.1:{port}") as planner:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 120
             while not planner.ready():
-                assert process.poll() is None and time.monotonic() < until
+                assert front.poll() is None and time.monotonic() < until
                 time.sleep(0.1)
-            assert planner.models()[0].name == MODEL
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=15) == 0
-            assert not planner.ready()
+            yield front, planner, port
     finally:
-        process.kill()
-        process.wait()
+        front.kill()
+        front.wait()
+
+
+def test_sigterm_ends_it_cleanly(checkpoints: Path) -> None:
+    with process(checkpoints) as (front, planner, _):
+        (engine,) = psutil.Process(front.pid).children()
+        assert planner.models()[0].name == MODEL
+        front.send_signal(signal.SIGTERM)
+        assert front.wait(timeout=15) == 0
+        assert not planner.ready()
+        engine.wait(timeout=5)
+
+
+def test_a_second_sigterm_ends_it_at_once(checkpoints: Path) -> None:
+    answers: list[int] = []
+    with process(checkpoints) as (front, _, port):
+
+        def ask() -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            body = json.dumps(plan_payload(planner=HEAVY), default=to_json)
+            connection.request("POST", "/v1/plan", body, {"Content-Type": "application/json"})
+            answers.append(connection.getresponse().status)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.5)
+        front.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert front.poll() is None, "the plan under way has five seconds"
+        front.send_signal(signal.SIGTERM)
+        assert front.wait(timeout=3) == 0
+        thread.join()
+        assert answers == [503]
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_the_engine_dies_with_the_front_even_when_it_is_stopped(checkpoints: Path) -> None:
+    with process(checkpoints) as (front, _, _):
+        (engine,) = psutil.Process(front.pid).children()
+        engine.send_signal(signal.SIGSTOP)
+        front.kill()
+        engine.wait(timeout=5)
 
 
 def test_a_port_that_is_taken_is_named(checkpoints: Path) -> None:

@@ -102,10 +102,12 @@ class FieldError(_message.Message):
     def __init__(self, pointer: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("step_s",)
+    __slots__ = ("step_s", "calls")
     STEP_S_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
     step_s: float
-    def __init__(self, step_s: _Optional[float] = ...) -> None: ...
+    calls: int
+    def __init__(self, step_s: _Optional[float] = ..., calls: _Optional[int] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("models", "not_ready")
