@@ -38,10 +38,9 @@ from envs import env_class
 from envs.mujoco_env import Image, MujocoGoalEnv
 from planner.costs import goal_cost
 from planner.presets import PRESETS, Preset, build
-from planner.protocols import WorldModel
 from planner.search import plan_iterations
 from server.benchmark.machine import machine
-from server.benchmark.planning import Reference
+from server.benchmark.planning import REFERENCE_SHARE, Engine, Reference
 from server.evaluation.agents import Agent, PlanningAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
@@ -171,16 +170,17 @@ def times(arguments: argparse.Namespace) -> None:
     result = _read(arguments.out)
     for name in arguments.models:
         checkpoint = load_checkpoint(arguments.checkpoints / name)
-        engines: dict[str, WorldModel] = {
-            "fast": checkpoint.world_model,
-            "reference": Reference(checkpoint.world_model.recipe),
+        head = checkpoint.steps_to_go
+        engines = {
+            "fast": Engine(checkpoint.world_model, head),
+            "reference": Engine(Reference(checkpoint.world_model.recipe), None if head is None else head.head),
         }
         pairs = _latent_pairs(checkpoint, arguments)
-        for budget, (engine, model) in itertools.product(arguments.budgets, engines.items()):
-            plans = arguments.plans if engine == "fast" else math.ceil(arguments.plans / 5)
-            seconds = [_timed(model, checkpoint, SEARCHES[budget], *pair) for pair in pairs[: plans + 1]][1:]
-            _case(result, name, budget)[f"{engine}_plan_ms"] = {**percentiles_ms(seconds), "plans": plans}
-            sys.stderr.write(f"{name} {budget} {engine}: {1e3 * statistics.median(seconds):.1f} ms\n")
+        for budget, (kind, engine) in itertools.product(arguments.budgets, engines.items()):
+            plans = arguments.plans if kind == "fast" else math.ceil(arguments.plans / REFERENCE_SHARE)
+            seconds = [_timed(engine, checkpoint, SEARCHES[budget], *pair) for pair in pairs[: plans + 1]][1:]
+            _case(result, name, budget)[f"{kind}_plan_ms"] = {**percentiles_ms(seconds), "plans": plans}
+            sys.stderr.write(f"{name} {budget} {kind}: {1e3 * statistics.median(seconds):.1f} ms\n")
     result["times_machine"] = {**provenance()["machine"], **machine("cpu")}
     _write(arguments, result)
 
@@ -199,16 +199,16 @@ def _latent_pairs(checkpoint: Checkpoint, arguments: argparse.Namespace) -> list
 
 
 @torch.inference_mode()
-def _timed(model: WorldModel, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
+def _timed(engine: Engine, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
     """Seconds."""
     manifest = checkpoint.manifest
     limit = torch.ones(len(manifest.action.names))
     optimiser, space = build(budget, low=-limit, high=limit, control_steps=manifest.action.control_steps)
     began = time.perf_counter()
-    cost = goal_cost(goal, scale=manifest.planning.goal_distance_scale, steps_to_go=checkpoint.steps_to_go)
+    cost = goal_cost(goal, scale=manifest.planning.goal_distance_scale, steps_to_go=engine.steps_to_go)
     iterations = plan_iterations(
-        model,
-        model.begin(context, torch.zeros(1, 0, manifest.action.width)),
+        engine.model,
+        engine.model.begin(context, torch.zeros(1, 0, manifest.action.width)),
         cost,
         optimiser=optimiser,
         space=space,

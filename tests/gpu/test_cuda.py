@@ -33,7 +33,8 @@ def given(device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-3), ("bfloat16", CLOSE)])
 def test_imagining_on_a_gpu_is_imagining_plainly_on_a_cpu(precision: Precision, allowed: float) -> None:
     context, past, _, actions = given("cpu")
-    wanted = naive_rollout(tiny_recipe().predictor, context.squeeze(2), past, actions)
+    with torch.inference_mode():
+        wanted = naive_rollout(tiny_recipe().predictor, context.squeeze(2), past, actions)
     model = LatentWorldModel(tiny_recipe().to("cuda"), precision)
     context, past, _, actions = given("cuda")
     with torch.inference_mode():
