@@ -98,10 +98,7 @@ class Sessions:
         if self._alive(session_id) is not None:
             reason = f"{session_id} is used already; choose another id, or reset it if it is yours"
             raise refuse(Code.SESSION_EXISTS, "/session_id", reason)
-        session = Session(session_id=session_id, epoch=next(self._epochs), hold_on_surprise=hold_on_surprise)
-        self._sessions[session_id] = session
-        self.use(session)
-        return session
+        return self._begin(session_id, hold_on_surprise)
 
     def find(self, session_id: str) -> Session:
         """Raises ServiceError (session-not-found)."""
@@ -129,7 +126,7 @@ class Sessions:
 
     def use(self, session: Session) -> None:
         """It is not idle; others may have to make room."""
-        if self._sessions.get(session.session_id) is not session:
+        if self._alive(session.session_id) is not session:
             return
         now = self._clock()
         session.expires = now + self._ttl_s
@@ -141,10 +138,7 @@ class Sessions:
         """Forget its plan, throw away the one under way, and refuse who still knows the old epoch."""
         old = self.find(session_id)
         _end(old, ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away"))
-        session = Session(session_id=session_id, epoch=next(self._epochs), hold_on_surprise=old.hold_on_surprise)
-        self._sessions[session_id] = session
-        self.use(session)
-        return session
+        return self._begin(session_id, old.hold_on_surprise)
 
     def move_on(self, session_id: str) -> Session:
         """Its goals changed: an epoch of its own, and the plan under way is superseded; what the robot runs is known.
@@ -186,6 +180,17 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def _begin(self, session_id: str, hold_on_surprise: bool) -> Session:
+        session = Session(
+            session_id=session_id,
+            epoch=next(self._epochs),
+            hold_on_surprise=hold_on_surprise,
+            expires=self._clock() + self._ttl_s,
+        )
+        self._sessions[session_id] = session
+        self.use(session)
+        return session
 
     def _alive(self, session_id: str) -> Session | None:
         session = self._sessions.get(session_id)

@@ -113,7 +113,9 @@ def planned(request: schemas.PlanRequest, warm_start: WarmStart | None, cost: fl
             dtype="none",
         ),
     )
-    return Planned(response, WarmStart(np.zeros((5, 2), np.float32), first, SHA, "constant", 5))
+    return Planned(
+        response, WarmStart(np.full((5, 2), request.planner.seed or 0, np.float32), first, SHA, "constant", 5)
+    )
 
 
 def model_info() -> schemas.ModelInfo:
