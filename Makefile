@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | reliability: each does what is missing and nothing twice.
+# make setup | demo | test | lint | reliability | soak: each does what is missing and nothing twice.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: setup demo test lint unit reliability stubs lock clean
+.PHONY: setup demo test lint unit reliability soak stubs lock clean
 
 setup: $(INSTALLED)
 	@.ci/check-graphics $(BIN)/python
@@ -37,6 +37,9 @@ unit: $(INSTALLED)
 
 reliability: $(INSTALLED)
 	$(BIN)/python -m benchmarks.reliability --out benchmarks/results/reliability.json
+
+soak: $(INSTALLED)
+	$(BIN)/python -m benchmarks.soak --out benchmarks/results/soak.json
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --pyi_out=. telos/wire/telos.proto

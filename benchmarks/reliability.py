@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ PLAN = {
     3: "hostile gRPC",
     4: "hostile images",
     5: "numbers that are not finite, and limits",
+    6: "the way there and back",
     7: "overload",
     8: "deadline storm",
     9: "cancelled and gone",
@@ -42,8 +43,12 @@ PLAN = {
     20: "stopping",
     22: "security",
     23: "one answer on every transport",
+    24: "a robot in the loop",
 }
 """What must have a row, by number. 12 wants a GPU; 21 is `make soak`."""
+
+DEVICE_MS = "20"
+"""What a plan takes of the scripted device that is overloaded: fifty plans a second, whatever the machine."""
 
 
 def main() -> int:
@@ -51,8 +56,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="without what is slow: minutes, and no figure to publish")
     arguments = parser.parse_args()
-    parts = gather(quick=arguments.quick)
-    rows = [row for part in parts.values() for row in part["tests"]]
+    rows = [row for part in gather(arguments.out.parent, quick=arguments.quick) for row in part["tests"]]
     rows += [dataclasses.asdict(row) for row in missing(rows)]
     rows.sort(key=lambda row: row["id"])
     result = {
@@ -68,11 +72,12 @@ def main() -> int:
     return 1 if result["failed"] else 0
 
 
-def gather(*, quick: bool) -> dict[str, Mapping[str, Any]]:
+def gather(folder: Path, *, quick: bool) -> Iterator[Mapping[str, Any]]:
     """What every part reports, one after the other: they would disturb each other's figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {"tests": pytest_command(quick=quick)}
-        return {name: run(command, Path(folder) / f"{name}.json") for name, command in commands.items()}
+    with tempfile.TemporaryDirectory() as temporary:
+        yield run(pytest_command(quick=quick), Path(temporary) / "tests.json")
+    for name, command in () if quick else benchmarks().items():
+        yield run(command, folder.absolute() / f"{name}.json")
 
 
 def pytest_command(*, quick: bool) -> list[str]:
@@ -80,8 +85,21 @@ def pytest_command(*, quick: bool) -> list[str]:
     return ["-m", "pytest", *everything, "tests/reliability", "--reliability-report"]
 
 
+def benchmarks() -> dict[str, list[str]]:
+    """By the name of the JSON file that each leaves beside the report."""
+    service = ["-m", "server.cli", "benchmark", "service"]
+    overload = ["--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50"]
+    return {
+        "service-overhead": [*service, "--planner-cost", "zero", "--out"],
+        "service-overload": [*service, *overload, "--out"],
+        "robot-in-the-loop": ["-m", "benchmarks.robot_in_the_loop", "--out"],
+    }
+
+
 def run(command: list[str], report: Path) -> Mapping[str, Any]:
     """A part in a process of its own. When it dies without a report, its rows are missing, and that is a failure."""
+    sys.stderr.write(f"{' '.join(command)}\n")
+    report.unlink(missing_ok=True)
     subprocess.run([sys.executable, *command, str(report)], cwd=ROOT, check=False)
     return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {"tests": []}
 

@@ -1,12 +1,20 @@
-"""An engine that imagines nothing: what a request costs then is what everything around the planner costs."""
+"""An engine that imagines nothing: what a request costs then is what everything around the planner costs.
+
+`python -m server.benchmark.instant_engine PLAN_S FD` is one in a process of its own, as the front starts it.
+"""
 
 import asyncio
+import os
+import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from server import schemas
+from server.engine.channel import Channel
+from server.engine.host import host
 from server.engine.protocol import Incumbents, Planned, WarmStart
 from server.errors import Code, ServiceError
 from telos import __version__
@@ -44,6 +52,7 @@ class InstantEngine:
         self._plan_s = plan_s
         self._script = script
         self._action = action
+        self.on_change: Callable[[], None] = lambda: None
         self._free = 0.0
         """When the device has done what it accepted, on the monotonic clock."""
 
@@ -73,6 +82,10 @@ class InstantEngine:
 
     def why_not_ready(self) -> list[str]:
         return []
+
+    def step_s(self) -> float:
+        """How long it has been computing: never."""
+        return 0.0
 
     async def start(self) -> None:
         pass
@@ -155,3 +168,12 @@ class InstantEngine:
             self._free = begin + self._plan_s
             await asyncio.sleep(self._free - now)
         return begin - now
+
+
+async def _main() -> None:
+    await host(InstantEngine(float(sys.argv[1])), await Channel.open(socket.socket(fileno=int(sys.argv[-1]))))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
+    os._exit(0)

@@ -1,4 +1,4 @@
-"""A server without a model, for what is around the planner: `python -m server.benchmark.instant_server 0.02`.
+"""The front of a server with an engine process that has no model: `python -m server.benchmark.instant_server 0.02`.
 
 Its one argument: how many seconds of an imagined device a plan takes. One line of JSON on stdout says the ports;
 SIGTERM ends it.
@@ -8,8 +8,8 @@ import asyncio
 import signal
 import sys
 
-from server.benchmark.instant_engine import InstantEngine
 from server.commands.serve import say_ports
+from server.engine.process import EngineProcess
 from server.serve import Running
 from server.settings import Settings
 
@@ -18,7 +18,9 @@ async def serve(plan_s: float) -> None:
     """Until SIGTERM."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    running = Running(InstantEngine(plan_s), Settings(http_port=0, grpc_port=0))
+    settings = Settings(http_port=0, grpc_port=0)
+    command = (sys.executable, "-P", "-m", "server.benchmark.instant_engine", str(plan_s))
+    running = Running(EngineProcess(settings, command), settings)
     await running.start()
     say_ports(running)
     await stopping.wait()

@@ -83,9 +83,16 @@ class HttpTarget:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, body: bytes) -> str:
-        """The status, as text."""
-        kept = self._idle.pop() if self._idle else None
-        reader, writer = kept or await asyncio.open_connection("127.0.0.1", self._port)
+        """The status, as text. A kept connection that the server has closed meanwhile is replaced, as robots do."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            try:
+                return await self._exchange(reader, writer, body)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                continue
+        return await self._exchange(*await asyncio.open_connection("127.0.0.1", self._port), body)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> str:
         try:
             writer.write(f"{self._head}{len(body)}\r\n\r\n".encode() + body)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
