@@ -30,6 +30,7 @@ class Code(StrEnum):
     SESSION_NOT_FOUND = "session-not-found"
     SESSION_EXISTS = "session-exists"
     MODEL_MISMATCH = "model-mismatch"
+    MODEL_REFUSED = "model-refused"
     EPOCH_STALE = "epoch-stale"
     OBSERVATION_STALE = "observation-stale"
     SURPRISE_HOLD = "surprise-hold"
@@ -73,6 +74,7 @@ KINDS: dict[Code, Kind] = {
     Code.METHOD_NOT_ALLOWED: Kind("The method is not known here", 405, _G.UNIMPLEMENTED),
     Code.MODEL_NOT_FOUND: Kind("The model is not served here", 404, _G.NOT_FOUND),
     Code.SESSION_NOT_FOUND: Kind("The session is not known", 404, _G.NOT_FOUND),
+    Code.MODEL_REFUSED: Kind("The model cannot be served", 409, _G.FAILED_PRECONDITION),
     Code.MODEL_MISMATCH: Kind("The model is not the expected one", 412, _G.FAILED_PRECONDITION),
     Code.SESSION_EXISTS: Kind("The session exists already", 409, _G.ALREADY_EXISTS),
     Code.EPOCH_STALE: Kind("The session was reset since", 409, _G.ABORTED),

@@ -1,6 +1,8 @@
 """The front: one process without torch, one event loop, HTTP and gRPC in front of one service."""
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -8,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
+from server.errors import ServiceError
 from server.observability.loop_lag import watch_loop_lag
 from server.observability.metrics import Metrics
 from server.service import Service
 from server.settings import Settings, SettingsError
 from server.transport.access import grpc_tls
+from server.transport.admin_api import admin_app
 from server.transport.admission import Admission
 from server.transport.grpc_api import grpc_server, set_health
 from server.transport.http_api import http_app
@@ -47,6 +51,7 @@ class Running:
         self.app = http_app(self.service, settings, self.admission)
         self._grpc, self._health = grpc_server(self.service, settings, self.admission)
         self._http = HttpServer(self.app, settings, self.admission)
+        self._admin = HttpServer(admin_app(self.service, settings, self.admission), settings, self.admission)
         self._serving: list[asyncio.Task[None]] = []
         self._mirroring: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -66,6 +71,9 @@ class Running:
             taken = f"grpc_port={self._settings.grpc_port} of {host} cannot be listened on; take another"
             raise SettingsError(taken) from error
         self._serving.append(asyncio.create_task(self._http.serve(sockets=[listener])))
+        if self._settings.admin_port:
+            admin = listen("127.0.0.1", self._settings.admin_port, "admin_port")
+            self._serving.append(asyncio.create_task(self._admin.serve(sockets=[admin])))
         self._watching = asyncio.create_task(watch_loop_lag(self.service.observer.metrics.loop_lag))
         await set_health(self._health, serving=False)
         await self._grpc.start()
@@ -86,7 +94,7 @@ class Running:
         if self._mirroring is not None:
             self._mirroring.cancel()
         await set_health(self._health, serving=False)
-        self._http.should_exit = True
+        self._http.should_exit = self._admin.should_exit = True
         await asyncio.gather(self._grpc.stop(self._settings.shutdown_grace_s), *self._serving)
         await self.service.engine.stop()
         if self._watching is not None:
@@ -95,9 +103,17 @@ class Running:
             await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self.service.observer.close)
 
+    async def reload(self) -> None:
+        """Load every checkpoint whose manifest is not the one that is served; what cannot be loaded changes nothing."""
+        for manifest in sorted(self._settings.checkpoints.glob("*/manifest.json")):
+            served = {model.manifest_sha256 for model in self.service.engine.models}
+            if hashlib.sha256(manifest.read_bytes()).hexdigest() not in served:
+                with contextlib.suppress(ServiceError):  # the log says why
+                    await self.service.load_model(manifest.parent.name)
+
     async def stop_at_once(self) -> None:
         """While it stops: what was accepted fails now."""
-        self._http.force_exit = True
+        self._http.force_exit = self._admin.force_exit = True
         await self.service.engine.stop()
         await self._grpc.stop(0)
 
@@ -117,6 +133,10 @@ async def _run(settings: Settings, on_ready: Callable[[Running], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     running = Running(EngineProcess(settings), settings)
+    reloading: set[asyncio.Task[None]] = set()
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: reloading.add(asyncio.create_task(running.reload()))
+    )
     try:
         if await _before(asked, running.start()):
             on_ready(running)

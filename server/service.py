@@ -4,6 +4,7 @@ The engine behind it may be another process. What a robot must not lose when tha
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,7 +15,7 @@ from server import schemas
 from server.call import UNBOUND, Call
 from server.clock import ServerClock
 from server.digest import digest
-from server.engine.protocol import Engine, Incumbents, Planned, WarmStart
+from server.engine.protocol import Engine, Incumbents, Planned, WarmStart, Work
 from server.errors import Code, ServiceError, refuse
 from server.last_plan import LastPlan
 from server.observability.metrics import Present
@@ -24,6 +25,8 @@ from server.safety import check_actions
 from server.sessions import Session, Sessions
 from server.settings import Settings
 from server.validation import new_request_id, unknown_model, validate
+
+log = logging.getLogger("telos")
 
 R = TypeVar("R", bound=schemas.Request)
 T = TypeVar("T")
@@ -48,10 +51,53 @@ class Service:
         """Set when the server is shutting down: nothing new is taken."""
         self.in_flight = 0
         """Requests that are being worked on."""
+        self.aliases: dict[str, str] = {}
+        """Other names that an operator gave to models."""
+        self._work = Work()
         self.observer = observer_for(self.present, tracing=settings.tracing)
         self.record: Callable[[schemas.PlanRequest, schemas.PlanResponse], None] = lambda request, response: None
         """Keeps a plan that is about to be answered."""
         self._settings = settings
+
+    async def load_model(self, folder: str) -> schemas.ModelInfo:
+        """Raises ServiceError (model-refused); then the old one is served still."""
+        loads = self.observer.metrics.model_loads
+        try:
+            model = await self.engine.load(folder)
+        except ServiceError as error:
+            loads.labels("refused").inc()
+            log.warning("the model of %s was not loaded: %s", folder, error.detail)
+            raise
+        loads.labels("loaded").inc()
+        log.info("%s version %s is served, weights %s", model.name, model.version, model.weights_sha256)
+        return model
+
+    async def unload_model(self, name: str) -> schemas.ModelInfo:
+        """Raises ServiceError (model-not-found, model-refused while an alias stands for it)."""
+        self.model(name)
+        if used := sorted(alias for alias, target in self.aliases.items() if target == name):
+            reason = f"{', '.join(used)} stands for {name}; let it stand for another model first"
+            raise ServiceError(Code.MODEL_REFUSED, reason)
+        model = await self.engine.unload(name)
+        log.info("%s version %s is no longer served", model.name, model.version)
+        return model
+
+    def alias_model(self, name: str, alias: str) -> schemas.ModelInfo:
+        """From the next request on, `alias` is another name for a model. Raises ServiceError."""
+        model = self.model(name)
+        if any(alias == known.name for known in self.engine.models):
+            raise ServiceError(Code.MODEL_REFUSED, f"{alias} is the name of a model; choose another alias")
+        self.aliases[alias] = model.name
+        log.info("%s stands for %s", alias, model.name)
+        return model
+
+    def metrics(self) -> bytes:
+        """What Prometheus reads."""
+        work = self.engine.work()
+        self._work = work
+        for step in work.steps:
+            self.observer.metrics.stepped(step.model, step.robots, step.seconds)
+        return self.observer.metrics.text()
 
     def present(self) -> Present:
         """What is true now, for who measures."""
@@ -60,6 +106,8 @@ class Service:
             sessions=len(self.sessions),
             ready=not self.why_not_ready(),
             models=tuple(self.engine.models),
+            queue_depth=self._work.waiting,
+            restarts=self._work.restarts,
         )
 
     async def plan(
@@ -68,7 +116,7 @@ class Service:
         """Actions from the last frame of the context to the goal; `on_incumbent` takes the best plans before it."""
         arrived = time.monotonic()
         self.clock.check_age(request)
-        request = _named(request)
+        request = self._known(request)
         with self._admitted(request):
             session = self.sessions.of(request)
 
@@ -87,12 +135,12 @@ class Service:
     async def anomaly(self, request: schemas.AnomalyRequest, call: Call = UNBOUND) -> schemas.AnomalyResponse:
         """How surprising each transition of a clip is, against held-out transitions."""
         with self._admitted(request):
-            return await _in_time(self.engine.anomaly(_named(request)), call)
+            return await _in_time(self.engine.anomaly(self._known(request)), call)
 
     async def encode(self, request: schemas.EncodeRequest, call: Call = UNBOUND) -> schemas.EncodeResponse:
         """Latents of images, each to be sent as a goal later."""
         with self._admitted(request):
-            return await _in_time(self.engine.encode(_named(request)), call)
+            return await _in_time(self.engine.encode(self._known(request)), call)
 
     async def create_session(self, request: schemas.CreateSessionRequest) -> schemas.Session:
         """Raises ServiceError (session-exists)."""
@@ -125,6 +173,7 @@ class Service:
         """Raises ServiceError (model-not-found)."""
         validate(schemas.ModelRef, {"name": name})
         known = {model.name: model for model in self.engine.models}
+        name = self.aliases.get(name, name)
         if name not in known:
             raise unknown_model(name, known)
         return known[name]
@@ -136,8 +185,9 @@ class Service:
     @contextmanager
     def _admitted(self, request: schemas.Request) -> Iterator[None]:
         """Raises ServiceError (not-ready, queue-full), at once."""
-        if any(model.name == request.model.name for model in self.engine.models):
-            observed().model = request.model.name
+        name = self.aliases.get(request.model.name, request.model.name)
+        if any(model.name == name for model in self.engine.models):
+            observed().model = name
         if self.drained.is_set():
             detail = "this server is shutting down; ask another one"
             raise ServiceError(Code.NOT_READY, detail, retry_after_ms=RETRY_AFTER_MS)
@@ -149,6 +199,13 @@ class Service:
             yield
         finally:
             self.in_flight -= 1
+
+    def _known(self, request: R) -> R:
+        """With a request_id, drawn when the client gave none, and with the model's own name."""
+        ref = request.model
+        if ref.name in self.aliases:
+            ref = ref.model_copy(update={"name": self.aliases[ref.name]})
+        return request.model_copy(update={"model": ref, "request_id": request.request_id or new_request_id()})
 
     async def _plan(
         self,
@@ -224,11 +281,6 @@ def _checked_or(
         return checked(rest)
     except ServiceError:
         raise error from None
-
-
-def _named(request: R) -> R:
-    """With a request_id, drawn when the client gave none."""
-    return request if request.request_id else request.model_copy(update={"request_id": new_request_id()})
 
 
 def _timed(response: schemas.PlanResponse, arrived: float, deadline: float) -> schemas.PlanResponse:

@@ -14,6 +14,7 @@ _FRONT_ONLY = frozenset(
         "host",
         "http_port",
         "grpc_port",
+        "admin_port",
         "allow_remote",
         "token",
         "tls_certificate",
@@ -45,6 +46,8 @@ class Settings:
     http_port: int = 8600
     grpc_port: int = 8601
     """Port 0 takes a free one."""
+    admin_port: int = 0
+    """For loading models and for metrics, on 127.0.0.1 whatever the host is; 0: none."""
     allow_remote: bool = False
     """Listen to other machines than this one; wants a token or tls_client_ca."""
     token: str = field(default="", repr=False)
@@ -130,7 +133,7 @@ class Settings:
             if getattr(self, name) not in get_args(known):
                 wanted = ", ".join(get_args(known))
                 raise SettingsError(f"{name}={getattr(self, name)!r} is not known; wanted one of {wanted}")
-        for name in ("http_port", "grpc_port"):
+        for name in ("http_port", "grpc_port", "admin_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{name}={getattr(self, name)} is no port; wanted 0..65535")
         for f in dataclasses.fields(self):

@@ -15,7 +15,7 @@ import numpy as np
 from server import schemas
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import Incumbents, Planned, WarmStart, Work
 from server.errors import Code, ServiceError
 from telos import __version__
 
@@ -86,6 +86,18 @@ class InstantEngine:
     def step_s(self) -> float:
         """How long it has been computing: never."""
         return 0.0
+
+    def work(self) -> Work:
+        """Not measured."""
+        return Work()
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        """Raises ServiceError."""
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        """Raises ServiceError."""
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def start(self) -> None:
         pass

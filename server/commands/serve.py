@@ -23,6 +23,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--http-port", type=int, help="default: 8600; 0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="default: 8601; 0 takes a free one")
+    parser.add_argument("--admin-port", type=int, help="on 127.0.0.1, to load models while serving (default: none)")
     parser.add_argument("--device", help="cpu or cuda (default: cpu)")
     parser.add_argument(
         "--allow-remote",
@@ -40,7 +41,17 @@ def run(arguments: argparse.Namespace) -> None:
     from server.serve import run as serve
     from server.settings import Settings
 
-    given = ("checkpoints", "host", "http_port", "grpc_port", "device", "allow_remote", "log_format", "record")
+    given = (
+        "checkpoints",
+        "host",
+        "http_port",
+        "grpc_port",
+        "admin_port",
+        "device",
+        "allow_remote",
+        "log_format",
+        "record",
+    )
     settings = Settings.from_environment(os.environ, **{name: getattr(arguments, name) for name in given})
     set_up_logs(settings.log_format, settings.log_level)
     serve(settings, say_ports)

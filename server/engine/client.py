@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from server import schemas
 from server.engine.channel import Channel
+from server.engine.protocol import Step
 from server.engine.translation import to_problem, to_response
 from server.engine.wire import engine_pb2 as pb
 from server.errors import Code, ServiceError
@@ -17,6 +19,8 @@ log = logging.getLogger("telos")
 RETRY_AFTER_MS = 1000
 _MOST_UNSENT_BYTES = 2**26
 """An engine that does not read is found out within seconds; until then no more than this is kept for it."""
+
+_MOST_STEPS = 2**16
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class EngineClient:
         """Heard so far, heartbeats and all."""
         self.pulse = pb.Heartbeat()
         """The last."""
+        self.steps: deque[Step] = deque(maxlen=_MOST_STEPS)
+        """That it has done, until somebody takes them away."""
         self.was_ready = False
         self.on_ready: Callable[[], None] = lambda: None
         """Called each time that the engine says that it can plan with every model."""
@@ -83,6 +89,7 @@ class EngineClient:
         match event.WhichOneof("event"):
             case "heartbeat":
                 self.pulse = event.heartbeat
+                self.steps.extend(Step(step.model, step.robots, step.seconds) for step in event.heartbeat.steps)
             case "state":
                 self.models = tuple(to_response(schemas.ModelInfo, model) for model in event.state.models)
                 self.not_ready = tuple(event.state.not_ready)

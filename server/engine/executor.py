@@ -59,6 +59,11 @@ class Executor:
         return 0.0 if since is None else self._clock() - since
 
     @property
+    def waiting(self) -> int:
+        """Requests without a first answer."""
+        return sum(not place.served for place in self._places)
+
+    @property
     def in_flight(self) -> int:
         return len(self._places)
 

@@ -84,8 +84,10 @@ class _Calls:
         self._failed = failed
 
     def pulse(self) -> pb.Heartbeat:
-        """How it goes at the moment."""
-        return pb.Heartbeat(step_s=self._engine.step_s(), calls=len(self.open))
+        """How it goes at the moment, and what was done since the last one."""
+        work = self._engine.work()
+        steps = [pb.Step(**vars(step)) for step in work.steps]
+        return pb.Heartbeat(step_s=self._engine.step_s(), calls=len(self.open), waiting=work.waiting, steps=steps)
 
     async def answer_all(self) -> None:
         """Until the front is gone."""
@@ -126,6 +128,10 @@ class _Calls:
             case "encode":
                 encoded = await self._engine.encode(validate(schemas.EncodeRequest, to_payload(command.encode)))
                 return pb.Event(encode=to_message(telos_pb2.EncodeResponse, encoded.model_dump()))
+            case "load":
+                return _told(await self._engine.load(command.load))
+            case "unload":
+                return _told(await self._engine.unload(command.unload))
             case operation:
                 raise ValueError(f"call {command.call} asks for {operation}, which this engine does not know")
 
@@ -139,6 +145,10 @@ class _Calls:
             warm_start=to_warm_start(call.warm_start) if call.HasField("warm_start") else None,
             on_incumbent=offer if call.incumbents else None,
         )
+
+
+def _told(model: schemas.ModelInfo) -> pb.Event:
+    return pb.Event(model=to_message(telos_pb2.ModelInfo, model.model_dump()))
 
 
 def _tell(channel: Channel, event: pb.Event) -> None:

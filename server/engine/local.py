@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -20,9 +21,10 @@ from server.engine.answer import answer
 from server.engine.executor import LAG, Executor
 from server.engine.frames import Frame
 from server.engine.incumbents import Improvements
-from server.engine.planning import Outcome, Task, at_once, encode, iterate, score_clip, solve
+from server.engine.loading import load_model, model_refused
+from server.engine.planning import Iteration, Outcome, Task, at_once, encode, iterate, score_clip, solve
 from server.engine.preparation import Question, check_frames, check_most, prepare
-from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart
+from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, Step, WarmStart, Work
 from server.engine.registry import Registry, ServedModel
 from server.engine.scheduler import Demand, Place, Steps
 from server.errors import Code, ServiceError, refuse
@@ -32,14 +34,19 @@ log = logging.getLogger("telos")
 
 T = TypeVar("T")
 
+_MOST_STEPS = 4096
+"""Nobody may ask."""
+
 
 class LocalEngine:
     """Plans, scores and encodes with the models of `registry`. Belongs to one event loop."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
+        self._steps: deque[Step] = deque(maxlen=_MOST_STEPS)
+        self._loading = asyncio.Lock()
         self.executor = Executor(
-            iterate, max_batch_candidates=settings.max_batch_candidates, decode_threads=settings.decode_threads
+            self._iterate, max_batch_candidates=settings.max_batch_candidates, decode_threads=settings.decode_threads
         )
         self.on_change: Callable[[], None] = lambda: None
         """Called when `models` or `why_not_ready` change."""
@@ -56,14 +63,35 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Make real plans with every model, small ones and a large one, to know what they take; then it is ready."""
-        small = schemas.PlannerConfig()
-        for name, model in self.registry.models.items():
-            await self._plan(model, _warm_up_request(model, 64, small))
-            await self._plan(model, _warm_up_request(model, 128, self._large_plan(model)))
-            planned = await self._plan(model, _warm_up_request(model, 192, small))
-            model.ready = True
+        for model in tuple(self.registry.models.values()):
+            await self._warm_up(model)
             self.on_change()
-            log.info("%s is ready; a plan takes %d ms", name, planned.response.timing.total_us // 1000)
+
+    def work(self) -> Work:
+        """Each step is told once."""
+        return Work(self.executor.waiting, tuple(self._steps.popleft() for _ in range(len(self._steps))))
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        """Read, checked and warmed up beside what is served; only then does it take the place of its name.
+
+        Who was accepted before is answered by the old one, which is gone with the last of them.
+        """
+        async with self._loading:
+            model = await asyncio.to_thread(load_model, folder, self._settings)
+            try:
+                await self._warm_up(model)
+            except ServiceError as error:
+                raise model_refused(f"{model.manifest.name} does not plan: {error.detail}") from error
+            self.registry.models = self.registry.models | {model.manifest.name: model}
+            self.on_change()
+            return model.info()
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        """What was accepted is finished."""
+        model = self.registry.find(schemas.ModelRef(name=name))
+        self.registry.models = {other: kept for other, kept in self.registry.models.items() if other != name}
+        self.on_change()
+        return model.info()
 
     def step_s(self) -> float:
         """How long what is computed now has been taking, in seconds; 0 when nothing is."""
@@ -90,7 +118,7 @@ class LocalEngine:
         spec, calibration = model.manifest.action, model.manifest.surprise
         check_frames(request.observations, self._settings.max_clip_frames, spec.control_steps, "/observations")
         actions = past_actions(request.actions, spec, len(request.observations), "/actions")
-        demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
+        demand = Demand(model=model.space_id, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
             frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
             surprise = await self._compute(place, at_once(lambda: score_clip(model, frames, actions)))
@@ -109,7 +137,7 @@ class LocalEngine:
         """Latents of images, each to be sent as a goal later."""
         model = self._ready_model(request.model)
         check_most(len(request.observations), self._settings.max_clip_frames, "/observations", "images")
-        demand = Demand(model=model, arrived=time.monotonic(), frames=len(request.observations))
+        demand = Demand(model=model.space_id, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
             frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
             latents = await self._compute(place, at_once(lambda: encode(model, frames)))
@@ -119,6 +147,23 @@ class LocalEngine:
             space_id=model.space_id,
             provenance=model.provenance(),
         )
+
+    def _iterate(self, iterations: Sequence[Iteration]) -> None:
+        """On the torch thread."""
+        began = time.monotonic()
+        iterate(iterations)
+        name = iterations[0].model.manifest.name
+        self._steps.append(Step(name, len(iterations), time.monotonic() - began))
+
+    async def _warm_up(self, model: ServedModel) -> None:
+        """Real plans, small ones and a large one, to know what they take. Raises ServiceError when it cannot plan."""
+        small = schemas.PlannerConfig()
+        await self._plan(model, _warm_up_request(model, 64, small))
+        await self._plan(model, _warm_up_request(model, 128, self._large_plan(model)))
+        planned = await self._plan(model, _warm_up_request(model, 192, small))
+        model.ready = True
+        name, taken_ms = model.manifest.name, planned.response.timing.total_us // 1000
+        log.info("%s version %s is ready; a plan takes %d ms", name, model.manifest.version, taken_ms)
 
     def _ready_model(self, ref: schemas.ModelRef) -> ServedModel:
         model = self.registry.find(ref)

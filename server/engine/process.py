@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from server import schemas
 from server.engine.client import EngineClient, restarting
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import Incumbents, Planned, WarmStart, Work
 from server.engine.scheduler import infeasible
 from server.engine.translation import from_warm_start, to_planned, to_response
 from server.engine.wire import engine_pb2 as pb
@@ -65,6 +65,25 @@ class EngineProcess:
         if self._worker.silent_s > self._settings.engine_heartbeat_timeout_s / 2:
             return [f"the engine has said nothing for {self._worker.silent_s:.1f} s"]
         return list(self._worker.client.not_ready)
+
+    def work(self) -> Work:
+        """Each step is told once; those of an engine that died are lost with it."""
+        restarts = max(0, self.starts - 1)
+        if self._worker is None:
+            return Work(restarts=restarts)
+        client = self._worker.client
+        steps = tuple(client.steps.popleft() for _ in range(len(client.steps)))
+        return Work(client.pulse.waiting, steps, restarts)
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        """Raises ServiceError."""
+        event = await self._client().call(pb.Command(load=folder))
+        return to_response(schemas.ModelInfo, event.model)
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        """Raises ServiceError."""
+        event = await self._client().call(pb.Command(unload=name))
+        return to_response(schemas.ModelInfo, event.model)
 
     async def start(self) -> None:
         """Ready when it returns. Raises SettingsError when the engine says that it never will be."""

@@ -31,6 +31,26 @@ class WarmStart:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One iteration, of all the robots that shared it."""
+
+    model: str
+    robots: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine has been doing since it was last asked."""
+
+    waiting: int = 0
+    """Requests without a first plan, now."""
+    steps: tuple[Step, ...] = ()
+    restarts: int = 0
+    """Of its process, since the server started."""
+
+
+@dataclass(frozen=True)
 class Planned:
     """A plan, or the best one so far."""
 
@@ -52,6 +72,21 @@ class Engine(Protocol):
 
     def why_not_ready(self) -> list[str]:
         """Empty when every model can be planned with."""
+        ...
+
+    def work(self) -> Work:
+        """For who measures. Each step is told once."""
+        ...
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        """Serve the model of a folder of the checkpoints folder, in place of the one of its name.
+
+        Raises ServiceError (model-refused); then everything is as it was.
+        """
+        ...
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        """Serve a model no longer; what was accepted is finished. Raises ServiceError (model-not-found)."""
         ...
 
     async def start(self) -> None:

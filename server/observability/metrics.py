@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -44,6 +44,7 @@ class Present:
     queue_depth: int = 0
     sessions: int = 0
     ready: bool = False
+    restarts: int = 0
     models: tuple[schemas.ModelInfo, ...] = ()
 
 
@@ -149,6 +150,9 @@ class _Presence(Collector):
         yield GaugeMetricFamily("telos_queue_depth", "Requests that wait for a first plan.", value=now.queue_depth)
         yield GaugeMetricFamily("telos_sessions", "Sessions remembered.", value=now.sessions)
         yield GaugeMetricFamily("telos_ready", "1 when /readyz says so.", value=now.ready)
+        restarts = CounterMetricFamily("telos_worker_restarts", "Engine processes started after the first.")
+        restarts.add_metric([], now.restarts)
+        yield restarts
         build = GaugeMetricFamily("telos_build_info", "The version of this server.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build

@@ -141,7 +141,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        return Response(service.observer.metrics.text(), media_type=CONTENT_TYPE)
+        return Response(service.metrics(), media_type=CONTENT_TYPE)
 
     @app.get("/version")
     async def version() -> Response:

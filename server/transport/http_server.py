@@ -67,13 +67,13 @@ class HttpServer(uvicorn.Server):
         return HttpConnection(self.config, self.server_state, self._settings, self._admission)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, setting: str = "http_port") -> socket.socket:
     """Raises SettingsError for a port that is taken."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        taken = f"http_port={port} of {host} cannot be listened on: {error.strerror}; take another"
+        taken = f"{setting}={port} of {host} cannot be listened on: {error.strerror}; take another"
         raise SettingsError(taken) from error
     # Connections inherit it. Without, an answer's body waits for the acknowledgement of its head: 40 ms a plan.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

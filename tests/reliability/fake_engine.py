@@ -24,7 +24,7 @@ import numpy as np
 from server import schemas
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart
+from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart, Work
 from server.errors import Code, ServiceError
 
 MODEL = "fake"
@@ -54,6 +54,15 @@ class FakeEngine:
 
     def step_s(self) -> float:
         return 0.0 if self._stuck_since is None else time.monotonic() - self._stuck_since
+
+    def work(self) -> Work:
+        return Work()
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def start(self) -> None:
         self._ready = True

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from server import schemas
-from server.engine.protocol import Incumbents, Planned, WarmStart
-from server.errors import ServiceError
+from server.engine.protocol import Incumbents, Planned, WarmStart, Work
+from server.errors import Code, ServiceError
 from tests.server.live import MODEL
 
 STEPS, CONTROL_STEPS = 25, 5
@@ -37,6 +37,15 @@ class ScriptedEngine:
 
     def why_not_ready(self) -> list[str]:
         return []
+
+    def work(self) -> Work:
+        return Work()
+
+    async def load(self, folder: str) -> schemas.ModelInfo:
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
+
+    async def unload(self, name: str) -> schemas.ModelInfo:
+        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def start(self) -> None: ...
 

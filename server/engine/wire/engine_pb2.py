@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from telos.wire import telos_pb2 as telos_dot_wire_dot_telos__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fserver/engine/wire/engine.proto\x12\x0ctelos.engine\x1a\x16telos/wire/telos.proto\"\xcc\x01\n\x07\x43ommand\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12&\n\x04plan\x18\x02 \x01(\x0b\x32\x16.telos.engine.PlanCallH\x00\x12+\n\x07\x61nomaly\x18\x03 \x01(\x0b\x32\x18.telos.v1.AnomalyRequestH\x00\x12)\n\x06\x65ncode\x18\x04 \x01(\x0b\x32\x17.telos.v1.EncodeRequestH\x00\x12&\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x14.telos.engine.CancelH\x00\x42\x0b\n\toperation\"\xaf\x01\n\x08PlanCall\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.telos.v1.PlanRequest\x12\x17\n\ndeadline_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x30\n\nwarm_start\x18\x03 \x01(\x0b\x32\x17.telos.engine.WarmStartH\x01\x88\x01\x01\x12\x12\n\nincumbents\x18\x04 \x01(\x08\x42\r\n\x0b_deadline_sB\r\n\x0b_warm_start\"\x08\n\x06\x43\x61ncel\"\x84\x01\n\tWarmStart\x12#\n\tvariables\x18\x01 \x01(\x0b\x32\x10.telos.v1.Tensor\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\t\x12\x14\n\x0csearch_space\x18\x04 \x01(\t\x12\x0f\n\x07horizon\x18\x05 \x01(\x05\"\xf3\x02\n\x05\x45vent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12%\n\x04plan\x18\x02 \x01(\x0b\x32\x15.telos.engine.PlannedH\x00\x12*\n\tincumbent\x18\x03 \x01(\x0b\x32\x15.telos.engine.PlannedH\x00\x12,\n\x07\x61nomaly\x18\x04 \x01(\x0b\x32\x19.telos.v1.AnomalyResponseH\x00\x12*\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x18.telos.v1.EncodeResponseH\x00\x12(\n\x07problem\x18\x06 \x01(\x0b\x32\x15.telos.engine.ProblemH\x00\x12,\n\theartbeat\x18\x07 \x01(\x0b\x32\x17.telos.engine.HeartbeatH\x00\x12$\n\x05state\x18\x08 \x01(\x0b\x32\x13.telos.engine.StateH\x00\x12(\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.telos.engine.FailureH\x00\x42\x07\n\x05\x65vent\"`\n\x07Planned\x12(\n\x08response\x18\x01 \x01(\x0b\x32\x16.telos.v1.PlanResponse\x12+\n\nwarm_start\x18\x02 \x01(\x0b\x32\x17.telos.engine.WarmStart\"\x81\x01\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12(\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x18.telos.engine.FieldError\x12\x1b\n\x0eretry_after_ms\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_retry_after_ms\"-\n\nFieldError\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"*\n\tHeartbeat\x12\x0e\n\x06step_s\x18\x01 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\r\"?\n\x05State\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.telos.v1.ModelInfo\x12\x11\n\tnot_ready\x18\x02 \x03(\t\",\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fserver/engine/wire/engine.proto\x12\x0ctelos.engine\x1a\x16telos/wire/telos.proto\"\xee\x01\n\x07\x43ommand\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12&\n\x04plan\x18\x02 \x01(\x0b\x32\x16.telos.engine.PlanCallH\x00\x12+\n\x07\x61nomaly\x18\x03 \x01(\x0b\x32\x18.telos.v1.AnomalyRequestH\x00\x12)\n\x06\x65ncode\x18\x04 \x01(\x0b\x32\x17.telos.v1.EncodeRequestH\x00\x12&\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x14.telos.engine.CancelH\x00\x12\x0e\n\x04load\x18\x06 \x01(\tH\x00\x12\x10\n\x06unload\x18\x07 \x01(\tH\x00\x42\x0b\n\toperation\"\xaf\x01\n\x08PlanCall\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.telos.v1.PlanRequest\x12\x17\n\ndeadline_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x30\n\nwarm_start\x18\x03 \x01(\x0b\x32\x17.telos.engine.WarmStartH\x01\x88\x01\x01\x12\x12\n\nincumbents\x18\x04 \x01(\x08\x42\r\n\x0b_deadline_sB\r\n\x0b_warm_start\"\x08\n\x06\x43\x61ncel\"\x84\x01\n\tWarmStart\x12#\n\tvariables\x18\x01 \x01(\x0b\x32\x10.telos.v1.Tensor\x12\x12\n\nfirst_step\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\t\x12\x14\n\x0csearch_space\x18\x04 \x01(\t\x12\x0f\n\x07horizon\x18\x05 \x01(\x05\"\x99\x03\n\x05\x45vent\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12%\n\x04plan\x18\x02 \x01(\x0b\x32\x15.telos.engine.PlannedH\x00\x12*\n\tincumbent\x18\x03 \x01(\x0b\x32\x15.telos.engine.PlannedH\x00\x12,\n\x07\x61nomaly\x18\x04 \x01(\x0b\x32\x19.telos.v1.AnomalyResponseH\x00\x12*\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x18.telos.v1.EncodeResponseH\x00\x12(\n\x07problem\x18\x06 \x01(\x0b\x32\x15.telos.engine.ProblemH\x00\x12,\n\theartbeat\x18\x07 \x01(\x0b\x32\x17.telos.engine.HeartbeatH\x00\x12$\n\x05state\x18\x08 \x01(\x0b\x32\x13.telos.engine.StateH\x00\x12(\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.telos.engine.FailureH\x00\x12$\n\x05model\x18\n \x01(\x0b\x32\x13.telos.v1.ModelInfoH\x00\x42\x07\n\x05\x65vent\"`\n\x07Planned\x12(\n\x08response\x18\x01 \x01(\x0b\x32\x16.telos.v1.PlanResponse\x12+\n\nwarm_start\x18\x02 \x01(\x0b\x32\x17.telos.engine.WarmStart\"\x81\x01\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12(\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x18.telos.engine.FieldError\x12\x1b\n\x0eretry_after_ms\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_retry_after_ms\"-\n\nFieldError\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"^\n\tHeartbeat\x12\x0e\n\x06step_s\x18\x01 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12!\n\x05steps\x18\x04 \x03(\x0b\x32\x12.telos.engine.Step\"6\n\x04Step\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06robots\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"?\n\x05State\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.telos.v1.ModelInfo\x12\x11\n\tnot_ready\x18\x02 \x03(\t\",\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'server.engine.wire.engine_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=74
-  _globals['_COMMAND']._serialized_end=278
-  _globals['_PLANCALL']._serialized_start=281
-  _globals['_PLANCALL']._serialized_end=456
-  _globals['_CANCEL']._serialized_start=458
-  _globals['_CANCEL']._serialized_end=466
-  _globals['_WARMSTART']._serialized_start=469
-  _globals['_WARMSTART']._serialized_end=601
-  _globals['_EVENT']._serialized_start=604
-  _globals['_EVENT']._serialized_end=975
-  _globals['_PLANNED']._serialized_start=977
-  _globals['_PLANNED']._serialized_end=1073
-  _globals['_PROBLEM']._serialized_start=1076
-  _globals['_PROBLEM']._serialized_end=1205
-  _globals['_FIELDERROR']._serialized_start=1207
-  _globals['_FIELDERROR']._serialized_end=1252
-  _globals['_HEARTBEAT']._serialized_start=1254
-  _globals['_HEARTBEAT']._serialized_end=1296
-  _globals['_STATE']._serialized_start=1298
-  _globals['_STATE']._serialized_end=1361
-  _globals['_FAILURE']._serialized_start=1363
-  _globals['_FAILURE']._serialized_end=1407
+  _globals['_COMMAND']._serialized_end=312
+  _globals['_PLANCALL']._serialized_start=315
+  _globals['_PLANCALL']._serialized_end=490
+  _globals['_CANCEL']._serialized_start=492
+  _globals['_CANCEL']._serialized_end=500
+  _globals['_WARMSTART']._serialized_start=503
+  _globals['_WARMSTART']._serialized_end=635
+  _globals['_EVENT']._serialized_start=638
+  _globals['_EVENT']._serialized_end=1047
+  _globals['_PLANNED']._serialized_start=1049
+  _globals['_PLANNED']._serialized_end=1145
+  _globals['_PROBLEM']._serialized_start=1148
+  _globals['_PROBLEM']._serialized_end=1277
+  _globals['_FIELDERROR']._serialized_start=1279
+  _globals['_FIELDERROR']._serialized_end=1324
+  _globals['_HEARTBEAT']._serialized_start=1326
+  _globals['_HEARTBEAT']._serialized_end=1420
+  _globals['_STEP']._serialized_start=1422
+  _globals['_STEP']._serialized_end=1476
+  _globals['_STATE']._serialized_start=1478
+  _globals['_STATE']._serialized_end=1541
+  _globals['_FAILURE']._serialized_start=1543
+  _globals['_FAILURE']._serialized_end=1587
 # @@protoc_insertion_point(module_scope)

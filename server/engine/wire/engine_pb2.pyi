@@ -8,18 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("call", "plan", "anomaly", "encode", "cancel")
+    __slots__ = ("call", "plan", "anomaly", "encode", "cancel", "load", "unload")
     CALL_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     ANOMALY_FIELD_NUMBER: _ClassVar[int]
     ENCODE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    UNLOAD_FIELD_NUMBER: _ClassVar[int]
     call: int
     plan: PlanCall
     anomaly: _telos_pb2.AnomalyRequest
     encode: _telos_pb2.EncodeRequest
     cancel: Cancel
-    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[PlanCall, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyRequest, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeRequest, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
+    load: str
+    unload: str
+    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[PlanCall, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyRequest, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeRequest, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., load: _Optional[str] = ..., unload: _Optional[str] = ...) -> None: ...
 
 class PlanCall(_message.Message):
     __slots__ = ("request", "deadline_s", "warm_start", "incumbents")
@@ -52,7 +56,7 @@ class WarmStart(_message.Message):
     def __init__(self, variables: _Optional[_Union[_telos_pb2.Tensor, _Mapping]] = ..., first_step: _Optional[int] = ..., manifest_sha256: _Optional[str] = ..., search_space: _Optional[str] = ..., horizon: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("call", "plan", "incumbent", "anomaly", "encode", "problem", "heartbeat", "state", "failure")
+    __slots__ = ("call", "plan", "incumbent", "anomaly", "encode", "problem", "heartbeat", "state", "failure", "model")
     CALL_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     INCUMBENT_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +66,7 @@ class Event(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     call: int
     plan: Planned
     incumbent: Planned
@@ -71,7 +76,8 @@ class Event(_message.Message):
     heartbeat: Heartbeat
     state: State
     failure: Failure
-    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[Planned, _Mapping]] = ..., incumbent: _Optional[_Union[Planned, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyResponse, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeResponse, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    model: _telos_pb2.ModelInfo
+    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[Planned, _Mapping]] = ..., incumbent: _Optional[_Union[Planned, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyResponse, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeResponse, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., model: _Optional[_Union[_telos_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
 
 class Planned(_message.Message):
     __slots__ = ("response", "warm_start")
@@ -102,12 +108,26 @@ class FieldError(_message.Message):
     def __init__(self, pointer: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("step_s", "calls")
+    __slots__ = ("step_s", "calls", "waiting", "steps")
     STEP_S_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     step_s: float
     calls: int
-    def __init__(self, step_s: _Optional[float] = ..., calls: _Optional[int] = ...) -> None: ...
+    waiting: int
+    steps: _containers.RepeatedCompositeFieldContainer[Step]
+    def __init__(self, step_s: _Optional[float] = ..., calls: _Optional[int] = ..., waiting: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ...) -> None: ...
+
+class Step(_message.Message):
+    __slots__ = ("model", "robots", "seconds")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ROBOTS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    robots: int
+    seconds: float
+    def __init__(self, model: _Optional[str] = ..., robots: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("models", "not_ready")
