@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.errors import Code, refuse
 
 MAX_KEY = 256
-_LONGEST_MS = 24 * 3600 * 1000
+LONGEST_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ def of_headers(headers: Mapping[str, str]) -> Call:
     """Of an HTTP request. Raises ServiceError (validation-failed)."""
     deadline, given = math.inf, headers.get("request-timeout-ms")
     if given is not None:
-        if not (given.isascii() and given.isdigit() and len(given) <= 9 and 1 <= int(given) <= _LONGEST_MS):
-            reason = f"wanted whole milliseconds, 1 to {_LONGEST_MS}"
+        if not (given.isascii() and given.isdigit() and len(given) <= 9 and 1 <= int(given) <= LONGEST_MS):
+            reason = f"wanted whole milliseconds, 1 to {LONGEST_MS}"
             raise refuse(Code.VALIDATION_FAILED, "", f"the header Request-Timeout-Ms is not valid: {reason}")
         deadline = time.monotonic() + int(given) / 1e3
     key = headers.get("idempotency-key")

@@ -53,6 +53,8 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
 def _add_operations(app: FastAPI, service: Service) -> None:
     @app.post("/v1/plan", response_model=schemas.PlanResponse, openapi_extra=accepts(schemas.PlanRequest))
     async def plan(request: Request) -> Response:
+        """Actions from the last frame of the context to the active goal."""
+
         async def operation(asked: schemas.PlanRequest, call: Call) -> schemas.PlanResponse:
             return await service.plan(asked, call=call)
 
@@ -74,20 +76,25 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/anomaly", response_model=schemas.AnomalyResponse, openapi_extra=accepts(schemas.AnomalyRequest))
     async def anomaly(request: Request) -> Response:
+        """How surprising each transition of a clip is, against held-out transitions."""
         return await _answer(request, schemas.AnomalyRequest, service.anomaly)
 
     @app.post("/v1/encode", response_model=schemas.EncodeResponse, openapi_extra=accepts(schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
+        """Latents of images, each to be sent as a goal later."""
         return await _answer(request, schemas.EncodeRequest, service.encode)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=schemas.ListModelsResponse)
     async def models() -> Response:
+        """What can be planned with: cameras, action names, units and limits, presets."""
         return _json(service.models())
 
     @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)
     async def model(name: str) -> Response:
+        """One of them."""
+
         async def operation() -> schemas.ModelInfo:
             return service.model(name)
 
@@ -99,9 +106,11 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         "/v1/sessions",
         response_model=schemas.Session,
         status_code=201,
-        openapi_extra=accepts(schemas.CreateSessionRequest),
+        openapi_extra=accepts(schemas.CreateSessionRequest, headers=False),
     )
     async def create_session(request: Request) -> Response:
+        """A place where the server remembers a robot's last plan. A plan with a new session_id makes one by itself."""
+
         async def operation() -> schemas.Session:
             payload = read_payload(request.headers.get("content-type", ""), await request.body())
             return await service.create_session(validate(schemas.CreateSessionRequest, payload))
@@ -110,18 +119,22 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/sessions/{session_id}", response_model=schemas.Session)
     async def session(session_id: str) -> Response:
+        """What is remembered; looking does not keep it."""
         return await _tell(lambda: service.session(_ref(session_id)))
 
     @app.post("/v1/sessions/{session_id}/reset", response_model=schemas.Session)
     async def reset_session(session_id: str) -> Response:
+        """Forget the last plan and throw away the one under way: the epoch goes up, and the old one is refused."""
         return await _tell(lambda: service.reset_session(_ref(session_id)))
 
     @app.delete("/v1/sessions/{session_id}", response_model=schemas.DeleteSessionResponse)
     async def delete_session(session_id: str) -> Response:
+        """Forget it altogether."""
         return await _tell(lambda: service.delete_session(_ref(session_id)))
 
     @app.get("/v1/time", response_model=schemas.ServerTime)
     async def time() -> Response:
+        """The server's clock, for `clock_offset`. Jumps of the wall clock do not move it."""
         return await _tell(lambda: service.time(schemas.ServerTimeRequest()))
 
 

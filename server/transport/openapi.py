@@ -4,55 +4,62 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 
 from server import schemas
+from server.call import LONGEST_MS, MAX_KEY
+from server.transport.examples import EXAMPLES
 
 _REFERENCE = "#/components/schemas/{model}"
+_ABOUT = """\
+A robot sends what its camera sees and what it should see; the answer is the actions that get there. Times are in ms or
+us as their names say, actions in the units of `/v1/models`. What is wrong is refused with a problem that names the
+field; nothing is clamped.
+
+A reply belongs to one request: compare `request_id` and, in a session, `session_epoch`; execute `chunk.actions` from
+control step `chunk.first_step` on. Stop or hold when `chunk.valid_for_ms` is over without a newer plan. Images may also
+be parts of a multipart form: `{"part": "name", "format": "png"}` in place of `encoded`. gRPC (`telos.v1.Planner`) has
+the same messages, and streams observations too.
+"""
 _BODIES = (
     schemas.PlanRequest,
     schemas.PlanStreamResponse,
+    schemas.Problem,
     schemas.AnomalyRequest,
     schemas.EncodeRequest,
     schemas.CreateSessionRequest,
 )
 _PROBLEM = {
     "description": "RFC 9457 problem; `code` is what to decide on.",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "code": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "retryable": {"type": "boolean"},
-                    "retry_after_ms": {"type": "integer"},
-                    "errors": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "properties": {"pointer": {"type": "string"}, "reason": {"type": "string"}},
-                            "required": ["pointer", "reason"],
-                        },
-                    },
-                },
-                "required": ["type", "title", "status", "detail", "code", "request_id", "retryable", "errors"],
-            }
-        }
-    },
+    "content": {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}},
 }
+_HEADERS = [
+    {
+        "name": "Request-Timeout-Ms",
+        "in": "header",
+        "required": False,
+        "description": "The answer must have left by then, counted from the request's arrival; else there is none.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_MS},
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Of plans. The same request with the same key gets the same answer for 30 s.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
+    },
+]
 
 
-def accepts(kind: type[BaseModel]) -> dict[str, Any]:
+def accepts(kind: type[schemas.Wire], *, headers: bool = True) -> dict[str, Any]:
     """The request body of an operation: JSON, or a form whose part `request` is that JSON."""
     schema = {"$ref": _REFERENCE.format(model=kind.__name__)}
     form = {"type": "object", "properties": {"request": schema}, "required": ["request"]}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}, "responses": {"default": _PROBLEM}}
+    content = {
+        "application/json": {"schema": schema, "examples": EXAMPLES[kind]},
+        "multipart/form-data": {"schema": form},
+    }
+    described = {"requestBody": {"required": True, "content": content}, "responses": {"default": _PROBLEM}}
+    return described | ({"parameters": _HEADERS} if headers else {})
 
 
 def describe(app: FastAPI) -> None:
@@ -60,7 +67,9 @@ def describe(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            made = get_openapi(
+                title=app.title, version=app.version, description=_ABOUT, routes=app.routes, servers=[{"url": "/"}]
+            )
             components = made.setdefault("components", {}).setdefault("schemas", {})
             for kind in _BODIES:
                 schema = kind.model_json_schema(ref_template=_REFERENCE)

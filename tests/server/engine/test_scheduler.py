@@ -47,20 +47,37 @@ class Day:
         self.now += self.first_s + (len(steps) - 1) * self.more_s
 
     def add(
-        self, name: str, deadline: float = float("inf"), *, iterations: int = 3, kind: str = "k", start_s: float = -1
+        self,
+        name: str,
+        deadline: float = float("inf"),
+        *,
+        iterations: int = 3,
+        kind: str = "k",
+        start_s: float = -1,
+        first_steps: int = 1,
     ) -> Work[Any]:
-        demand = Demand(model="m", arrived=self.now, frames=1, candidates=10, horizon=1, deadline=deadline)
-        steps = self.steps(name, iterations, kind, self.start_s if start_s < 0 else start_s)
+        demand = Demand(
+            model="m",
+            arrived=self.now,
+            frames=1,
+            candidates=10,
+            horizon=1,
+            first_steps=first_steps,
+            deadline=deadline,
+        )
+        steps = self.steps(name, iterations, kind, self.start_s if start_s < 0 else start_s, first_steps)
         work = Work(self.scheduler.place(demand), steps, Future())
         self.scheduler.works.append(work)
         return work
 
-    def steps(self, name: str, iterations: int, kind: str, start_s: float) -> Steps[tuple[int, float]]:
-        """Answers how many steps it got, and when."""
+    def steps(
+        self, name: str, iterations: int, kind: str, start_s: float, first_steps: int
+    ) -> Steps[tuple[int, float]]:
+        """Answers how many steps it got, and when; nothing before the first few."""
         self.now += start_s
         answer: tuple[int, float] | None = None
         for got in range(1, iterations + 1):
-            yield Asked(name, kind), answer
+            yield Asked(name, kind), answer if got > first_steps else None
             answer = got, self.now
         assert answer is not None
         return answer
@@ -143,6 +160,31 @@ def test_what_cannot_be_in_time_is_refused_before_anything_is_done_for_it() -> N
     work = day.add("a", day.now + 12 * MS)
     day.run()
     assert refused(work) and day.now == arrived and day.done == []
+
+
+@pytest.mark.parametrize(("budget_ms", "steps"), [(38, 0), (45, 4), (58, 5)])
+def test_an_answer_that_wants_several_steps_gets_them_or_is_refused_at_once(budget_ms: float, steps: int) -> None:
+    day = Day()
+    day.practise(1)
+    arrived = day.now
+    work = day.add("a", arrived + budget_ms * MS, iterations=100, first_steps=4)
+    day.run()
+    if steps:
+        assert work.future.result()[0] == steps
+    else:
+        assert refused(work) and day.done == []
+
+
+def test_who_still_wants_steps_keeps_others_from_none_of_theirs() -> None:
+    """They take turns by deadline, and both are in time."""
+    day = Day(max_batch_candidates=10)
+    day.practise(1)
+    arrived = day.now
+    long = day.add("long", arrived + 75 * MS, iterations=4, first_steps=4)
+    short = day.add("short", arrived + 35 * MS, iterations=2)
+    day.run()
+    assert long.future.result()[0] == 4 and long.future.result()[1] <= arrived + 75 * MS
+    assert short.future.result()[0] >= 1 and short.future.result()[1] <= arrived + 35 * MS
 
 
 def test_a_tight_deadline_is_not_missed_for_company() -> None:
