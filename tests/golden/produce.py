@@ -3,6 +3,7 @@
 Regenerate only with a change that is meant to change numbers, and say in its commit why they moved.
 """
 
+import asyncio
 import json
 import sys
 import tempfile
@@ -15,7 +16,14 @@ from torch import Generator
 from planner.costs import goal_cost
 from planner.presets import PRESETS, build
 from planner.search import plan_iterations
+from server.engine.local import LocalEngine
+from server.engine.registry import Registry
+from server.schemas import PlanRequest, PlanResponse
+from server.service import Service
+from server.settings import Settings
+from server.validation import validate
 from tests.episodes import dot_episode, write_dot_store
+from tests.golden.requests import NUMBER, golden_request
 from tests.tiny import write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint
 from worldmodel.episodes import EpisodeStore, WindowSampler
@@ -63,7 +71,30 @@ def loss_curve(scratch: Path) -> dict[str, Any]:
     return {name: [row[name] for row in run.metrics()] for name in ("predict", "sigreg")}
 
 
-GOLDENS = {"plan": plan, "loss_curve": loss_curve}
+def answers(scratch: Path) -> dict[str, Any]:
+    """What the service answers to every ninth of the golden requests: goals, costs, delays and limits of all kinds."""
+    write_tiny_checkpoint(scratch)
+    settings = Settings(checkpoints=scratch)
+
+    async def ask() -> list[PlanResponse]:
+        service = Service(LocalEngine(Registry.load(scratch, settings), settings), settings)
+        await service.engine.start()
+        requests = [validate(PlanRequest, golden_request(number)) for number in range(0, NUMBER, 9)]
+        answered = [await service.plan(request) for request in requests]
+        await service.engine.stop()
+        return answered
+
+    answered = asyncio.run(ask())
+    return {
+        "predicted_cost": [answer.predicted_cost for answer in answered],
+        "goal_distance": [answer.goal_distance for answer in answered],
+        "active_goal": [answer.active_goal for answer in answered],
+        "first_step": [answer.chunk.first_step for answer in answered],
+        "steps": [len(answer.chunk.actions) for answer in answered],
+    }
+
+
+GOLDENS = {"plan": plan, "loss_curve": loss_curve, "answers": answers}
 
 
 def main() -> None:

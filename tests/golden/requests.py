@@ -31,6 +31,7 @@ def golden_request(number: int) -> dict[str, Any]:
         },
         include=["costs", "latents"],
     )
+    payload["active_goal"] = number % 3 // 2
     if number % 3 == 1:
         payload["limits"] = {"min": [-0.5, -0.25], "max": [0.5, 1.0]}
     if number % 5 == 1:

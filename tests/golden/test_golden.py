@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden.produce import FOLDER, loss_curve, plan
+from tests.golden.produce import FOLDER, answers, loss_curve, plan
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -32,6 +32,16 @@ def test_ten_steps_of_training(tmp_path: Path) -> None:
     for name, curve in wanted.items():
         assert given[name] == pytest.approx(curve, rel=1e-3), name
     assert len(wanted["predict"]) == 10
+
+
+def test_answers_to_requests_of_every_kind(tmp_path: Path) -> None:
+    """Costs and distances to 1e-3; where chunks begin and end to the step."""
+    wanted, given = golden("answers"), answers(tmp_path)
+    assert given.keys() == wanted.keys()
+    for name in ("predicted_cost", "goal_distance"):
+        assert given[name] == pytest.approx(wanted[name], rel=1e-3), name
+    for name in ("active_goal", "first_step", "steps"):
+        assert given[name] == wanted[name], name
 
 
 def test_the_golden_plan_got_better_as_it_went() -> None:
