@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
+from tests.fault_proxy import fault_proxy
 from tests.reliability.report import Measure
 from tests.reliability.server_process import ATTACKER, Healthy, ServerProcess, healthy_alone, server_process
 
@@ -23,7 +25,7 @@ Connect = Callable[[], socket.socket]
 Drip = Callable[[socket.socket], None]
 
 
-@pytest.fixture(scope="module", params=[0.1, pytest.param(1.0, marks=pytest.mark.slow)], ids=["tenth", "as shipped"])
+@pytest.fixture(scope="module", params=[0.2, pytest.param(1.0, marks=pytest.mark.slow)], ids=["a fifth", "as shipped"])
 def scale(request: pytest.FixtureRequest) -> float:
     return request.param
 
@@ -125,6 +127,48 @@ def test_the_others_do_not_wait_for_slow_ones(
     assert set(robot.statuses) == {200}
     measure(f"{IDLE_SOCKETS} idle sockets closed", took_s, at_most=CLOSED_WITHIN_S * scale, unit="s")
     measure("healthy p99 beside slow clients", robot.slower_than(alone), at_most=1.5, unit="x")
+
+
+HALF_OPEN = {
+    "while idle": GET,
+    "in the middle of a request": POST + b"Content-Length: 100000\r\n\r\n",
+    "with answers on the way": GET * 300,
+}
+
+
+@pytest.mark.parametrize("when", HALF_OPEN)
+def test_half_open_connections_are_closed(server: ServerProcess, when: str, scale: float, measure: Measure) -> None:
+    """A network that passes nothing more, and tells nobody."""
+    with fault_proxy(server.http_port) as proxy:
+        before = server.peers(server.http_port)
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                connection.sendall(HALF_OPEN[when])
+            if when == "while idle":
+                assert connection.recv(1)
+            proxy.freeze()
+            took_s = seconds_until_gone(server, before, server.http_port, 2 * CLOSED_WITHIN_S * scale)
+    measure(f"half-open HTTP closed, {when}", took_s, at_most=CLOSED_WITHIN_S * scale, unit="s")
+
+
+def test_half_open_grpc_is_closed(server: ServerProcess, scale: float, measure: Measure) -> None:
+    with fault_proxy(server.grpc_port) as proxy:
+        before = server.peers(server.grpc_port)
+        with grpc.insecure_channel(f"127.0.0.1:{proxy.port}") as channel:
+            channel.unary_unary("/telos.v1.Planner/ListModels")(b"", timeout=5)
+            proxy.freeze()
+            took_s = seconds_until_gone(server, before, server.grpc_port, 2 * CLOSED_WITHIN_S)
+    measure("half-open gRPC closed", took_s, at_most=CLOSED_WITHIN_S, unit="s")
+
+
+def seconds_until_gone(server: ServerProcess, before: set[tuple[str, int]], port: int, limit_s: float) -> float:
+    """Until the server holds open only what it held before."""
+    began = time.monotonic()
+    while server.peers(port) - before and time.monotonic() - began < limit_s:
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
 def test_a_slow_but_steady_robot_is_served(server: ServerProcess, scale: float) -> None:
