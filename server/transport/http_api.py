@@ -37,7 +37,7 @@ _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 def http_app(service: Service, settings: Settings, admission: Admission) -> FastAPI:
     """The ASGI application, gate included."""
-    app = FastAPI(title="Telos", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Telos", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
     app.add_middleware(Observed, observer=service.observer)
     app.add_exception_handler(HTTPException, _on_http_exception)

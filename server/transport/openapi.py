@@ -1,8 +1,10 @@
 """The OpenAPI document: what FastAPI cannot know, because bodies are read and validated by us."""
 
+import json
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from server import schemas
@@ -63,7 +65,7 @@ def accepts(kind: type[schemas.Wire], *, headers: bool = True) -> dict[str, Any]
 
 
 def describe(app: FastAPI) -> None:
-    """Give `app` its document, made when it is first asked for."""
+    """Give `app` its document, made and written when it is first asked for: it is large, and anybody may ask."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -77,6 +79,14 @@ def describe(app: FastAPI) -> None:
             _describe_refusals(made)
             app.openapi_schema = made
         return app.openapi_schema
+
+    @cache
+    def written() -> bytes:
+        return json.dumps(document()).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(written(), media_type="application/json")
 
     app.openapi = document  # type: ignore[method-assign]
 

