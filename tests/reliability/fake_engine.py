@@ -178,6 +178,8 @@ def model(*, ready: bool) -> schemas.ModelInfo:
         recipe="none",
         task="",
         ready=ready,
+        device="none",
+        dtype="none",
         camera="top",
         height_px=32,
         width_px=32,
