@@ -1,6 +1,6 @@
 """Plans over gRPC: the same calls, binary on the wire. Needs the extra `telos[grpc]`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -89,6 +89,17 @@ class GrpcPlanner(Planner):
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
         kind, name = _REQUESTS[method]
         return to_payload(self._invoke(name, to_message(kind, payload)))
+
+    def _stream(self, payload: dict[str, Any]) -> Generator[Mapping[str, Any], None, None]:
+        opened = pb.PlanStreamRequest(open=to_message(pb.PlanRequest, payload))
+        call = self._stub.PlanStream(iter([opened]), timeout=self._timeout_s, metadata=self._metadata)
+        try:
+            for event in call:
+                yield to_payload(event)
+        except grpc.RpcError as error:
+            raise self._telos_error(error, "PlanStream") from error
+        finally:
+            call.cancel()
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
         return [to_payload(model) for model in self._invoke("ListModels", pb.ListModelsRequest()).models]

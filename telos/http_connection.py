@@ -6,6 +6,8 @@ import io
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class HttpConnection:
@@ -25,13 +27,14 @@ class HttpConnection:
     def close(self) -> None:
         self._connection.close()
 
-    def exchange(
+    @contextmanager
+    def response(
         self, verb: str, path: str, body: bytes | None, headers: dict[str, str], deadline: float
-    ) -> tuple[int, bytes]:
-        """Status and body, before `deadline` on the monotonic clock.
+    ) -> Iterator[http.client.HTTPResponse]:
+        """An answer to be read before `deadline` on the monotonic clock.
 
-        Raises TimeoutError, OSError or HTTPException, and closes the connection then: an answer may still come, and
-        only a new connection is sure not to deliver it to the next question.
+        Raises TimeoutError, OSError or HTTPException. The connection is closed unless all was read: an answer may still
+        come, and only a new connection is sure not to deliver it to the next question.
         """
         connection = self._connection
         try:
@@ -40,9 +43,8 @@ class HttpConnection:
                 connection.sock.settimeout(connection.timeout)
             connection.response_class = functools.partial(_Response, deadline)  # type: ignore[assignment]
             connection.request(verb, path, body, headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException):
+            yield connection.getresponse()
+        except BaseException:
             connection.close()
             raise
 

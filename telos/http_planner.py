@@ -4,7 +4,8 @@ import base64
 import http.client
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -74,8 +75,16 @@ class HttpPlanner(Planner):
         path = route.format(session_id=quote(payload.get("session_id", ""), safe=""))
         body = None
         if path == route and verb == "POST":  # else the path says everything
-            body = json.dumps(payload, default=_encode, allow_nan=False).encode()
+            body = _json(payload)
         return until_answered(lambda left_s: self._request(verb, path, body, left_s), self._timeout_s)
+
+    def _stream(self, payload: dict[str, Any]) -> Generator[Mapping[str, Any], None, None]:
+        path, deadline = "/v1/plan/stream", time.monotonic() + self._timeout_s
+        with self._named_failures(path), self._response("POST", path, _json(payload), deadline) as response:
+            if response.status != 200:
+                raise TelosError.from_problem(self._object(path, response.read()), response.status)
+            for line in response:
+                yield self._object(path, line)
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
         answer = until_answered(lambda left_s: self._request("GET", "/v1/models", None, left_s), self._timeout_s)
@@ -85,13 +94,9 @@ class HttpPlanner(Planner):
         return models
 
     def _request(self, verb: str, path: str, body: bytes | None, left_s: float) -> Mapping[str, Any]:
-        status, answer = self._exchange_bytes(verb, path, body, time.monotonic() + left_s)
-        try:
-            data = json.loads(answer)
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
-            raise self._unreadable(f"answered {path} with no JSON object")
+        with self._named_failures(path):
+            status, answer = self._exchange_bytes(verb, path, body, time.monotonic() + left_s)
+        data = self._object(path, answer)
         if not 200 <= status < 300:
             raise TelosError.from_problem(data, status)
         return data
@@ -99,24 +104,51 @@ class HttpPlanner(Planner):
     def _exchange_bytes(self, verb: str, path: str, body: bytes | None, deadline: float) -> tuple[int, bytes]:
         """Status and body. A kept connection that the server closed meanwhile is opened again, once."""
         kept = self._connection.is_open
+        try:
+            with self._response(verb, path, body, deadline) as response:
+                return response.status, response.read()
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            if not kept:
+                raise
+            return self._exchange_bytes(verb, path, body, deadline)
+
+    def _response(
+        self, verb: str, path: str, body: bytes | None, deadline: float
+    ) -> AbstractContextManager[http.client.HTTPResponse]:
         budget_ms = max(1, round(1e3 * (deadline - time.monotonic())))
         headers = self._headers | {"Request-Timeout-Ms": str(budget_ms)}
-        address = self._connection.address
+        return self._connection.response(verb, self._path + path, body, headers, deadline)
+
+    @contextmanager
+    def _named_failures(self, path: str) -> Iterator[None]:
+        """As TelosError, with who did not answer and what the budget was."""
+        address, budget = self._connection.address, f"{self._timeout_s:g} s"
         try:
-            return self._connection.exchange(verb, self._path + path, body, headers, deadline)
+            yield
         except TimeoutError as error:
-            budget = f"its {self._timeout_s:g} s"
-            raise TelosError("timeout", f"{address} did not answer {path} within {budget}", retryable=True) from error
+            detail = f"{address} did not answer {path} within its {budget}"
+            raise TelosError("timeout", detail, retryable=True) from error
         except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
-            if kept and isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError):
-                return self._exchange_bytes(verb, path, body, deadline)
-            reason = f"{address} cannot be reached within {self._timeout_s:g} s: {error}; is the server running there?"
+            reason = f"{address} cannot be reached within {budget}: {error}; is the server running there?"
             raise TelosError("unreachable", reason, retryable=True) from error
         except http.client.HTTPException as error:
             raise self._unreadable(f"answered {path} with no HTTP") from error
 
+    def _object(self, path: str, answer: bytes) -> Mapping[str, Any]:
+        try:
+            data = json.loads(answer)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise self._unreadable(f"answered {path} with no JSON object")
+        return data
+
     def _unreadable(self, what: str) -> TelosError:
         return TelosError("unreadable-reply", f"{self._connection.address} {what}; does a Telos server listen there?")
+
+
+def _json(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, default=_encode, allow_nan=False).encode()
 
 
 def _encode(value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -32,6 +33,10 @@ class Planner(ABC):
     @abstractmethod
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
         """One request and its answer, as dictionaries of the wire contract."""
+
+    def _stream(self, payload: dict[str, Any]) -> Generator[Mapping[str, Any], None, None]:
+        """A plan's incumbents, then the final one or a problem. Who cannot tell any earlier tells the final one."""
+        yield {"final": self._call("plan", payload)}
 
     @abstractmethod
     def _list_models(self) -> Sequence[Mapping[str, Any]]: ...
@@ -71,6 +76,7 @@ class Planner(ABC):
         inference_delay_steps: int | None = None,
         committed_actions: np.ndarray | None = None,
         include: Sequence[Literal["costs", "latents"]] = ("costs",),
+        on_incumbent: Callable[[PlanReply], None] | None = None,
     ) -> PlanReply:
         """Actions that lead from the last frame of `context` to `goal`, or to several goals in order.
 
@@ -78,6 +84,8 @@ class Planner(ABC):
         each [control_steps, actions] in physical units. `committed_actions`, [steps, actions], are the plan's first
         control steps, which the robot runs while it waits: the plan begins with them and takes them into account. With
         `inference_delay_steps` the reply leaves out so many control steps, those that the robot runs meanwhile.
+        `on_incumbent` takes the best plan so far, each time that the search has found a better one;
+        over gRPC that is a stream, which has a session and wants the step of the last frame.
         """
         payload = {
             "model": {"name": model},
@@ -97,12 +105,9 @@ class Planner(ABC):
             "committed_actions": None if committed_actions is None else np.asarray(committed_actions, np.float64),
             "include": list(include),
         }
-        reply = _read(PlanReply, self._exchange("plan", payload))
-        check_plan(reply, self.model(model))
-        if reply.session_id != session_id or session_epoch not in (None, reply.session_epoch):
-            given, wanted = (reply.session_id, reply.session_epoch), (session_id, session_epoch)
-            raise TelosError("stale-reply", f"the plan is of session and epoch {given}, not {wanted}: discarded")
-        return reply
+        if on_incumbent is None:
+            return self._checked(self._exchange("plan", payload), payload)
+        return self._last(_without_none(payload) | {"request_id": secrets.token_hex(8)}, on_incumbent)
 
     def create_session(self, session_id: str | None = None, *, hold_on_surprise: bool | None = None) -> Session:
         """Memory of a robot between two plans. A plan with a new session_id makes one by itself."""
@@ -149,15 +154,39 @@ class Planner(ABC):
     def _ask_session(self, method: Method, **payload: Any) -> Session:
         return _read(Session, self._call(method, _without_none(payload)))
 
-    def _exchange(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        """Ask, and accept only the answer to this very question: a late reply must not be executed."""
-        request_id = secrets.token_hex(8)
-        answer = self._call(method, _without_none(payload) | {"request_id": request_id})
-        if answer.get("request_id") != request_id:
-            given = answer.get("request_id")
+    def _checked(self, answer: Mapping[str, Any], payload: Mapping[str, Any]) -> PlanReply:
+        """Raises TelosError for a plan that no robot, or not this one, must execute."""
+        reply = _read(PlanReply, answer)
+        check_plan(reply, self.model(payload["model"]["name"]))
+        session_id, epoch = payload.get("session_id"), payload.get("session_epoch")
+        if session_id not in (None, reply.session_id) or epoch not in (None, reply.session_epoch):
+            given, wanted = (reply.session_id, reply.session_epoch), (session_id, epoch)
+            raise TelosError("stale-reply", f"the plan is of session and epoch {given}, not {wanted}: discarded")
+        return reply
+
+    def _last(self, payload: dict[str, Any], on_incumbent: Callable[[PlanReply], None]) -> PlanReply:
+        """Hand on what comes, and return what comes last."""
+        with closing(self._stream(payload)) as events:
+            for event in events:
+                if event.get("incumbent"):
+                    on_incumbent(self._checked(self._own(event["incumbent"], payload), payload))
+                elif event.get("final"):
+                    return self._checked(self._own(event["final"], payload), payload)
+                elif event.get("problem"):
+                    raise TelosError.from_problem(event["problem"], event["problem"].get("status", 0))
+        raise TelosError("unreadable-reply", "the stream ended without a plan and without a reason")
+
+    def _own(self, answer: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Accept only the answer to this very question: a late reply must not be executed."""
+        asked, given = payload["request_id"], answer.get("request_id")
+        if given != asked:
             self._replace_connection()
-            raise TelosError("stale-reply", f"the reply answers {given!r}, not {request_id!r}: discarded")
+            raise TelosError("stale-reply", f"the reply answers {given!r}, not {asked!r}: discarded")
         return answer
+
+    def _exchange(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
+        asked = _without_none(payload) | {"request_id": secrets.token_hex(8)}
+        return self._own(self._call(method, asked), asked)
 
     def _observations(self, model: str, observations: Sequence[Observation]) -> list[dict[str, Any]]:
         camera = self.model(model).camera

@@ -140,6 +140,40 @@ def test_a_chunk_begins_when_the_plan_is_there(planner: Planner) -> None:
     assert reply.first_step == 12 and len(reply.actions) < 25
 
 
+def test_better_plans_come_while_the_search_goes_on(planner: Planner) -> None:
+    camera = Camera()
+    frame, goal = [Observation(camera.read(), step=0)], camera.read()
+    config = PlannerConfig(num_samples=64, num_elites=8, max_iterations=40, seed=1)
+    incumbents: list[PlanReply] = []
+    final = planner.plan(MODEL, frame, goal, planner=config, on_incumbent=incumbents.append)
+    costs = [reply.predicted_cost for reply in [*incumbents, final]]
+    assert len(incumbents) >= 1 and costs == sorted(costs, reverse=True)
+    assert {reply.request_id for reply in incumbents} == {final.request_id}
+    np.testing.assert_allclose(planner.plan(MODEL, frame, goal, planner=config).actions, final.actions, atol=1e-6)
+
+
+def test_who_has_seen_enough_leaves_the_search(planner: Planner) -> None:
+    camera = Camera()
+
+    class EnoughError(Exception):
+        pass
+
+    def enough(reply: PlanReply) -> None:
+        raise EnoughError
+
+    config = PlannerConfig(num_samples=64, num_elites=8, max_iterations=40, seed=1)
+    with pytest.raises(EnoughError):
+        planner.plan(MODEL, [Observation(camera.read(), 0)], camera.read(), planner=config, on_incumbent=enough)
+    assert len(planner.models()) == 1  # the connection carries no rest of it
+
+
+def test_a_refused_search_says_why(planner: Planner) -> None:
+    camera = Camera()
+    config = PlannerConfig(preset="nothing")
+    with pytest.raises(TelosError, match="preset"):
+        planner.plan(MODEL, [Observation(camera.read(), 0)], camera.read(), planner=config, on_incumbent=print)
+
+
 def test_a_clip_is_scored(planner: Planner) -> None:
     camera = Camera()
     clip = [Observation(camera.read(), step=5 * k) for k in range(3)]
