@@ -72,14 +72,14 @@ def loss_curve(scratch: Path) -> dict[str, Any]:
 
 
 def answers(scratch: Path) -> dict[str, Any]:
-    """What the service answers to every ninth of the golden requests: goals, costs, delays and limits of all kinds."""
+    """What the service answers to every thirteenth of the golden requests: goals, costs, delays and limits of all kinds."""
     write_tiny_checkpoint(scratch)
     settings = Settings(checkpoints=scratch)
 
     async def ask() -> list[PlanResponse]:
         service = Service(LocalEngine(Registry.load(scratch, settings), settings), settings)
         await service.engine.start()
-        requests = [validate(PlanRequest, golden_request(number)) for number in range(0, NUMBER, 9)]
+        requests = [validate(PlanRequest, golden_request(number)) for number in range(0, NUMBER, 13)]
         answered = [await service.plan(request) for request in requests]
         await service.engine.stop()
         return answered
