@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,28 @@ def test_it_gives_the_plans_of_an_engine_in_this_process(live: Live, apart: Live
 
 def test_it_tells_of_the_same_models(live: Live, apart: Live) -> None:
     assert apart.http("GET", "/v1/models")[2] == live.http("GET", "/v1/models")[2]
+
+
+@pytest.mark.reliability(17)
+def test_a_seed_gives_one_plan_alone_among_sixteen_and_after_a_restart(apart: Live, measure: Measure) -> None:
+    payloads = [plan_payload(planner={"preset": "fast", "seed": seed}) for seed in range(16)]
+
+    def ask_for(payload: dict[str, Any]) -> np.ndarray:
+        return actions_of(apart.json("plan", payload).body)
+
+    def largest_difference(others: list[np.ndarray]) -> float:
+        return max(float(np.abs(one - other).max()) for one, other in zip(alone, others, strict=True))
+
+    alone = [ask_for(payload) for payload in payloads]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(ask_for, reversed(payloads)))[::-1]
+    engine = apart.running.service.engine
+    starts = engine.starts
+    os.kill(engine.pid, signal.SIGKILL)
+    while engine.starts == starts or apart.running.service.why_not_ready():
+        time.sleep(0.05)
+    measure("largest change of an action among sixteen robots", largest_difference(together), at_most=1e-3)
+    measure("largest change of an action after a restart", largest_difference([*map(ask_for, payloads)]), at_most=0.0)
 
 
 def test_its_refusals_name_the_field(apart: Live) -> None:

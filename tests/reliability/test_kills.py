@@ -91,7 +91,7 @@ def kill_again_and_again(live: Live, kills: int, requests_per_s: float) -> tuple
 
 def until(condition: Callable[[], bool], began: float) -> float:
     while not condition():
-        assert time.monotonic() - began < 90
+        assert time.monotonic() - began < 300
         time.sleep(0.02)
     return time.monotonic() - began
 
