@@ -68,6 +68,8 @@ class Settings:
     """Bodies of all requests that are being received or answered."""
     max_image_bytes: int = 4 * 2**20
     max_image_pixels: int = 8_300_000
+    max_request_pixels: int = 33_200_000
+    """Of all images of one request, by their headers."""
     min_image_side_px: int = 16
     max_image_side_px: int = 4096
     max_clip_frames: int = 64

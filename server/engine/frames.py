@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from server import schemas
-from server.engine.images import decode_image
+from server.engine.images import check_images, decode_image
 from server.errors import Code, refuse
 from server.settings import Settings
 from server.validation import shorten
@@ -37,19 +38,27 @@ class FrameReader:
         self._latents: OrderedDict[bytes, Tensor] = OrderedDict()
         self._lock = threading.Lock()  # decoder threads look up, the torch thread fills
 
-    def open(self, observation: schemas.Observation, pointer: str) -> Frame:
-        """For a decoder thread. Raises ServiceError that names the field."""
+    def open(self, observations: Mapping[str, schemas.Observation]) -> tuple[Frame, ...]:
+        """All of one request, by their pointers: for a decoder thread. Raises ServiceError that names the field."""
+        camera = self._spec.camera
+        images = {f"{at}/images/{camera}": self._image(each, at) for at, each in observations.items()}
+        check_images(images, self._settings)
+        return tuple(self._frame(image, pointer) for pointer, image in images.items())
+
+    def _image(self, observation: schemas.Observation, pointer: str) -> schemas.Image:
         camera = self._spec.camera
         if list(observation.images) != [camera]:
             given = ", ".join(repr(shorten(name)) for name in list(observation.images)[:4]) or "none"
             reason = f"given cameras {given}; wanted exactly '{camera}'"
             raise refuse(Code.VALIDATION_FAILED, f"{pointer}/images", reason)
-        image = observation.images[camera]
+        return observation.images[camera]
+
+    def _frame(self, image: schemas.Image, pointer: str) -> Frame:
         key = hashlib.blake2b(image.encoded, digest_size=16, person=image.format.encode()).digest()
         if (known := self._recall(key)) is not None:
             return Frame(key, latents=known)
-        at = f"{pointer}/images/{camera}"
-        return Frame(key, fit_image(decode_image(image.encoded, image.format, at, self._settings), self._spec))
+        pixels = decode_image(image.encoded, image.format, pointer, self._settings)
+        return Frame(key, fit_image(pixels, self._spec))
 
     def latents(self, frame: Frame) -> Tensor:
         """[n d]. For the torch thread. One by one, so that a frame's latents never depend on what it came with."""

@@ -2,10 +2,12 @@
 
 import io
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
+from server import schemas
 from server.errors import Code, ServiceError, refuse
 from server.settings import Settings
 from telos.images import sniff_format
@@ -35,11 +37,22 @@ def decode_image(data: bytes, declared_format: str, pointer: str, settings: Sett
         raise rejected(pointer, f"cannot be decoded as {declared_format}; send a complete, valid file") from error
 
 
+def check_images(images: Mapping[str, schemas.Image], settings: Settings) -> None:
+    """The headers of all images of one request, by their pointers. Raises ServiceError (image-rejected)."""
+    pixels = 0
+    for pointer, image in images.items():
+        pixels += _check_header(image.encoded, image.format, pointer, settings)
+        if pixels > settings.max_request_pixels:
+            most = f"at most {settings.max_request_pixels} are taken; send smaller or fewer images"
+            raise rejected(pointer, f"makes it {pixels} pixels in one request; {most}")
+
+
 def rejected(pointer: str, reason: str) -> ServiceError:
     return refuse(Code.IMAGE_REJECTED, pointer, f"the image {reason}")
 
 
-def _check_header(data: bytes, declared_format: str, pointer: str, settings: Settings) -> None:
+def _check_header(data: bytes, declared_format: str, pointer: str, settings: Settings) -> int:
+    """How many pixels it says that there are."""
     if len(data) > settings.max_image_bytes:
         raise rejected(pointer, f"has {len(data)} bytes; at most {settings.max_image_bytes} are taken")
     try:
@@ -57,6 +70,7 @@ def _check_header(data: bytes, declared_format: str, pointer: str, settings: Set
     if not (low <= width <= high and low <= height <= high) or width * height > settings.max_image_pixels:
         wanted = f"sides of {low}..{high} px and at most {settings.max_image_pixels} pixels"
         raise rejected(pointer, f"is {width} x {height} px; wanted {wanted}")
+    return width * height
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

@@ -120,7 +120,7 @@ class LocalEngine:
         actions = past_actions(request.actions, spec, len(request.observations), "/actions")
         demand = Demand(model=model.space_id, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
-            frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
+            frames = await self.executor.decode(lambda: _open(model, request.observations))
             surprise = await self._compute(place, at_once(lambda: score_clip(model, frames, actions)))
         ranks = np.interp(surprise, calibration.quantiles, np.linspace(0, 1, len(calibration.quantiles)))
         rarest = 1 / (calibration.transitions + 1)  # so few held-out transitions cannot show anything rarer
@@ -139,7 +139,7 @@ class LocalEngine:
         check_most(len(request.observations), self._settings.max_clip_frames, "/observations", "images")
         demand = Demand(model=model.space_id, arrived=time.monotonic(), frames=len(request.observations))
         with self.executor.admitted(demand) as place:
-            frames = await self.executor.decode(lambda: _open(model, request.observations, "/observations"))
+            frames = await self.executor.decode(lambda: _open(model, request.observations))
             latents = await self._compute(place, at_once(lambda: encode(model, frames)))
         return schemas.EncodeResponse(
             request_id=request.request_id or "",
@@ -242,20 +242,18 @@ def _beginning(question: Question, request: schemas.PlanRequest, given: WarmStar
     return None
 
 
-def _open(model: ServedModel, observations: Sequence[schemas.Observation], pointer: str) -> tuple[Frame, ...]:
-    return tuple(model.frames.open(each, f"{pointer}/{index}") for index, each in enumerate(observations))
+def _open(model: ServedModel, clip: Sequence[schemas.Observation]) -> tuple[Frame, ...]:
+    return model.frames.open({f"/observations/{index}": each for index, each in enumerate(clip)})
 
 
 def _open_all(question: Question, request: schemas.PlanRequest) -> tuple[tuple[Frame, ...], tuple[Frame | Tensor, ...]]:
     """Context and goals."""
-    context = _open(question.model, request.context, "/context")
-    goals: list[Frame | Tensor] = []
-    for index, (goal, target) in enumerate(zip(request.goals, question.targets, strict=True)):
-        if goal.observation is not None:
-            goals.append(question.model.frames.open(goal.observation, f"/goals/{index}/observation"))
-        elif target.latents is not None:
-            goals.append(target.latents)
-    return context, tuple(goals)
+    context = {f"/context/{index}": each for index, each in enumerate(request.context)}
+    goals = {f"/goals/{index}/observation": goal.observation for index, goal in enumerate(request.goals)}
+    images = {pointer: each for pointer, each in goals.items() if each is not None}
+    frames = iter(question.model.frames.open(context | images))
+    seen = tuple(next(frames) for _ in context)
+    return seen, tuple(next(frames) if target.latents is None else target.latents for target in question.targets)
 
 
 def _warm_up_request(model: ServedModel, shade: int, planner: schemas.PlannerConfig) -> schemas.PlanRequest:

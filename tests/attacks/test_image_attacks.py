@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from server.engine.images import decode_image
+from server import schemas
+from server.engine.images import check_images, decode_image
 from server.errors import Code, ServiceError
 from server.settings import Settings
 from tests.server.live import encoded, picture
@@ -144,3 +145,13 @@ def test_a_text_chunk_that_inflates_is_refused_or_skipped() -> None:
     with pytest.raises(ServiceError):
         decode_image(bytes(data), "png", "", SETTINGS)
     assert time.thread_time() - started < 0.5
+
+
+def test_many_images_that_are_fine_alone_are_refused_together_before_any_is_decoded() -> None:
+    alone = schemas.Image(encoded=png_of(2880, 2880), format="png")
+    check_images({f"/context/{index}": alone for index in range(4)}, SETTINGS)
+    with pytest.raises(ServiceError) as caught:
+        check_images({f"/context/{index}": alone for index in range(5)}, SETTINGS)
+    assert caught.value.code == "image-rejected"
+    assert "/context/4" in str(caught.value.errors)
+    assert f"at most {SETTINGS.max_request_pixels}" in caught.value.detail
