@@ -72,7 +72,7 @@ def loss_curve(scratch: Path) -> dict[str, Any]:
 
 
 def answers(scratch: Path) -> dict[str, Any]:
-    """What the service answers to every thirteenth of the golden requests: goals, costs, delays and limits of all kinds."""
+    """What the service answers to every thirteenth golden request: goals, costs, delays and limits of all kinds."""
     write_tiny_checkpoint(scratch)
     settings = Settings(checkpoints=scratch)
 

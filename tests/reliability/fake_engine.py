@@ -191,8 +191,6 @@ def model(*, ready: bool) -> schemas.ModelInfo:
         space_id=SHA,
         weights_sha256=SHA,
         manifest_sha256=SHA,
-        device="none",
-        dtype="none",
     )
 
 
