@@ -176,6 +176,7 @@ class CubeEnv(MujocoGoalEnv):
     def state_at(self, tool: ToolPose, opening_m: float, cube_m: np.ndarray, cube_yaw: float) -> State:
         """At rest, the gripper's tip at `tool` and the cube upright, its centre at `cube_m` [3]; float64 [S]."""
         state = np.zeros(len(self.state_names))
+        self._kinematics.qpos[:] = self._model.qpos0  # whatever was asked before, or the last bit would tell
         self._kinematics.qpos[:6] = _ELBOW_UP_RAD
         self._control.place(self._kinematics, tool)
         state[:6] = self._kinematics.qpos[:6]

@@ -19,7 +19,7 @@ from envs.arm_control import ToolPose
 from envs.mujoco_env import ASSETS
 from envs.policies import COLLECTION_POLICIES
 from envs.random_policies import HeldRandomPolicy, WanderingRandomPolicy
-from envs.rollout import rollout_states
+from envs.rollout import rollout, rollout_states
 
 # Where both actuators can move freely; Cube's act on the tool, whose velocity is in tests/envs/test_arm_control.py.
 FREE = {
@@ -310,6 +310,14 @@ def test_policies_are_functions_of_their_generator(env: MujocoGoalEnv, policy_cl
 
 def test_every_environment_has_a_collection_policy() -> None:
     assert set(COLLECTION_POLICIES) == set(ENVS)
+
+
+def test_an_episode_does_not_depend_on_those_before_it(env: MujocoGoalEnv, env_id: str) -> None:
+    """Or a store would depend on which worker collected which shard, and on interruptions."""
+    for index in range(4):
+        used = rollout(env, env_id, seed=3, episode_index=index, steps=40, namespace="collect")
+        fresh = rollout_states(env_id, 3, index, 40, namespace="collect")
+        assert np.array_equal(used.states, fresh.states) and np.array_equal(used.actions, fresh.actions)
 
 
 def test_heldout_episodes_differ_from_collected_ones(env_id: str) -> None:
