@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
 from server.errors import ServiceError
+from server.event_loop import run as run_loop
 from server.observability.loop_lag import watch_loop_lag
 from server.observability.metrics import Metrics
 from server.service import Service
@@ -35,7 +36,7 @@ def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda runni
 
     Raises SettingsError when nothing can be listened on or served.
     """
-    asyncio.run(_run(settings, on_ready))
+    run_loop(_run(settings, on_ready))
 
 
 class Running:

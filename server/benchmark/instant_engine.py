@@ -17,6 +17,7 @@ from server.engine.channel import Channel
 from server.engine.host import host
 from server.engine.protocol import Incumbents, Planned, WarmStart, Work
 from server.errors import Code, ServiceError
+from server.event_loop import run as run_loop
 from telos import __version__
 
 NAME = "instant"
@@ -187,5 +188,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    run_loop(_main())
     os._exit(0)

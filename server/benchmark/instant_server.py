@@ -10,6 +10,7 @@ import sys
 
 from server.commands.serve import say_ports
 from server.engine.process import EngineProcess
+from server.event_loop import run as run_loop
 from server.serve import Running
 from server.settings import Settings
 
@@ -28,4 +29,4 @@ async def serve(plan_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    run_loop(serve(float(sys.argv[1])))

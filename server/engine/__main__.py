@@ -12,6 +12,7 @@ from server.engine.channel import Channel
 from server.engine.host import Hosted, beat, host
 from server.engine.protocol import EnginePoisonedError
 from server.engine.wire import engine_pb2 as pb
+from server.event_loop import run as run_loop
 from server.observability.logs import set_up_logs
 from server.settings import Settings, SettingsError
 from worldmodel.errors import CheckpointError
@@ -25,7 +26,7 @@ def main() -> None:
     settings = Settings.from_environment(os.environ)
     set_up_logs(settings.log_format, settings.log_level)
     _limit_memory(settings.engine_memory_limit_mib)
-    asyncio.run(_run(settings, socket.socket(fileno=int(sys.argv[-1]))))
+    run_loop(_run(settings, socket.socket(fileno=int(sys.argv[-1]))))
     os._exit(0)  # threads that compute for nobody are not waited for
 
 
