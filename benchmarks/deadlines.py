@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     settings = Settings(checkpoints=arguments.checkpoints, device=arguments.device, max_in_flight=2 * REQUESTS)
-    engine = LocalEngine(Registry.load(arguments.checkpoints, settings), settings)
+    engine = LocalEngine(Registry.load(settings), settings)
     bench = Bench(Service(engine, settings), engine.registry.models[arguments.model].manifest, arguments.preset)
     asyncio.run(engine.start())
     result = {

@@ -21,7 +21,7 @@ class LocalPlanner(Planner):
     def __init__(self, settings: Settings) -> None:
         """Raises CheckpointError or SettingsError when there is nothing to plan with."""
         super().__init__(image_format="png")
-        self._service = Service(LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
+        self._service = Service(LocalEngine(Registry.load(settings), settings), settings)
         self._loop = asyncio.new_event_loop()
         self._loop.run_until_complete(self._service.engine.start())
 

@@ -36,6 +36,7 @@ def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda runni
 
     Raises SettingsError when nothing can be listened on or served.
     """
+    settings.checkpoint_folders()  # what no engine could repair is said before anything listens
     run_loop(_run(settings, on_ready))
 
 
@@ -106,11 +107,11 @@ class Running:
 
     async def reload(self) -> None:
         """Load every checkpoint whose manifest is not the one that is served; what cannot be loaded changes nothing."""
-        for manifest in sorted(self._settings.checkpoints.glob("*/manifest.json")):
+        for folder in self._settings.checkpoint_folders():
             served = {model.manifest_sha256 for model in self.service.engine.models}
-            if hashlib.sha256(manifest.read_bytes()).hexdigest() not in served:
+            if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() not in served:
                 with contextlib.suppress(ServiceError):  # the log says why
-                    await self.service.load_model(manifest.parent.name)
+                    await self.service.load_model(folder.name)
 
     async def stop_at_once(self) -> None:
         """While it stops: what was accepted fails now."""

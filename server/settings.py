@@ -179,6 +179,14 @@ class Settings:
                 values[f.name] = _parse(f.name, text, Path if f.default is None else type(f.default))
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        """Raises SettingsError when there is none."""
+        found = tuple(sorted(path.parent for path in self.checkpoints.glob("*/manifest.json")))
+        if not found:
+            given = f"checkpoints={self.checkpoints}"
+            raise SettingsError(f"{given} holds no folder with a manifest.json; there is nothing to serve")
+        return found
+
     def engine_environment(self) -> dict[str, str]:
         """What `from_environment` reads in the engine's process: all but where, and to whom, the front listens."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _FRONT_ONLY}

@@ -15,7 +15,8 @@ from telos.http_planner import HttpPlanner
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
-PLAN_TIMEOUT_S = 60.0
+PLAN_TIMEOUT_S = 20.0
+"""Also how long a server that died is asked again."""
 _LOG_LINES = 12
 
 

@@ -50,7 +50,7 @@ async def _load(settings: Settings, channel: Channel) -> Hosted:
 
     beating = asyncio.create_task(beat(channel, pb.Heartbeat))
     try:
-        return LocalEngine(await asyncio.to_thread(Registry.load, settings.checkpoints, settings), settings)
+        return LocalEngine(await asyncio.to_thread(Registry.load, settings), settings)
     finally:
         beating.cancel()
 

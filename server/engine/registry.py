@@ -1,7 +1,6 @@
 """The models that this process serves."""
 
 import logging
-from pathlib import Path
 
 import torch
 
@@ -96,18 +95,16 @@ class Registry:
         self.models = models
 
     @classmethod
-    def load(cls, folder: Path, settings: Settings) -> "Registry":
-        """Every checkpoint folder in `folder`. Raises CheckpointError, SettingsError when nothing can be served."""
+    def load(cls, settings: Settings) -> "Registry":
+        """Every checkpoint of the settings' folder. Raises CheckpointError, and SettingsError without any."""
         models: dict[str, ServedModel] = {}
-        for path in sorted(path.parent for path in folder.glob("*/manifest.json")):
+        for path in settings.checkpoint_folders():
             checkpoint = load_checkpoint(path, settings.device, settings.precision)
             name = checkpoint.manifest.name
             if name in models:
                 raise SettingsError(f"two checkpoints call themselves {name}; remove one or rename it in its manifest")
             models[name] = ServedModel(checkpoint, settings)
             log.info("loaded %s version %s", name, checkpoint.manifest.version)
-        if not models:
-            raise SettingsError(f"checkpoints={folder} holds no folder with a manifest.json; there is nothing to serve")
         return cls(models)
 
     def find(self, ref: ModelRef) -> ServedModel:

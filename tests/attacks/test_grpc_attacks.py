@@ -45,7 +45,7 @@ def test_a_message_that_is_cut_off(live: Live) -> None:
     [
         pb.PlanRequest(model=pb.ModelRef.FromString(b"\x08\x01")),
         pb.PlanRequest.FromString(b"\xa2\x06\x01x"),
-        pb.PlanRequest(limits=pb.ActionLimits.FromString(b"\x22\x08" + bytes(8))),
+        pb.PlanRequest(limits=pb.ActionLimits.FromString(b"\x79" + bytes(8))),
         pb.PlanRequest(context=[{"images": {"top": pb.Image.FromString(b"\x10\x01")}}]),
     ],
 )

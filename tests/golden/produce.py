@@ -77,7 +77,7 @@ def answers(scratch: Path) -> dict[str, Any]:
     settings = Settings(checkpoints=scratch)
 
     async def ask() -> list[PlanResponse]:
-        service = Service(LocalEngine(Registry.load(scratch, settings), settings), settings)
+        service = Service(LocalEngine(Registry.load(settings), settings), settings)
         await service.engine.start()
         requests = [validate(PlanRequest, golden_request(number)) for number in range(0, NUMBER, 13)]
         answered = [await service.plan(request) for request in requests]

@@ -60,19 +60,16 @@ def test_giants_are_refused_before_anything_is_allocated(bounded: Live, measure:
     measure("growth over 80 giant requests, each refused", resident_mib(bounded) - before, at_most=4.0, unit="MiB")
 
 
-@pytest.mark.parametrize("transport", ["json", "grpc"])
-def test_an_engine_out_of_memory_is_not_the_end_of_the_front(live: Live, measure: Measure, transport: str) -> None:
+def test_an_engine_out_of_memory_is_not_the_end_of_the_front(live: Live, measure: Measure) -> None:
     planner = {"preset": "fast", "num_samples": 2**22, "max_iterations": 2, "seed": 1}
-    answer = ask(live, transport)("plan", plan_payload(planner=planner))
+    answer = live.json("plan", plan_payload(planner=planner))
     assert answer.code in ("internal", "worker-restarting")
     assert live.http("GET", "/healthz")[0] == 200
     began = time.monotonic()
-    while (again := ask(live, transport)("plan", plan_payload())).code:
+    while (again := live.json("plan", plan_payload())).code:
         assert again.retryable and time.monotonic() - began < 60
         time.sleep(0.1)
-    measure(
-        f"engine beside its limit of {LIMIT_MIB} MiB ({transport})", private_mib(live), at_most=LIMIT_MIB, unit="MiB"
-    )
+    measure(f"engine beside its limit of {LIMIT_MIB} MiB", private_mib(live), at_most=LIMIT_MIB, unit="MiB")
 
 
 def private_mib(live: Live) -> float:

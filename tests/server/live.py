@@ -119,7 +119,7 @@ def serving(settings: Settings, engine: Engine | None = None) -> Iterator[Live]:
     thread.start()
 
     async def make() -> Running:  # gRPC wants its server made on the loop that it will run on
-        running = Running(engine or LocalEngine(Registry.load(settings.checkpoints, settings), settings), settings)
+        running = Running(engine or LocalEngine(Registry.load(settings), settings), settings)
         await running.start()
         return running
 

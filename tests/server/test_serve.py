@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_named(checkpoints: Path) -> None:
 
 async def start(checkpoints: Path, settings: dict[str, object]) -> None:
     changed = Settings(**settings)  # type: ignore[arg-type]
-    running = Running(LocalEngine(Registry.load(checkpoints, changed), changed), changed)
+    running = Running(LocalEngine(Registry.load(changed), changed), changed)
     try:
         await running.start()
     finally:
@@ -113,7 +113,7 @@ async def start(checkpoints: Path, settings: dict[str, object]) -> None:
 
 def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"holds no folder with a manifest\.json"):
-        Registry.load(tmp_path, settings_for(tmp_path))
+        Registry.load(settings_for(tmp_path))
 
 
 def test_a_broken_checkpoint_is_an_error(checkpoints: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_broken_checkpoint_is_an_error(checkpoints: Path, tmp_path: Path) -> N
         data[-1 if file.suffix == ".safetensors" else 0] ^= file.suffix == ".safetensors"
         (broken / file.name).write_bytes(data)
     with pytest.raises(CheckpointError, match="SHA-256"):
-        Registry.load(tmp_path, settings_for(tmp_path))
+        Registry.load(settings_for(tmp_path))
 
 
 def test_a_server_that_stops_refuses_new_plans(checkpoints: Path) -> None:

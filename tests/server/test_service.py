@@ -22,7 +22,7 @@ from tests.server.live import plan_payload, settings_for
 @pytest.fixture
 def service(checkpoints: Path) -> Iterator[Service]:
     settings = settings_for(checkpoints, max_in_flight=2)
-    engine = LocalEngine(Registry.load(settings.checkpoints, settings), settings)
+    engine = LocalEngine(Registry.load(settings), settings)
     asyncio.run(engine.start())
     yield Service(engine, settings)
     asyncio.run(engine.stop())

@@ -26,7 +26,7 @@ SLACK_S = 0.02
 @pytest.fixture
 def service(checkpoints: Path) -> Iterator[Service]:
     settings = settings_for(checkpoints, max_in_flight=256)
-    engine = LocalEngine(Registry.load(settings.checkpoints, settings), settings)
+    engine = LocalEngine(Registry.load(settings), settings)
     asyncio.run(engine.start())
     yield Service(engine, settings)
     asyncio.run(engine.stop())

@@ -126,11 +126,6 @@ def test_health_wants_no_token(guarded: Live) -> None:
     assert get(guarded, "/healthz")[0] == 200
 
 
-def test_every_route_is_among_those_tested(guarded: Live) -> None:
-    _, document = get(guarded, "/openapi.json", Authorization="Bearer secret")
-    assert set(document["paths"]) - {"/healthz"} == {p.replace(MODEL, "{name}") for p in PATHS[:-2]}  # type: ignore[call-overload]
-
-
 def test_the_token_opens(guarded: Live) -> None:
     assert get(guarded, "/readyz", Authorization="Bearer secret")[0] == 200
 
