@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from server.engine.registry import ServedModel
+from server.engine.registry import ServedModel, open_model
 from server.errors import Code, ServiceError
 from server.settings import Settings
 from server.validation import shorten
-from worldmodel.checkpoint import load_checkpoint
 from worldmodel.errors import CheckpointError
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
@@ -18,7 +17,7 @@ def load_model(folder: str, settings: Settings) -> ServedModel:
     """Its weights are read whole, checked against their hash, and only then looked at. Raises ServiceError."""
     path = _inside(settings.checkpoints, folder)
     try:
-        return ServedModel(load_checkpoint(path, settings.device, settings.precision), settings)
+        return open_model(path, settings)
     except CheckpointError as error:
         raise model_refused(str(error)) from error
 

@@ -1,10 +1,12 @@
 """The models that this process serves."""
 
 import logging
+from pathlib import Path
 
 import torch
 
 from planner.presets import PRESETS
+from planner.threads import threads_for
 from server.engine.frames import FrameReader
 from server.errors import Code, refuse
 from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
@@ -88,6 +90,16 @@ class ServedModel:
         )
 
 
+def open_model(folder: Path, settings: Settings) -> ServedModel:
+    """Raises CheckpointError.
+
+    With one thread: OpenMP's helpers of a thread that computed once stay, and those of the torch thread stop spinning
+    between products as soon as there are more of them than cores.
+    """
+    with threads_for(1):
+        return ServedModel(load_checkpoint(folder, settings.device, settings.precision), settings)
+
+
 class Registry:
     """Models by name."""
 
@@ -99,12 +111,12 @@ class Registry:
         """Every checkpoint of the settings' folder. Raises CheckpointError, and SettingsError without any."""
         models: dict[str, ServedModel] = {}
         for path in settings.checkpoint_folders():
-            checkpoint = load_checkpoint(path, settings.device, settings.precision)
-            name = checkpoint.manifest.name
+            model = open_model(path, settings)
+            name = model.manifest.name
             if name in models:
                 raise SettingsError(f"two checkpoints call themselves {name}; remove one or rename it in its manifest")
-            models[name] = ServedModel(checkpoint, settings)
-            log.info("loaded %s version %s", name, checkpoint.manifest.version)
+            models[name] = model
+            log.info("loaded %s version %s", name, model.manifest.version)
         return cls(models)
 
     def find(self, ref: ModelRef) -> ServedModel:

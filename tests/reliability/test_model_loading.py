@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from server.engine import loading
+from server.engine import registry
 from server.errors import ServiceError
 from server.service import Service
 from tests.attacks.test_checkpoints import BIAS, Bomb, change_weights, flip_one_bit, set_at, weights_with_right_hash
@@ -118,7 +118,7 @@ def test_only_folders_of_the_checkpoints_folder_can_be_named(name: str, live: Li
 @pytest.mark.reliability(14)
 def test_a_file_that_is_replaced_while_it_is_read(live: Live, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of another version under the manifest that was read a moment before."""
-    read = loading.load_checkpoint
+    read = registry.load_checkpoint
 
     def swapped(path: Path, *rest: Any) -> Any:
         tensors = load((path / "model.safetensors").read_bytes())
@@ -126,7 +126,7 @@ def test_a_file_that_is_replaced_while_it_is_read(live: Live, folder: Path, monk
         (path / "model.safetensors").write_bytes(save(tensors))
         return read(path, *rest)
 
-    monkeypatch.setattr(loading, "load_checkpoint", swapped)
+    monkeypatch.setattr(registry, "load_checkpoint", swapped)
     assert "SHA-256" in refusal(live, MODEL)
 
 
