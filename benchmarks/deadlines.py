@@ -29,6 +29,7 @@ from server import schemas
 from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
+from server.garbage import freeze_garbage
 from server.provenance import provenance
 from server.service import Service
 from server.settings import Settings
@@ -54,6 +55,7 @@ def main() -> None:
     engine = LocalEngine(Registry.load(settings), settings)
     bench = Bench(Service(engine, settings), engine.registry.models[arguments.model].manifest, arguments.preset)
     asyncio.run(engine.start())
+    freeze_garbage()  # as the processes of a server do
     result = {
         **provenance(),
         "command": shlex.join(["python", *sys.argv]),

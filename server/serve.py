@@ -12,6 +12,7 @@ from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
 from server.errors import ServiceError
 from server.event_loop import run as run_loop
+from server.garbage import freeze_garbage
 from server.observability.loop_lag import watch_loop_lag
 from server.observability.metrics import Metrics
 from server.service import Service
@@ -141,6 +142,7 @@ async def _run(settings: Settings, on_ready: Callable[[Running], None]) -> None:
     )
     try:
         if await _before(asked, running.start()):
+            freeze_garbage()
             on_ready(running)
             await asked.wait()
     finally:

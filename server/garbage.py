@@ -1,0 +1,13 @@
+"""Python's garbage collector, kept out of the way of deadlines."""
+
+import gc
+
+
+def freeze_garbage() -> None:
+    """What is there now stays, so that it is not walked again.
+
+    A full collection of a process that imported torch and its models took 120 to 160 ms, in which nobody was answered;
+    20 to 40 ms afterwards.
+    """
+    gc.collect()
+    gc.freeze()
