@@ -17,14 +17,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from server import schemas
+from server.benchmark.instant_engine import InstantEngine
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart, Work
+from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart
 from server.errors import Code, ServiceError
 
 MODEL = "fake"
@@ -37,11 +37,11 @@ SPEC = schemas.ActionInfo(
 SHA = "f" * 64
 
 
-class FakeEngine:
+class FakeEngine(InstantEngine):
     """Knows one model, without torch."""
 
     def __init__(self) -> None:
-        self.on_change: Callable[[], None] = lambda: None
+        super().__init__()
         self._stuck_since: float | None = None
         self._ready = False
 
@@ -54,15 +54,6 @@ class FakeEngine:
 
     def step_s(self) -> float:
         return 0.0 if self._stuck_since is None else time.monotonic() - self._stuck_since
-
-    def work(self) -> Work:
-        return Work()
-
-    async def load(self, folder: str) -> schemas.ModelInfo:
-        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
-
-    async def unload(self, name: str) -> schemas.ModelInfo:
-        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def start(self) -> None:
         self._ready = True

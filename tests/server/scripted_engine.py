@@ -1,13 +1,13 @@
 """An engine without a model, in this process: it plans at once, or when it is told to, or refuses."""
 
 import asyncio
-from collections.abc import Callable
 
 import numpy as np
 
 from server import schemas
-from server.engine.protocol import Incumbents, Planned, WarmStart, Work
-from server.errors import Code, ServiceError
+from server.benchmark.instant_engine import InstantEngine
+from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.errors import ServiceError
 from tests.server.live import MODEL
 
 STEPS, CONTROL_STEPS = 25, 5
@@ -17,11 +17,11 @@ ACTION = schemas.ActionInfo(
 SHA = "f" * 64
 
 
-class ScriptedEngine:
+class ScriptedEngine(InstantEngine):
     """Its plans are recognised: the action of control step s is (s / 1000, seed / 1000)."""
 
     def __init__(self) -> None:
-        self.on_change: Callable[[], None] = lambda: None
+        super().__init__()
         self.asked: list[tuple[schemas.PlanRequest, WarmStart | None]] = []
         self.refusal: ServiceError | None = None
         self.go = asyncio.Event()
@@ -34,22 +34,6 @@ class ScriptedEngine:
     @property
     def models(self) -> list[schemas.ModelInfo]:
         return [model_info()]
-
-    def why_not_ready(self) -> list[str]:
-        return []
-
-    def work(self) -> Work:
-        return Work()
-
-    async def load(self, folder: str) -> schemas.ModelInfo:
-        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
-
-    async def unload(self, name: str) -> schemas.ModelInfo:
-        raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
 
     async def plan(
         self,
@@ -72,12 +56,6 @@ class ScriptedEngine:
         if self.refusal is not None:
             raise self.refusal
         return planned(request, warm_start, 0.5)
-
-    async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
-        raise NotImplementedError
-
-    async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
-        raise NotImplementedError
 
 
 def planned(request: schemas.PlanRequest, warm_start: WarmStart | None, cost: float) -> Planned:
