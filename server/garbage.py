@@ -6,8 +6,7 @@ import gc
 def freeze_garbage() -> None:
     """What is there now stays, so that it is not walked again.
 
-    A full collection of a process that imported torch and its models took 120 to 160 ms, in which nobody was answered;
-    20 to 40 ms afterwards.
+    A full collection of a process that imported torch and its models took 120 to 160 ms, in which nobody was answered.
     """
     gc.collect()
     gc.freeze()
