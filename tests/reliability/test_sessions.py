@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
@@ -26,6 +26,16 @@ names = st.sampled_from(NAMES)
 steps = st.integers(0, 60)
 
 
+class Held(NamedTuple):
+    """A plan under way. Its session may be forgotten meanwhile, and another have its name."""
+
+    name: str
+    epoch: int
+    step: int
+    task: "asyncio.Task[Any]"
+    go: asyncio.Event
+
+
 class Sessions(RuleBasedStateMachine):
     """Two clients that share ids, against what the sessions must be. A plan's seed says whose it is."""
 
@@ -40,8 +50,8 @@ class Sessions(RuleBasedStateMachine):
         self.newest: dict[str, int] = {}
         self.planned: dict[str, int] = {}
         """First step of each session's last plan."""
-        self.held: tuple[str, int, asyncio.Task[Any], asyncio.Event] | None = None
-        """A plan under way: whose, from which step, and what it waits for."""
+        self.held: Held | None = None
+        """A plan under way."""
 
     def teardown(self) -> None:
         if self.held is not None:
@@ -89,8 +99,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(name=names, step=steps, knows_epoch=st.booleans(), behind=st.integers(0, 2))
     def plan(self, name: str, step: int, knows_epoch: bool, behind: int) -> None:
         epoch = self.newest.get(name, 3) - behind if knows_epoch else None
-        under_way = self.held is not None and self.held[0] == name
-        if under_way:
+        if self.held is not None and self.held.name == name:
             return
         self.engine.go = asyncio.Event()
         self.engine.go.set()
@@ -100,40 +109,39 @@ class Sessions(RuleBasedStateMachine):
     @rule(name=names, step=steps)
     def begin(self, name: str, step: int) -> None:
         """A plan that takes its time; it is asked for again when one is under way, and the newest observation wins."""
-        if self.held is not None and self.held[0] != name:
+        if not self.holds(name):
             self.release()
         self.touches(name)
         go = self.engine.go = asyncio.Event()
         task = self.loop.create_task(self.service.plan(question(name, step, None)))
         self.turn()
+        if self.held is not None and step < self.held.step:
+            assert self.outcome(task) is Code.SUPERSEDED and not self.held.task.done()
+            return
         if self.held is not None:
-            _, running_step, running, running_go = self.held
-            if step < running_step:
-                assert self.outcome(task) is Code.SUPERSEDED and not running.done()
-                step, task, go = running_step, running, running_go
-            else:
-                assert self.outcome(running) is Code.SUPERSEDED and not task.done()
-        self.held = name, step, task, go
+            assert self.outcome(self.held.task) is Code.SUPERSEDED and not task.done()
+        self.held = Held(name, self.known[name][0], step, task, go)
 
     @rule()
     def release(self) -> None:
         if self.held is None:
             return
-        (name, step, task, go), self.held = self.held, None
-        go.set()
-        answer = self.outcome(task)
-        if self.alive(name) and answer.session_epoch == self.known[name][0]:
-            self.check(name, step, None, answer)
+        held, self.held = self.held, None
+        held.go.set()
+        answer = self.outcome(held.task)
+        assert answer.session_epoch == held.epoch
+        if self.alive(held.name) and held.epoch == self.known[held.name][0]:
+            self.check(held.name, held.step, None, answer)
 
     @rule()
     def engine_dies(self) -> None:
         """Who waits is told; what is remembered stays."""
         if self.held is None:
             return
-        (_, _, task, go), self.held = self.held, None
+        held, self.held = self.held, None
         self.engine.refusal = ServiceError(Code.NOT_READY, "the engine is being started again")
-        go.set()
-        assert self.outcome(task) is Code.NOT_READY
+        held.go.set()
+        assert self.outcome(held.task) is Code.NOT_READY
         self.engine.refusal = None
 
     @rule(seconds=st.sampled_from([1.0, 29.0, 61.0]))
@@ -196,9 +204,13 @@ class Sessions(RuleBasedStateMachine):
         self.planned.pop(name, None)
 
     def ends_held(self, name: str, code: Code) -> None:
-        if self.held is not None and self.held[0] == name:
-            (_, _, task, _), self.held = self.held, None
-            assert self.outcome(task) in (code, Code.EPOCH_STALE, Code.SESSION_NOT_FOUND)
+        if self.held is not None and self.holds(name):
+            held, self.held = self.held, None
+            assert self.outcome(held.task) is code
+
+    def holds(self, name: str) -> bool:
+        """Whether the plan under way is of the session that has this name now."""
+        return self.held is not None and self.held[:2] == (name, self.known.get(name, (None,))[0])
 
     def alive(self, name: str) -> bool:
         return name in self.known
