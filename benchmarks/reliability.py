@@ -81,7 +81,7 @@ def gather(folder: Path, *, quick: bool) -> Iterator[Mapping[str, Any]]:
 
 
 def pytest_command(*, quick: bool) -> list[str]:
-    everything = ["-m", "not gpu"] if not quick else []
+    everything = ["-m", "not gpu", "--timeout", "1800"] if not quick else []
     return ["-m", "pytest", *everything, "tests/reliability", "--reliability-report"]
 
 

@@ -24,6 +24,7 @@ class Code(StrEnum):
     HEADERS_TOO_LARGE = "headers-too-large"
     RECEIVE_TIMEOUT = "receive-timeout"
     UNAUTHENTICATED = "unauthenticated"
+    CROSS_ORIGIN = "cross-origin"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     MODEL_NOT_FOUND = "model-not-found"
@@ -70,6 +71,7 @@ KINDS: dict[Code, Kind] = {
     Code.HEADERS_TOO_LARGE: Kind("The header is too large", 431, _G.RESOURCE_EXHAUSTED),
     Code.RECEIVE_TIMEOUT: Kind("The request came too slowly", 408, _G.DEADLINE_EXCEEDED),
     Code.UNAUTHENTICATED: Kind("A token is needed", 401, _G.UNAUTHENTICATED),
+    Code.CROSS_ORIGIN: Kind("Web pages are not answered", 403, _G.PERMISSION_DENIED),
     Code.NOT_FOUND: Kind("There is nothing here", 404, _G.UNIMPLEMENTED),
     Code.METHOD_NOT_ALLOWED: Kind("The method is not known here", 405, _G.UNIMPLEMENTED),
     Code.MODEL_NOT_FOUND: Kind("The model is not served here", 404, _G.NOT_FOUND),

@@ -57,6 +57,10 @@ class Gate:
         return client_name(credential, certificate, address)
 
     def _check_headers(self, headers: Headers) -> None:
+        # A browser that was shown a stranger's page reaches this machine's loopback; it says so in every POST.
+        if "origin" in headers:
+            detail = "the request comes from a web page (it has an Origin); ask from a program, or through a proxy"
+            raise ServiceError(Code.CROSS_ORIGIN, detail)
         if headers.get("content-encoding", "identity") != "identity":
             raise ServiceError(Code.UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it without Content-Encoding")
         length = headers.get("content-length", "0")

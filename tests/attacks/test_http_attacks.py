@@ -120,6 +120,12 @@ def test_compressed_bodies(live: Live) -> None:
     assert (answer.code, answer.status) == ("unsupported-media-type", 415)
 
 
+def test_web_pages(live: Live) -> None:
+    """Any page that the operator's browser shows can post to this machine's loopback, without a preflight."""
+    answer = live.post("/v1/plan", b"{}", "text/plain", Origin="https://example.org")
+    assert (answer.code, answer.status) == ("cross-origin", 403)
+
+
 REQUEST = json.dumps(
     text_payload(context=[{"images": {"top": {"part": "now", "format": "png"}}}], action_history=[])
 ).encode()

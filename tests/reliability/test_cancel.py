@@ -17,7 +17,7 @@ from tests.reliability.report import Measure
 from tests.server.live import Live, plan_payload, serving, settings_for, to_json
 from tests.server.test_plans import HEAVY
 
-pytestmark = pytest.mark.reliability(9)
+pytestmark = [pytest.mark.reliability(9), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

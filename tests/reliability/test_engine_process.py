@@ -23,7 +23,7 @@ from tests.reliability import fake_engine
 from tests.reliability.report import Measure
 from tests.server.live import Live, actions_of, anomaly_payload, ask, plan_payload, serving, settings_for
 
-pytestmark = pytest.mark.reliability(11)
+pytestmark = [pytest.mark.reliability(11), pytest.mark.alone]
 
 NOTICED_S = 2.0
 NUMBERS = itertools.count()

@@ -14,7 +14,7 @@ from tests.reliability.report import Measure
 from tests.reliability.server_process import ATTACKER, Healthy, ServerProcess, server_process
 from tests.server.live import plan_payload, to_json
 
-pytestmark = pytest.mark.reliability(10)
+pytestmark = [pytest.mark.reliability(10), pytest.mark.alone]
 
 PLACES = 8
 ROBOTS = 24

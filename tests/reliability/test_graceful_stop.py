@@ -19,7 +19,7 @@ from tests.reliability.report import Measure
 from tests.reliability.server_process import ROOT, ServerProcess
 from tests.server.live import plan_payload, to_json
 
-pytestmark = pytest.mark.reliability(20)
+pytestmark = [pytest.mark.reliability(20), pytest.mark.alone]
 
 REQUESTS_PER_S = 50
 CLEARLY_BEFORE_S = 0.1

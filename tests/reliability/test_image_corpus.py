@@ -18,7 +18,7 @@ from tests.attacks.test_image_attacks import chunk, png_of
 from tests.reliability.report import Measure
 from tests.server.live import encoded
 
-pytestmark = pytest.mark.reliability(4)
+pytestmark = [pytest.mark.reliability(4), pytest.mark.alone]
 
 REFUSED_WITHIN_MS = 20.0
 MEMORY_MIB = 16.0

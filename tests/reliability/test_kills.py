@@ -16,7 +16,7 @@ from server.engine.process import EngineProcess
 from tests.reliability.report import Measure
 from tests.server.live import Live, actions_of, ask, plan_payload, serving, settings_for
 
-pytestmark = pytest.mark.reliability(11)
+pytestmark = [pytest.mark.reliability(11), pytest.mark.alone]
 
 SEEDS = range(4)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGBUS, signal.SIGSTOP)

@@ -12,7 +12,7 @@ from server.engine.process import EngineProcess
 from tests.reliability.report import Measure
 from tests.server.live import Live, ask, plan_payload, serving, settings_for
 
-pytestmark = pytest.mark.reliability(13)
+pytestmark = [pytest.mark.reliability(13), pytest.mark.alone]
 
 LIMIT_MIB = 1500
 """Torch and the tiny model have about 400."""

@@ -23,7 +23,7 @@ from tests.mixed_replies import mixed_grpc, mixed_http
 from tests.reliability.report import Measure
 from tests.server.live import Live, serving
 
-pytestmark = pytest.mark.reliability(19)
+pytestmark = [pytest.mark.reliability(19), pytest.mark.alone]
 
 DT_S = 0.02
 CONTROL_STEPS = ACTION.control_steps

@@ -12,7 +12,7 @@ import pytest
 from tests.reliability.report import Measure
 from tests.reliability.server_process import ATTACKER, Healthy, ServerProcess, healthy_alone, server_process
 
-pytestmark = pytest.mark.reliability(2)
+pytestmark = [pytest.mark.reliability(2), pytest.mark.alone]
 
 GROWTH_MIB_PER_100 = 1.0
 PLAN = b"POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -11,7 +11,7 @@ from tests.server.live import serving, settings_for
 from tests.server.test_serve import ROOT
 from tests.tiny import write_tiny_checkpoint
 
-pytestmark = pytest.mark.reliability(24)
+pytestmark = [pytest.mark.reliability(24), pytest.mark.alone]
 
 
 def run(checkpoints: Path, model: str, delays_ms: list[int], episodes: int) -> dict[tuple[str, int], dict[str, float]]:

@@ -15,7 +15,7 @@ from tests.fault_proxy import fault_proxy
 from tests.reliability.report import Measure
 from tests.reliability.server_process import ATTACKER, Healthy, ServerProcess, healthy_alone, server_process
 
-pytestmark = pytest.mark.reliability(10)
+pytestmark = [pytest.mark.reliability(10), pytest.mark.alone]
 
 TIMEOUTS = {"header_timeout_s": 5.0, "receive_timeout_s": 8.0, "send_timeout_s": 4.0, "idle_timeout_s": 5.0}
 CLOSED_WITHIN_S = 10.0
