@@ -128,7 +128,7 @@ def _training_rate(config: Any, store: EpisodeStore, batch: Windows, repeats: in
     optimiser = torch.optim.AdamW(recipe.parameters())
 
     def step(index: int) -> None:
-        with autocast("bfloat16"):
+        with autocast("bfloat16", batch.frames.device):
             losses = recipe.losses(batch, Generator().manual_seed(index))
         optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

@@ -77,6 +77,10 @@ class EpisodeStore:
                 for start, length, id_ in zip(starts, shard.lengths, shard.ids, strict=True)
             ]
 
+    def __reduce__(self) -> tuple[type["EpisodeStore"], tuple[Path]]:
+        """Open files do not travel: a process that is given a store opens it for itself."""
+        return EpisodeStore, (self.folder,)
+
     @property
     def image_px(self) -> int:
         """Pixels a side of the square frames."""
@@ -133,10 +137,10 @@ class WindowSampler:
         """Different windows there are."""
         return int(self._ends[-1])
 
-    def sample(self, size: int, seed: int, step: int) -> Windows:
-        """`size` windows for training step `step`."""
+    def sample(self, size: int, seed: int, step: int, part: tuple[int, int] = (0, 1)) -> Windows:
+        """`size` windows for training step `step`; with `part` (k, n) only the k-th of n equal shares of them."""
         picks = np.sort(np.random.default_rng((seed, step)).integers(len(self), size=size))
-        return self.collate([self._locate(int(pick)) for pick in picks])
+        return self.collate([self._locate(int(pick)) for pick in np.split(picks, part[1])[part[0]]])
 
     def collate(self, places: list[tuple[Episode, int]]) -> Windows:
         """The windows that begin at these places: an episode, and a frame of it."""

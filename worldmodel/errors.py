@@ -7,3 +7,7 @@ class CheckpointError(ValueError):
 
 class DatasetError(ValueError):
     """An episode store cannot be used; the message says what was found and what is wanted."""
+
+
+class TrainingError(ValueError):
+    """A training cannot begin as asked on this machine; the message says what was asked for and what is there."""

@@ -11,13 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
-from worldmodel.precision import Precision, faster_precision
+from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
+from worldmodel.processes import DeviceChoice, Processes, from_first, joined
 from worldmodel.recipes import RECIPES, config_to_json
 from worldmodel.recipes.lewm import LeWM, LeWMConfig
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
@@ -44,15 +46,20 @@ class FitConfig:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Overrides the training's; `auto` takes the faster of both, as measured."""
+    device: DeviceChoice = "cpu"
+    readers: int | None = None
+    """Processes that read batches (`BatchSource`); None decides by the device."""
     steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
 
 
 def fit(
     store: EpisodeStore, config: FitConfig, run_folder: Path, out: Path, provenance: dict[str, Any], progress: Progress
-) -> Manifest:
+) -> Manifest | None:
     """Train on `store`, resuming what `run_folder` holds, and write the checkpoint `out`.
 
-    `provenance` goes into the manifest's training record. Raises DatasetError when store and preset do not fit.
+    Under torchrun every process trains, and the first does the rest; the others get None. `provenance` goes into the
+    manifest's training record. Raises DatasetError when store and preset do not fit, and TrainingError when batch,
+    device and processes do not.
     """
     recipe_config = RECIPES[config.recipe][2][config.preset]()
     if store.image_px != recipe_config.image_px:
@@ -61,7 +68,10 @@ def fit(
             f"collect with --image-size {recipe_config.image_px} or choose another preset"
         )
     train, held_out = store.split(config.training.held_out, config.training.seed)
-    recipe, run = _train(store, train, held_out, recipe_config, config, run_folder, progress)
+    with joined(config.device) as processes:
+        recipe, run = _train(store, train, held_out, recipe_config, config, run_folder, processes, progress)
+    if not processes.is_first:
+        return None
     world_model = LatentWorldModel(recipe)
     latents = _encode_episodes(world_model, store, train, progress)
     head_config = StepsToGoConfig()
@@ -84,6 +94,7 @@ def fit(
         training={
             **provenance,
             "config": dataclasses.asdict(run.config),
+            "devices": f"{processes.count} x {_device_name(processes.device)}",
             "episodes": {"train": len(train), "held_out": len(held_out)},
             "held_out": run.metrics()[-1],
             "alarms": collapse_alarms(run.metrics()[-1], recipe_config.latent_width),
@@ -101,22 +112,38 @@ def _train(
     recipe_config: LeWMConfig,
     config: FitConfig,
     run_folder: Path,
+    processes: Processes,
     progress: Progress,
 ) -> tuple[LeWM, Run]:
-    recipe = _fresh(recipe_config, config, store)
+    recipe = _fresh(recipe_config, config, store).to(processes.device)
     windows = {"clip_frames": recipe_config.clip_frames, "control_steps": CONTROL_STEPS}
     sampler = WindowSampler(store, train, **windows)
-    held_out_batches = _held_out_batches(WindowSampler(store, held_out, **windows))
-    training = dataclasses.replace(
-        config.training, precision=_precision(config, run_folder, recipe, sampler.sample(config.training.batch, 0, 0))
-    )
-    run = Run(run_folder, recipe, training, {"recipe": config.recipe, "config": config_to_json(recipe_config)})
+    held_out_sampler = WindowSampler(store, held_out, **windows)
+    held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
+    batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
+    training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
+    identity = {"recipe": config.recipe, "config": config_to_json(recipe_config)}
+    run = Run(run_folder, recipe, training, identity, processes)
+    if processes.device.type == "cuda":
+        _compile(recipe)
     run.train(
         sampler,
         lambda: held_out_metrics(recipe, held_out_batches),
-        lambda step, metrics: progress("world model", step, training.steps, metrics),
+        lambda step, metrics: progress("world model", step, training.steps, metrics) if processes.is_first else None,
+        default_readers(processes.device) if config.readers is None else config.readers,
     )
     return recipe, run
+
+
+def _compile(recipe: LeWM) -> None:
+    """Where kernels are launched faster than Python can: not BatchNorm, which exchanges its statistics."""
+    recipe.encoder.compile()
+    for block in recipe.predictor.every_block():
+        block.compile()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _fresh(recipe_config: LeWMConfig, config: FitConfig, store: EpisodeStore) -> LeWM:
@@ -126,10 +153,12 @@ def _fresh(recipe_config: LeWMConfig, config: FitConfig, store: EpisodeStore) ->
 
 
 def _precision(config: FitConfig, run_folder: Path, recipe: LeWM, batch: Windows) -> Precision:
-    """What a run began with it keeps."""
+    """What a run began with it keeps; the first process's word counts."""
     if config.precision != "auto":
         return config.precision
-    return claimed_precision(run_folder) or faster_precision(recipe, batch)
+    found = claimed_precision(run_folder) or faster_precision(recipe, batch)
+    choices = list(DTYPES)
+    return choices[from_first(choices.index(found), batch.frames.device)]
 
 
 def _action_spec(store: EpisodeStore) -> ActionSpec:
@@ -150,7 +179,7 @@ def _held_out_batches(sampler: WindowSampler, batches: int = 4, size: int = 128)
 
 @torch.inference_mode()
 def _encode(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, "rows d"]:
-    return world_model.encode(torch.from_numpy(frames)).squeeze(1)
+    return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1).cpu()
 
 
 def _encode_episodes(
@@ -182,10 +211,10 @@ def _calibrate(world_model: LatentWorldModel, store: EpisodeStore, episodes: lis
     """Surprise of held-out transitions with as many context frames as the service uses."""
     sampler = WindowSampler(store, episodes, clip_frames=CONTEXT_FRAMES, control_steps=CONTROL_STEPS)
     values = []
-    for batch in _held_out_batches(sampler, batches=32):
+    for batch in (batch.to(world_model.device) for batch in _held_out_batches(sampler, batches=32)):
         clips, steps = batch.frames.shape[:2]
         latents = world_model.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))
-        values.append(world_model.surprise(latents, batch.actions).flatten())
+        values.append(world_model.surprise(latents, batch.actions).flatten().cpu())
     surprise = torch.cat(values).double()
     ranks = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
     return SurpriseSpec(
@@ -200,7 +229,7 @@ def _probe(
 ) -> dict[str, dict[str, float]]:
     """Linear R^2 of each simulator feature on held-out episodes, for the trained encoder and for a random one."""
     results: dict[str, dict[str, float]] = {}
-    control = LatentWorldModel(_settled(untrained, store, train))
+    control = LatentWorldModel(_settled(untrained.to(world_model.device), store, train))
     for name, model in (("trained", world_model), ("random_encoder", control)):
         x, y = _probe_rows(model, store, train[:PROBE_EPISODES])
         x_test, y_test = _probe_rows(model, store, held_out[:PROBE_EPISODES])
@@ -230,7 +259,7 @@ def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM
     frames = np.concatenate([_spaced_frames(store, episode) for episode in episodes[:20]])
     recipe.train()
     for _ in range(20):
-        recipe.encode(torch.from_numpy(frames))
+        recipe.encode(torch.from_numpy(frames).to(recipe.pixel_scale.device))
     return recipe.eval()
 
 

@@ -1,4 +1,4 @@
-"""One training loop for every recipe.
+"""One training loop for every recipe, in one process or in several that share out each batch.
 
 Everything random is a function of (seed, step), and the whole state is saved every half minute at most, so a run that
 was killed goes on as if nothing had happened. The state is safetensors: no pickle.
@@ -9,7 +9,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 
+from worldmodel.batches import BatchSource
 from worldmodel.checkpoint import write_atomically
 from worldmodel.episodes import WindowSampler
 from worldmodel.errors import DatasetError
 from worldmodel.precision import Precision, autocast
+from worldmodel.processes import ALONE, Processes, average, average_gradients
 from worldmodel.windows import Windows
 
 
@@ -55,45 +56,64 @@ Row = dict[str, int | float]
 class Run:
     """A training run in a folder: state.safetensors (model and optimiser), metrics.jsonl, run.json (what it is)."""
 
-    def __init__(self, folder: Path, recipe: nn.Module, config: TrainingConfig, identity: dict[str, Any]) -> None:
-        """Continues the folder's run when there is one. Raises DatasetError when that run is of another kind."""
+    def __init__(
+        self,
+        folder: Path,
+        recipe: nn.Module,
+        config: TrainingConfig,
+        identity: dict[str, Any],
+        processes: Processes = ALONE,
+    ) -> None:
+        """Continues the folder's run when there is one; several processes must all see that folder, and have the same
+        weights. Raises DatasetError when the run there is of another kind."""
         self.folder = folder
         self.recipe = recipe
         self.config = config
+        self.processes = processes
         self.optimiser = torch.optim.AdamW(
             recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        self._claim({"training": dataclasses.asdict(config), **identity})
+        if processes.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._claim({"training": dataclasses.asdict(config), **identity})
         if (folder / "state.safetensors").is_file():
             self._restore()
-        self._trim_metrics()
+        if processes.is_first:
+            self._trim_metrics()
 
     def train(
         self,
         sampler: WindowSampler,
         evaluate: Callable[[], dict[str, float]],
         on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+        readers: int = 0,
     ) -> None:
-        """Train to the configured number of steps. `on_step(steps done, newest metrics)` after each."""
+        """Train to the configured number of steps. `on_step(steps done, newest metrics)` after each.
+
+        The first process alone evaluates and writes. `readers` is of `BatchSource`.
+        """
+        config, is_first = self.config, self.processes.is_first
+        source = BatchSource(
+            sampler=sampler, size=config.batch, seed=config.seed, processes=self.processes, readers=readers
+        )
         saved = time.monotonic()
-        for windows in self._batches(sampler):
+        for windows in source.read(self.step, config.steps):
             losses = self._advance(windows)
             self.step += 1
             metrics: dict[str, float] = {}
-            if self.step % self.config.metrics_every_steps == 0 or self.step == self.config.steps:
-                metrics = {name: float(value.detach()) for name, value in losses.items()}
+            if self.step % config.metrics_every_steps == 0 or self.step == config.steps:
+                metrics = {name: float(average(value.detach())) for name, value in losses.items()}
                 if not all(math.isfinite(value) for value in metrics.values()):
                     raise FloatingPointError(
                         f"loss is not finite at step {self.step}: {metrics}; lower the learning rate"
                     )
-            if self.step % self.config.evaluate_every_steps == 0 or self.step == self.config.steps:
+            if is_first and (self.step % config.evaluate_every_steps == 0 or self.step == config.steps):
                 metrics |= evaluate()
-            if metrics:
+            if is_first and metrics:
                 self._log(metrics)
             on_step(self.step, metrics)
-            if time.monotonic() - saved > self.config.save_every_s or self.step == self.config.steps:
+            if is_first and (time.monotonic() - saved > config.save_every_s or self.step == config.steps):
                 self._save()
                 saved = time.monotonic()
 
@@ -102,26 +122,17 @@ class Run:
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
-    def _batches(self, sampler: WindowSampler) -> Iterator[Windows]:
-        """The next batch is read while the model learns from this one."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = None
-            for step in range(self.step, self.config.steps):
-                current = ahead or reader.submit(sampler.sample, self.config.batch, self.config.seed, step)
-                ahead = None
-                if step + 1 < self.config.steps:
-                    ahead = reader.submit(sampler.sample, self.config.batch, self.config.seed, step + 1)
-                yield current.result()
-
     def _advance(self, windows: Windows) -> dict[str, Tensor]:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * learning_rate_share(self.step, self.config)
         seed = self.config.seed * 1_000_003 + self.step
-        torch.manual_seed(seed)  # dropout draws from the global generator
-        with autocast(self.config.precision):
+        # Dropout draws from the global generator; no two processes drop the same of their own samples.
+        torch.manual_seed(seed + (self.processes.rank << 40))
+        with autocast(self.config.precision, windows.frames.device):
             losses = self.recipe.losses(windows, Generator().manual_seed(seed))  # type: ignore[operator]
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        average_gradients(self.recipe.parameters())
         nn.utils.clip_grad_norm_(self.recipe.parameters(), self.config.gradient_clip)
         self.optimiser.step()
         self.recipe.after_step()  # type: ignore[operator]

@@ -16,7 +16,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "train",
         help="train a world model from collected episodes",
         description="Train a world model, learn its steps-to-go distance, calibrate its surprise and write a "
-        "checkpoint. The state is saved every half minute; the same command goes on after an interruption.",
+        "checkpoint. The state is saved every half minute; the same command goes on after an interruption. Several "
+        "GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
+        "torchrun --nproc-per-node 2 -m server.cli train ...",
     )
     parser.add_argument("--data", required=True, type=Path, help="episode store, as made by telos collect")
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
@@ -29,6 +31,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto measures both (default)"
     )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto takes a GPU where there is one (default)",
+    )
+    parser.add_argument(
+        "--readers", type=int, help="processes that read batches (default: a thread on a CPU, up to 8 on a GPU)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the manifest's training record as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -40,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from server.curves import plot_curves
     from worldmodel.episodes import EpisodeStore
+    from worldmodel.errors import TrainingError
     from worldmodel.fit import FitConfig, fit
     from worldmodel.recipes import RECIPES
     from worldmodel.training import TrainingConfig
@@ -57,12 +69,22 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     store = EpisodeStore(arguments.data)
     config = FitConfig(
-        recipe=arguments.recipe, preset=arguments.preset, training=training, precision=arguments.precision
+        recipe=arguments.recipe,
+        preset=arguments.preset,
+        training=training,
+        precision=arguments.precision,
+        device=arguments.device,
+        readers=arguments.readers,
     )
     record = {**provenance(), "data": store.description}
     with StageProgress(arguments.quiet) as progress:
         run_folder = arguments.run or Path("runs") / arguments.out.name
-        manifest = fit(store, config, run_folder, arguments.out, record, progress)
+        try:
+            manifest = fit(store, config, run_folder, arguments.out, record, progress)
+        except TrainingError as error:
+            raise CommandError(str(error)) from error
+    if manifest is None:  # the first process writes
+        return
     curves = plot_curves(manifest.name, manifest.training["curves"], manifest.config["latent_width"])
     (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:

@@ -1,6 +1,10 @@
 """What must hold on a GPU too. Skipped, and said so, where there is none."""
 
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +16,9 @@ from planner.plan import Plan
 from planner.presets import OPTIMISERS, PRESETS, build
 from planner.search import plan_iterations
 from server.benchmark.planning import BenchmarkConfig, benchmark
+from tests.episodes import write_dot_store
 from tests.tiny import tiny_recipe
+from worldmodel.checkpoint import load_checkpoint
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.precision import CLOSE, Precision
 from worldmodel.rollout import naive_rollout
@@ -79,3 +85,29 @@ def test_the_benchmark_says_which_gpu_it_measured() -> None:
     result = benchmark(config, lambda case: None)
     assert result["machine_used"]["device"] == torch.cuda.get_device_name("cuda")
     assert all(row["plan_ms"]["p50"] > 0 for row in result["rows"])
+
+
+def losses_of_a_training(folder: Path, store: Path, device: str, processes: int) -> list[dict[str, float]]:
+    """In processes of its own, since what is compiled cannot be watched by the tests' type checker."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    module = ["-m", "tests.worldmodel.train_dot", str(store), str(folder / "run"), str(folder / "dot"), device]
+    subprocess.run([*torchrun, *module], check=True, timeout=300)
+    return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()[:10]]
+
+
+def test_a_training_on_a_gpu_has_the_losses_of_one_on_a_cpu(tmp_path: Path) -> None:
+    """Compiled, with reading processes."""
+    store = write_dot_store(tmp_path / "store")
+    here, there = (losses_of_a_training(tmp_path / device, store, device, 1) for device in ("cpu", "cuda"))
+    for one, other in zip(here, there, strict=True):
+        assert other == pytest.approx(one, rel=1e-2)
+    manifest = load_checkpoint(tmp_path / "cuda" / "dot").manifest
+    assert manifest.training["devices"] == f"1 x {torch.cuda.get_device_name()}"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device, or none")
+def test_two_gpus_train_as_one(tmp_path: Path) -> None:
+    store = write_dot_store(tmp_path / "store")
+    one, two = (losses_of_a_training(tmp_path / str(count), store, "cuda", count) for count in (1, 2))
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-2)

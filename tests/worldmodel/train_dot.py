@@ -1,5 +1,6 @@
-"""A short training with everything in it, in this process or in one of its own: python -m … STORE RUN CHECKPOINT."""
+"""A short training with everything in it, here or as python -m … STORE RUN CHECKPOINT [DEVICE]."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from worldmodel.episodes import EpisodeStore
 from worldmodel.fit import FitConfig, Progress, fit
 from worldmodel.manifest import Manifest
+from worldmodel.processes import DeviceChoice
 from worldmodel.steps_to_go import StepsToGoTraining
 from worldmodel.training import TrainingConfig
 
@@ -27,12 +29,15 @@ CONFIG = FitConfig(
 )
 
 
-def train_dot(store: Path, run: Path, out: Path, progress: Progress = lambda *_: None) -> Manifest:
+def train_dot(
+    store: Path, run: Path, out: Path, progress: Progress = lambda *_: None, device: DeviceChoice = "cpu"
+) -> Manifest | None:
     """Train the tiny preset; the state is saved after every step."""
-    return fit(EpisodeStore(store), CONFIG, run, out, {"command": "train_dot"}, progress)
+    config = dataclasses.replace(CONFIG, device=device)
+    return fit(EpisodeStore(store), config, run, out, {"command": "train_dot"}, progress)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    store, run, out = map(Path, sys.argv[1:])
-    train_dot(store, run, out)
+    store, run, out = map(Path, sys.argv[1:4])
+    train_dot(store, run, out, device="cuda" if sys.argv[4:] == ["cuda"] else "cpu")

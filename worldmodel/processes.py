@@ -1,0 +1,126 @@
+"""Training in several processes: every batch is shared out among them, and what is of a batch is of the whole of it.
+
+torchrun starts the processes; without it there is one. Each takes equally many samples, so a mean over the batch
+(SIGReg's characteristic function, BatchNorm's statistics) is the average of the processes' means. Gradients flow
+through that average to the samples of every process.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from worldmodel.errors import TrainingError
+
+CPU = torch.device("cpu")
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+"""`auto` takes a GPU where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Those that train together, and which of them this one is."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """The first alone evaluates and writes."""
+        return self.rank == 0
+
+
+ALONE = Processes()
+"""This process, without others."""
+
+
+@contextlib.contextmanager
+def joined(device: DeviceChoice) -> Iterator[Processes]:
+    """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
+
+    Raises TrainingError when the device asked for is not there.
+    """
+    chosen = _device(device)
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes(device=chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+        dist.init_process_group("nccl", device_id=chosen)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield Processes(rank=dist.get_rank(), count=dist.get_world_size(), device=chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def process_count() -> int:
+    """How many train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def average(tensor: Tensor) -> Tensor:
+    """Mean of the processes' tensors, differentiable for all of them; the tensor itself when there is one process.
+
+    The processes' losses count as averaged too: each process's gradient is then averaged by `average_gradients`.
+    """
+    return _Average.apply(tensor) if process_count() > 1 else tensor  # type: ignore[no-any-return]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """After every process's backward pass: the gradient of the mean of their losses, in one exchange."""
+    if process_count() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = _mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def from_first(number: int, device: torch.device) -> int:
+    """The first process's number, in every process."""
+    if process_count() == 1:
+        return number
+    told = torch.tensor(number, device=device)
+    dist.broadcast(told, src=0)
+    return int(told)
+
+
+class _Average(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _mean(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Every process's loss depends on every process's tensor."""
+        return _mean(*gradients)
+
+
+def _mean(tensor: Tensor) -> Tensor:
+    total = tensor.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def _device(choice: DeviceChoice) -> torch.device:
+    if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
+        return CPU
+    if not torch.cuda.is_available():
+        raise TrainingError(
+            f"device {choice!r} is asked for, but PyTorch {torch.__version__} sees no GPU: install its CUDA build, "
+            "or train with --device cpu"
+        )
+    index, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if index >= there:
+        raise TrainingError(
+            f"process {index} of this machine wants a GPU of its own; there are {there}: give --nproc-per-node {there}"
+        )
+    return torch.device("cuda", index)
