@@ -53,8 +53,9 @@ class Running:
         self.admission = Admission(settings)
         self.app = http_app(self.service, settings, self.admission)
         self._grpc, self._health = grpc_server(self.service, settings, self.admission)
-        self._http = HttpServer(self.app, settings, self.admission)
-        self._admin = HttpServer(admin_app(self.service, settings, self.admission), settings, self.admission)
+        refused = self.service.observer.metrics.refused
+        self._http = HttpServer(self.app, settings, self.admission, refused)
+        self._admin = HttpServer(admin_app(self.service, settings, self.admission), settings, self.admission, refused)
         self._serving: list[asyncio.Task[None]] = []
         self._mirroring: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None

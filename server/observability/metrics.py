@@ -77,6 +77,10 @@ class Metrics:
         elif code == Code.NON_FINITE_INPUT:
             self.non_finite.labels("input").inc()
 
+    def refused(self, code: Code) -> None:
+        """A request that never became one: bytes that are no HTTP, too slow, too large, or one connection too many."""
+        self.rejected.labels(code).inc()
+
     def planned(self, model: str, response: schemas.PlanResponse) -> None:
         """An answer that is about to leave."""
         timing = response.timing

@@ -6,6 +6,7 @@ trickles. An answer must be taken in time.
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -20,6 +21,9 @@ from server.transport.admission import Admission
 from server.transport.problem import problem_response
 from server.validation import new_request_id
 
+Refused = Callable[[Code], None]
+"""Told of every refusal of this file."""
+
 
 class _Phase(Enum):
     IDLE = "between two requests"
@@ -30,10 +34,13 @@ class _Phase(Enum):
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's protocol under `settings`. Its callbacks come from the parser, in the order of the bytes."""
 
-    def __init__(self, config: Config, state: ServerState, settings: Settings, admission: Admission) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, settings: Settings, admission: Admission, refused: Refused
+    ) -> None:
         super().__init__(config, state, {})
         self._settings = settings
         self._admission = admission
+        self._refused = refused
         self._phase = _Phase.IDLE
         self._began = 0.0
         self._head_bytes = 0
@@ -52,11 +59,12 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         most = self._settings.max_connections
         if others >= 2 * most:
+            self._refused(Code.QUEUE_FULL)
             transport.abort()
         elif others >= most:
-            self.app = _Refusal(self._too_many(Code.QUEUE_FULL, f"{others} connections are open"))
+            self._turn_away(Code.QUEUE_FULL, f"{others} connections are open")
         elif mine >= self._admission.share_of(most):
-            self.app = _Refusal(self._too_many(Code.RATE_LIMITED, f"{mine} connections of this client are open"))
+            self._turn_away(Code.RATE_LIMITED, f"{mine} connections of this client are open")
         self._expect(self._settings.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -171,6 +179,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._phase is _Phase.BODY and not self._answering:
             self.transport.close()  # refused already
             return
+        self._refused(error.code)
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -181,8 +190,11 @@ class HttpConnection(HttpToolsProtocol):
         self._expect_reader()
         self.transport.close()
 
-    def _too_many(self, code: Code, what: str) -> ServiceError:
-        return ServiceError(code, f"{what}; close some, and use each for many requests", retry_after_ms=1000)
+    def _turn_away(self, code: Code, what: str) -> None:
+        """Whatever this connection asks."""
+        self._refused(code)
+        detail = f"{what}; close some, and use each for many requests"
+        self.app = _Refusal(ServiceError(code, detail, retry_after_ms=1000))
 
     # Deadlines
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from server.settings import Settings, SettingsError
 from server.transport.access import http_tls
 from server.transport.admission import Admission
-from server.transport.http_connection import HttpConnection
+from server.transport.http_connection import HttpConnection, Refused
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -23,11 +23,15 @@ _HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class HttpServer(uvicorn.Server):
-    """Serves `app` on a listener that is open already. Raises SettingsError for TLS files that cannot be used."""
+    """Serves `app` on a listener that is open already. Raises SettingsError for TLS files that cannot be used.
 
-    def __init__(self, app: ASGIApp, settings: Settings, admission: Admission) -> None:
+    `refused` is told the code of whatever was refused before it came to `app`.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, admission: Admission, refused: Refused) -> None:
         self._settings = settings
         self._admission = admission
+        self._refused = refused
         self._tls = http_tls(settings)
         headers = _HEADERS | (_HTTPS_HEADERS if self._tls else {})
         config = uvicorn.Config(
@@ -64,7 +68,7 @@ class HttpServer(uvicorn.Server):
         yield  # signals are for both listeners: see server.serve
 
     def _connection(self) -> HttpConnection:
-        return HttpConnection(self.config, self.server_state, self._settings, self._admission)
+        return HttpConnection(self.config, self.server_state, self._settings, self._admission, self._refused)
 
 
 def listen(host: str, port: int, setting: str = "http_port") -> socket.socket:

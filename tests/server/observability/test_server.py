@@ -161,3 +161,9 @@ def test_plans_are_recorded_when_asked_for(checkpoints: Path, tmp_path: Path) ->
     assert [reply.request_id for _, reply in plans] == [answer.body["request_id"] for answer in answers]
     assert plans[1][0].context[1].images["top"].encoded == picture(2)["encoded"]
     assert plans[1][1].chunk.actions.data == answers[1].body["chunk"]["actions"]["data"]
+
+
+def test_what_never_becomes_a_request_is_counted_too(fresh: Live) -> None:
+    before = count(fresh, "telos_rejected_total", reason="headers-too-large")
+    assert fresh.http("GET", "/v1/models", headers={"X-Long": "x" * 2**17})[0] == 431
+    wait_for_count(fresh, before + 1, "telos_rejected_total", reason="headers-too-large")
