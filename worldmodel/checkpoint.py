@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from worldmodel.errors import CheckpointError
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference_precision import measured_precision
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.json_values import field_values
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.precision import PrecisionChoice
 from worldmodel.recipes import RECIPES, config_from_json
-from worldmodel.recipes.lewm import LeWM
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
 
@@ -111,7 +111,7 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     return data
 
 
-def _build(manifest: Manifest) -> tuple[LeWM, StepsToGo | None]:
+def _build(manifest: Manifest) -> tuple[JointEmbedding, StepsToGo | None]:
     """The modules that the manifest describes, with random weights."""
     config = config_from_json(manifest.recipe, manifest.config)
     side, size = config.image_px, manifest.observation
@@ -145,7 +145,7 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
             raise CheckpointError(f"weights of {name}: {key} is not finite; train the model again")
 
 
-def _named_tensors(recipe: LeWM, steps_to_go: StepsToGo | None) -> dict[str, Tensor]:
+def _named_tensors(recipe: JointEmbedding, steps_to_go: StepsToGo | None) -> dict[str, Tensor]:
     """Every weight, under the name that it has in the file."""
     parts: dict[str, nn.Module] = {"world_model.": recipe}
     if steps_to_go is not None:

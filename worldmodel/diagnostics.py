@@ -4,8 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodel.recipes.lewm import LeWM
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.windows import Windows
+
+HELD_OUT = (
+    "predict_mse",
+    "copy_mse",
+    "shuffled_mse",
+    "open_loop_mse",
+    "copy_open_loop_mse",
+    "latent_std",
+    "effective_rank",
+)
+"""What `held_out_metrics` tells; every other metric of a training is one of its recipe's losses."""
 
 
 def effective_rank(latents: Float[Tensor, "b d"]) -> float:
@@ -16,7 +27,7 @@ def effective_rank(latents: Float[Tensor, "b d"]) -> float:
 
 
 @torch.no_grad()
-def held_out_metrics(recipe: LeWM, batches: list[Windows]) -> dict[str, float]:
+def held_out_metrics(recipe: JointEmbedding, batches: list[Windows]) -> dict[str, float]:
     """Prediction errors (mean squared, over latent channels) and collapse alarms.
 
     `predict_mse` from all frames before; `copy_mse` is what repeating the last frame gives; `shuffled_mse` is the model
@@ -60,10 +71,10 @@ def collapse_alarms(metrics: dict[str, int | float], latent_width: int) -> list[
     std, rank, predict, copy = (metrics[k] for k in ("latent_std", "effective_rank", "predict_mse", "copy_mse"))
     alarms = []
     if not 0.5 <= std <= 1.5:
-        alarms.append(f"latent_std is {std:.3f}; wanted about 1: raise sigreg_weight or train longer")
+        alarms.append(f"latent_std is {std:.3f}; wanted about 1: strengthen what keeps latents apart, or train longer")
     if rank < latent_width / 3:
         wanted = f"wanted over {latent_width / 3:.0f} of {latent_width}"
-        alarms.append(f"effective_rank is {rank:.1f}; {wanted}: raise sigreg_weight or train longer")
+        alarms.append(f"effective_rank is {rank:.1f}; {wanted}: strengthen what keeps latents apart, or train longer")
     if predict > 0.5 * copy:
         alarms.append(f"predict_mse is {predict:.4f}, copy_mse {copy:.4f}; wanted under half of it: train longer")
     return alarms

@@ -13,15 +13,15 @@ from torch import Generator, Tensor
 
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
-from worldmodel.diagnostics import collapse_alarms, held_out_metrics
+from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
+from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.processes import DeviceChoice, Processes, from_first, joined
 from worldmodel.recipes import RECIPES, config_to_json
-from worldmodel.recipes.lewm import LeWM, LeWMConfig
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
@@ -32,6 +32,8 @@ HORIZON = 5
 CONTEXT_FRAMES = 3
 QUANTILES = 101
 PROBE_EPISODES = 300
+EVALUATED = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
+"""Of HELD_OUT, what a manifest keeps a curve of."""
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called as (stage, steps done, steps in all, newest metrics)."""
@@ -109,12 +111,12 @@ def _train(
     store: EpisodeStore,
     train: list[Episode],
     held_out: list[Episode],
-    recipe_config: LeWMConfig,
+    recipe_config: JointEmbeddingConfig,
     config: FitConfig,
     run_folder: Path,
     processes: Processes,
     progress: Progress,
-) -> tuple[LeWM, Run]:
+) -> tuple[JointEmbedding, Run]:
     recipe = _fresh(recipe_config, config, store).to(processes.device)
     windows = {"clip_frames": recipe_config.clip_frames, "control_steps": CONTROL_STEPS}
     sampler = WindowSampler(store, train, **windows)
@@ -135,7 +137,7 @@ def _train(
     return recipe, run
 
 
-def _compile(recipe: LeWM) -> None:
+def _compile(recipe: JointEmbedding) -> None:
     """Where kernels are launched faster than Python can: not BatchNorm, which exchanges its statistics."""
     recipe.encoder.compile()
     for block in recipe.predictor.every_block():
@@ -146,13 +148,13 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _fresh(recipe_config: LeWMConfig, config: FitConfig, store: EpisodeStore) -> LeWM:
+def _fresh(recipe_config: JointEmbeddingConfig, config: FitConfig, store: EpisodeStore) -> JointEmbedding:
     """The recipe with the random weights that its training starts from."""
     torch.manual_seed(config.training.seed)
     return RECIPES[config.recipe][0](recipe_config, _action_spec(store).width)
 
 
-def _precision(config: FitConfig, run_folder: Path, recipe: LeWM, batch: Windows) -> Precision:
+def _precision(config: FitConfig, run_folder: Path, recipe: JointEmbedding, batch: Windows) -> Precision:
     """What a run began with it keeps; the first process's word counts."""
     if config.precision != "auto":
         return config.precision
@@ -225,7 +227,11 @@ def _calibrate(world_model: LatentWorldModel, store: EpisodeStore, episodes: lis
 
 
 def _probe(
-    world_model: LatentWorldModel, untrained: LeWM, store: EpisodeStore, train: list[Episode], held_out: list[Episode]
+    world_model: LatentWorldModel,
+    untrained: JointEmbedding,
+    store: EpisodeStore,
+    train: list[Episode],
+    held_out: list[Episode],
 ) -> dict[str, dict[str, float]]:
     """Linear R^2 of each simulator feature on held-out episodes, for the trained encoder and for a random one."""
     results: dict[str, dict[str, float]] = {}
@@ -254,7 +260,7 @@ def _spaced_frames(store: EpisodeStore, episode: Episode) -> np.ndarray:
 
 
 @torch.no_grad()
-def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM:
+def _settled(recipe: JointEmbedding, store: EpisodeStore, episodes: list[Episode]) -> JointEmbedding:
     """A random encoder with BatchNorm statistics of real frames: a fair control."""
     frames = np.concatenate([_spaced_frames(store, episode) for episode in episodes[:20]])
     recipe.train()
@@ -265,15 +271,12 @@ def _settled(recipe: LeWM, store: EpisodeStore, episodes: list[Episode]) -> LeWM
 
 def _curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
     """The losses thinned to about `points`, and every evaluation."""
-    losses, evaluations = ([row for row in rows if key in row] for key in ("predict", "predict_mse"))
+    losses, evaluations = ([row for row in rows if key in row] for key in ("predict", EVALUATED[0]))
+    names = [name for name in losses[0] if name not in ("step", *HELD_OUT)]
     thin = losses[:: max(1, len(losses) // points)]
     return {
         "step": [row["step"] for row in thin],
-        "predict": [round(row["predict"], 5) for row in thin],
-        "sigreg": [round(row["sigreg"], 5) for row in thin],
+        **{name: [round(row[name], 5) for row in thin] for name in names},
         "evaluation_step": [row["step"] for row in evaluations],
-        **{
-            key: [round(row[key], 5) for row in evaluations]
-            for key in ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
-        },
+        **{name: [round(row[name], 5) for row in evaluations] for name in EVALUATED},
     }

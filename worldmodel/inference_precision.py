@@ -7,15 +7,15 @@ import torch
 from torch import Generator
 
 from worldmodel.fast_predictor import FastPredictor
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.precision import CLOSE, DTYPES, Precision
-from worldmodel.recipes.lewm import LeWM
 
 CANDIDATES, HORIZON = 128, 5
 REPEATS = 5
 
 
 @torch.inference_mode()
-def measured_precision(recipe: LeWM) -> Precision:
+def measured_precision(recipe: JointEmbedding) -> Precision:
     """bfloat16 where it is faster and imagines within CLOSE of float32, else float32. Takes turns; medians."""
     device = recipe.pixel_scale.device
     generator = Generator().manual_seed(0)

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from worldmodel.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.folding import FoldedProjector
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.precision import DTYPES, Precision
-from worldmodel.recipes.lewm import LeWM
 from worldmodel.rollout import naive_rollout
 
 
 class LatentWorldModel(nn.Module):
-    """LeWM for inference: one latent token a frame (n = 1), no gradients, BatchNorm on its running statistics.
+    """A recipe for inference: one latent token a frame (n = 1), no gradients, BatchNorm on its running statistics.
 
     `recipe` keeps the trained weights, which are what a checkpoint stores and what surprise was calibrated with.
     Encoding and imagining use copies of them, folded and laid out for speed when the model is made or moved:
     change weights before. `precision` is that of imagining; frames are always encoded in float32.
     """
 
-    def __init__(self, recipe: LeWM, precision: Precision = "float32") -> None:
+    def __init__(self, recipe: JointEmbedding, precision: Precision = "float32") -> None:
         super().__init__()
         self.recipe = recipe.eval().requires_grad_(False)
         self.precision: Precision = precision

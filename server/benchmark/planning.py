@@ -22,6 +22,7 @@ from planner.protocols import Distance, WorldModel
 from planner.search import plan_iterations
 from server.benchmark.machine import machine, peak_gflops, synchronise
 from worldmodel.fast_steps_to_go import FastStepsToGo
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.precision import DTYPES, Precision
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
 from worldmodel.rollout import naive_rollout
@@ -89,7 +90,7 @@ class Engine:
 class Reference:
     """The plain rollout as a planner's world model."""
 
-    def __init__(self, recipe: LeWM) -> None:
+    def __init__(self, recipe: JointEmbedding) -> None:
         self.recipe = recipe.eval().requires_grad_(False)
 
     def encode(self, observation: Tensor) -> Tensor:

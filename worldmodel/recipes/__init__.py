@@ -1,6 +1,7 @@
 """One file a JEPA variant, and the closed table that manifests and the CLI pick from."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from jaxtyping import Float
@@ -8,9 +9,10 @@ from torch import Generator, Tensor
 
 from worldmodel.encoders import ConvConfig, ViTConfig
 from worldmodel.errors import CheckpointError
+from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.json_values import field_values
 from worldmodel.predictor import PredictorConfig
-from worldmodel.recipes import lewm
+from worldmodel.recipes import lewm, pldm, random_encoder
 from worldmodel.windows import Windows
 
 
@@ -27,8 +29,14 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES = {"lewm": (lewm.LeWM, lewm.LeWMConfig, lewm.PRESETS)}
-"""Name -> module, its configuration, presets of that configuration."""
+_Presets = dict[str, Callable[[], JointEmbeddingConfig]]
+
+RECIPES: dict[str, tuple[Callable[[Any, int], JointEmbedding], type[JointEmbeddingConfig], _Presets]] = {
+    "lewm": (lewm.LeWM, lewm.LeWMConfig, {**lewm.PRESETS}),
+    "pldm": (pldm.PLDM, pldm.PLDMConfig, {**pldm.PRESETS}),
+    "random-encoder": (random_encoder.RandomEncoder, random_encoder.RandomEncoderConfig, {**random_encoder.PRESETS}),
+}
+"""Name -> module, made of a configuration and the width of a model step's actions; its configuration, and presets."""
 
 _CONFIG_PARTS = (ConvConfig, ViTConfig, PredictorConfig)
 
