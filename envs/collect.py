@@ -27,7 +27,9 @@ from envs.episodes import FORMAT, EpisodeWriter, remove_leftovers, shard_path, w
 from envs.mujoco_env import MujocoGoalEnv
 from envs.pixel_camera import gl_renderer_name
 from envs.policies import COLLECTION_POLICIES
+from envs.randomisation import Randomisation
 from envs.rollout import VARIATION_MODES, VariationMode, rollout
+from envs.variation import Variation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class CollectConfig:
     image_size: int
     episodes_per_shard: int
     variation: VariationMode
+    randomisation: Randomisation | None = None
 
     def __post_init__(self) -> None:
         env_class(self.env_id)
@@ -51,10 +54,22 @@ class CollectConfig:
             raise ValueError(f"seed={self.seed}; give an integer from 0")
         if self.variation not in VARIATION_MODES:
             raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
+        if self.randomisation is not None:
+            if self.variation != "nominal":
+                raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
+            named, meant = set(self.randomisation.factors), env_class(self.env_id).variation_class.factors
+            if named != set(meant(named)):
+                raise ValueError(f"factors {sorted(named)} are not whole names; give {list(meant(named))}")
 
     @property
     def shards(self) -> int:
         return -(-self.episodes // self.episodes_per_shard)
+
+    def world(self, episode_id: int) -> VariationMode | Variation:
+        """What `rollout` is to simulate the episode in."""
+        if self.randomisation is None:
+            return self.variation
+        return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
 
     def episode_ids(self, shard: int) -> range:
         first = shard * self.episodes_per_shard
@@ -72,6 +87,7 @@ def collect(
     image_size: int = 64,
     episodes_per_shard: int = 50,
     variation: VariationMode = "nominal",
+    randomisation: Randomisation | None = None,
     progress: bool = True,
 ) -> Path:
     """Fill the store in `out` (made if missing) and return its path; shards that are already there are kept.
@@ -88,7 +104,8 @@ def collect(
         workers: processes; 1 collects in this one.
         image_size: height and width of the frames in pixels.
         episodes_per_shard: the unit of work that a kill can lose.
-        variation: "nominal", or "random" factors of variation for each episode.
+        variation: "nominal", or "random": every factor of variation is drawn for each episode.
+        randomisation: some factors are drawn, for a share of the episodes.
         progress: show a progress bar.
 
     Raises:
@@ -103,6 +120,7 @@ def collect(
         image_size=image_size,
         episodes_per_shard=episodes_per_shard,
         variation=variation,
+        randomisation=randomisation,
     )
     if workers < 1:
         raise ValueError(f"workers={workers}; give at least 1")
@@ -148,7 +166,7 @@ def _collect_shard(
                 episode_index=episode_id,
                 steps=config.steps,
                 namespace="collect",
-                variation=config.variation,
+                variation=config.world(episode_id),
             )
             writer.add(
                 frames=np.stack([env.render_state(state) for state in trajectory.states]),
@@ -269,6 +287,7 @@ def _description(config: CollectConfig) -> dict[str, Any]:
             "steps_per_episode": config.steps,
             "episodes_per_shard": config.episodes_per_shard,
             "variation": config.variation,
+            **_randomised(config.randomisation),
         },
         "versions": {
             "gymnasium": gymnasium.__version__,
@@ -278,3 +297,10 @@ def _description(config: CollectConfig) -> dict[str, Any]:
         },
         "renderer": gl_renderer_name(),
     }
+
+
+def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
+    """Nothing where there is none, so that older stores are still what they say."""
+    if randomisation is None:
+        return {}
+    return {"varied_factors": list(randomisation.factors), "varied_share": randomisation.share}

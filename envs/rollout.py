@@ -37,20 +37,23 @@ def rollout(
     episode_index: int,
     steps: int,
     namespace: Namespace,
-    variation: VariationMode = "nominal",
+    variation: VariationMode | Variation = "nominal",
 ) -> Trajectory:
     """Simulate one episode of the collection mixture in `env`, which is left in the episode's last state and variation.
+
+    In a given `variation` the random numbers are those of the nominal world: what it leaves alone happens as there.
 
     Raises:
         ValueError: an unknown namespace or variation mode.
     """
-    if namespace not in _NAMESPACE_KEYS or variation not in VARIATION_MODES:
+    if namespace not in _NAMESPACE_KEYS or not (isinstance(variation, Variation) or variation in VARIATION_MODES):
         raise ValueError(
             f"namespace={namespace!r}, variation={variation!r}; give one of {sorted(_NAMESPACE_KEYS)} and one of "
             f"{list(VARIATION_MODES)}"
         )
     world_rng, policy_rng = _generators(env_id, seed, namespace, episode_index)
-    env.set_variation(env.variation_class.sample(world_rng) if variation == "random" else env.variation_class())
+    worlds = {"random": lambda: env.variation_class.sample(world_rng), "nominal": env.variation_class}
+    env.set_variation(variation if isinstance(variation, Variation) else worlds[variation]())
     env.set_state(env.sample_state(world_rng))
     policy = COLLECTION_POLICIES[env_id](env, policy_rng)
     states, actions = [env.get_state()], []

@@ -5,7 +5,7 @@ field is the nominal world; the range is what `sample` draws from and what a cal
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -38,9 +38,25 @@ class Variation:
         return cls(**{name: _as_plain(value) for name, value in options.items()})
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> Self:
-        """Every factor drawn uniformly and independently from its range."""
-        return cls(**{field.name: _draw(field, rng) for field in dataclasses.fields(cls)})
+    def sample(cls, rng: np.random.Generator, factors: Collection[str] | None = None) -> Self:
+        """Every factor, or each of `factors`, drawn uniformly and independently from its range; the others nominal.
+
+        What a factor is drawn as does not depend on which others are.
+        """
+        drawn = {field.name: _draw(field, rng) for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in drawn.items() if factors is None or name in factors})
+
+    @classmethod
+    def factors(cls, names: Collection[str]) -> tuple[str, ...]:
+        """The factors that `names` stand for: a whole name, or what names begin with, such as "light" or "camera".
+
+        Raises:
+            ValueError: a name that stands for none.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in names if not any(_is_of(each, name) for each in known)]:
+            raise ValueError(f"unknown factors of variation {unknown}; {cls.__name__} has {sorted(known)}")
+        return tuple(each for each in known if any(_is_of(each, name) for name in names))
 
     def _check(self, field: dataclasses.Field[Any]) -> None:
         low, high, unit = field.metadata["low"], field.metadata["high"], field.metadata["unit"]
@@ -50,6 +66,10 @@ class Variation:
                 f"{field.name}={getattr(self, field.name)!r} ({field.metadata['meaning']}): give {nominal.size} "
                 f"value(s) in [{low}, {high}] {unit}; nominal is {field.default}"
             )
+
+
+def _is_of(factor: str, name: str) -> bool:
+    return factor == name or factor.startswith(f"{name}_")
 
 
 def _as_plain(value: Any) -> float | tuple[float, ...]:

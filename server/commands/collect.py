@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.commands.errors import CommandError
+
+if TYPE_CHECKING:
+    from envs.randomisation import Randomisation
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -24,10 +28,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--variation",
         choices=("nominal", "random"),
         default="nominal",
-        help="draw colours, light, camera, friction and sizes anew for each episode (default %(default)s)",
+        help="random draws every factor (colours, light, camera, friction, sizes) anew for each episode "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--vary", metavar="NAMES", help="draw only these factors, for example light,camera or agent_rgb,floor_rgb"
+    )
+    parser.add_argument(
+        "--varied-share", type=float, default=1.0, help="share of episodes that --vary applies to (default %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=run)
+
+
+def _randomisation(arguments: argparse.Namespace) -> "Randomisation | None":
+    """Raises ValueError for an environment or a factor that is not there."""
+    from envs import env_class
+    from envs.randomisation import Randomisation
+
+    if arguments.vary is None:
+        return None
+    factors = env_class(arguments.env).variation_class.factors(arguments.vary.split(","))
+    return Randomisation(factors=factors, share=arguments.varied_share)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
             workers=arguments.workers,
             image_size=arguments.image_size,
             variation=arguments.variation,
+            randomisation=_randomisation(arguments),
             progress=not arguments.quiet,
         )
     except (ValueError, RuntimeError) as error:

@@ -1,0 +1,66 @@
+"""Episodes in worlds that differ: which do, in what, and that the store says so."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from envs.collect import collect
+from envs.randomisation import Randomisation
+from envs.two_room import TwoRoomVariation
+
+ENV_ID = "telos/TwoRoom-v0"
+LIGHT_AND_CAMERA = TwoRoomVariation.factors(["light", "camera"])
+
+
+def store(folder: Path, randomisation: Randomisation | None) -> h5py.File:
+    collect(ENV_ID, folder, episodes=6, steps=8, seed=3, image_size=16, progress=False, randomisation=randomisation)
+    return h5py.File(folder / "shard-00000.h5")
+
+
+def test_a_share_of_the_episodes_happens_in_other_worlds_and_nothing_else_changes(tmp_path: Path) -> None:
+    half = Randomisation(factors=LIGHT_AND_CAMERA, share=0.5)
+    with store(tmp_path / "nominal", None) as nominal, store(tmp_path / "half", half) as varied:
+        for name in ("state", "actions", "lengths", "episode_id"):
+            assert np.array_equal(nominal[name], varied[name], equal_nan=True), f"{name} is not as in the nominal world"
+        looks = [np.array_equal(nominal["frames"][row], varied["frames"][row]) for row in range(0, 54, 9)]
+    worlds = [half.variation(TwoRoomVariation, ENV_ID, 3, episode) for episode in range(6)]
+    assert looks == [world == TwoRoomVariation() for world in worlds]
+    assert {*looks} == {True, False}
+    description = json.loads((tmp_path / "half" / "dataset.json").read_text())["collection"]
+    assert description["varied_factors"] == list(LIGHT_AND_CAMERA) and description["varied_share"] == 0.5
+    assert "varied_factors" not in json.loads((tmp_path / "nominal" / "dataset.json").read_text())["collection"]
+
+
+def test_only_what_is_named_varies_and_alike_whatever_else_does() -> None:
+    every = TwoRoomVariation.factors(["light", "camera", "agent", "door_y_m", "floor_rgb", "wall_rgb"])
+    few, all_ = (
+        Randomisation(factors=factors).variation(TwoRoomVariation, ENV_ID, 0, 7) for factors in (("door_y_m",), every)
+    )
+    assert few == TwoRoomVariation(door_y_m=few.door_y_m) and few.door_y_m != TwoRoomVariation().door_y_m
+    assert few.door_y_m == all_.door_y_m and all_.light_intensity != TwoRoomVariation().light_intensity
+
+
+def test_a_name_stands_for_what_begins_with_it() -> None:
+    assert TwoRoomVariation.factors(["camera"]) == ("camera_x_m", "camera_y_m", "camera_height_m")
+    assert TwoRoomVariation.factors(["door_y_m", "agent_rgb"]) == ("agent_rgb", "door_y_m")
+    with pytest.raises(ValueError, match=r"unknown factors of variation \['lights'\]; TwoRoomVariation has"):
+        TwoRoomVariation.factors(["camera", "lights"])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        Randomisation(factors=LIGHT_AND_CAMERA, share=share)
+
+
+def test_factors_that_would_not_vary_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not whole names; give .*camera_x_m"):
+        store(tmp_path, Randomisation(factors=("camera",)))
+    with pytest.raises(ValueError, match="no factor of variation is named"):
+        Randomisation(factors=())
+    with pytest.raises(ValueError, match="varies every factor already"):
+        every = Randomisation(factors=LIGHT_AND_CAMERA)
+        collect(ENV_ID, tmp_path, episodes=1, seed=0, variation="random", randomisation=every)
