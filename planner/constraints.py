@@ -101,6 +101,10 @@ class Constrained:
         """The action blocks that the variables stand for, as nearly as the constraints allow."""
         return self.constraints.apply(self.space.decode(variables))
 
+    def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k v"]:
+        """As without constraints, which `decode` sees to."""
+        return self.space.encode(actions)
+
     def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
         """The nearest variables within bounds."""
         return self.space.clamp(variables)

@@ -3,4 +3,5 @@
 from typing import Literal
 
 AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling", "gradient_descent"]
+ProposalUse = Literal["none", "first", "only"]
 SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]

@@ -26,6 +26,10 @@ class PerStep:
         """The action blocks that the variables stand for."""
         return torch.cat([variables] * self.repeat, dim=-1)
 
+    def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "h v"]:
+        """The mean over what is repeated, within bounds."""
+        return self.clamp(actions.unflatten(-1, (self.repeat, -1)).mean(-2))
+
     def clamp(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
         """The nearest variables within bounds."""
         return torch.minimum(torch.maximum(variables, self.low), self.high)

@@ -12,7 +12,7 @@ from planner.constraints import Constrained, Constraints
 from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
-from planner.names import AlgorithmName, SearchSpaceName
+from planner.names import AlgorithmName, ProposalUse, SearchSpaceName
 from planner.optimiser import GradientOptimiser, Optimiser
 from planner.predictive_sampling import PredictiveSampling
 from planner.search_space import SearchSpace, make_search_space
@@ -47,6 +47,9 @@ class Preset:
     """Of a spline, over the whole horizon."""
     horizon: int = 5
     """Model steps."""
+    proposal: ProposalUse = "none"
+    """Whether the model's own proposal is among the first candidates, or is all that is imagined: a controller without
+    a search, for which only the horizon matters."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -86,6 +89,8 @@ PRESETS = {
     "fast": Preset(candidates=32, elites=5, iterations=6),
     "default": Preset(candidates=48, elites=6, iterations=10),
     "thorough": Preset(candidates=128, elites=12, iterations=15),
+    "guided": Preset(candidates=48, elites=6, iterations=10, proposal="first"),
+    "reactive": Preset(candidates=3, elites=2, iterations=1, proposal="only"),
 }
 
 

@@ -71,3 +71,10 @@ class Distance(Protocol):
     """How far a latent is from a goal latent, in any unit that grows with the work left."""
 
     def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]: ...
+
+
+@runtime_checkable
+class Proposal(Protocol):
+    """Where to look first: what to do in the next model step to get from a latent to a goal latent."""
+
+    def __call__(self, latents: Float[Tensor, "b n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b a"]: ...

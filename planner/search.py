@@ -33,8 +33,13 @@ class RobotSearch:
         horizon: int,
         warm_start: Float[Tensor, "k v"] | None,
         generator: Generator,
+        proposal: Float[Tensor, "k v"] | None = None,
+        only_proposal: bool = False,
     ) -> None:
+        """`proposal` is among the first candidates; with `only_proposal` it is the only one there ever is."""
         self._optimiser = optimiser
+        self._proposal = proposal
+        self._only_proposal = only_proposal
         self._space = space
         self._generator = generator
         self._search = optimiser.start(horizon, warm_start)
@@ -56,8 +61,16 @@ class RobotSearch:
     def ask(self) -> Float[Tensor, "s h a"]:
         """Actions of the candidates to imagine next; the same ones until their costs are told."""
         if self._asked is None:
-            self._asked = self._optimiser.ask(self._search, self._generator)
+            self._asked = self._with_proposal(self._optimiser.ask(self._search, self._generator))
         return self._space.decode(self._asked)
+
+    def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "s k v"]:
+        """In the last place: the first are the mean and the best so far."""
+        if self._proposal is None:
+            return candidates
+        if self._only_proposal:
+            return self._proposal[None]
+        return candidates if self.iterations else torch.cat([candidates[:-1], self._proposal[None]])
 
     @property
     def wants_gradients(self) -> bool:

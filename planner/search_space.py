@@ -36,6 +36,10 @@ class SearchSpace(Protocol):
         """The action blocks that the variables stand for, within bounds when the variables are."""
         ...
 
+    def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k v"]:
+        """The variables within bounds whose actions are nearest (least squares) to these."""
+        ...
+
     def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
         """The nearest variables within bounds."""
         ...

@@ -39,6 +39,10 @@ class Spline:
         """The action blocks on the curve."""
         return self.clamp(self._curve(variables)).unflatten(-2, (-1, self.control_steps)).flatten(-2)
 
+    def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k x"]:
+        """Knots whose curve is nearest (least squares) to these actions, within bounds."""
+        return self.clamp(torch.linalg.lstsq(self.weights, actions.reshape(len(self.weights), -1)).solution)
+
     def clamp(self, variables: Float[Tensor, "*b x"]) -> Float[Tensor, "*b x"]:
         """The nearest knots within bounds."""
         return torch.minimum(torch.maximum(variables, self.low), self.high)

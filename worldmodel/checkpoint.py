@@ -9,6 +9,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from worldmodel.errors import CheckpointError
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference_precision import measured_precision
+from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.json_values import field_values
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
@@ -25,6 +27,8 @@ from worldmodel.precision import PrecisionChoice
 from worldmodel.recipes import RECIPES, config_from_json
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.world_model import LatentWorldModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,18 @@ class Checkpoint:
     manifest_sha256: str
     world_model: LatentWorldModel
     steps_to_go: FastStepsToGo | None
+    inverse_dynamics: InverseDynamics | None
 
 
 def save_checkpoint(
-    folder: Path, manifest: Manifest, world_model: LatentWorldModel, steps_to_go: StepsToGo | None
+    folder: Path,
+    manifest: Manifest,
+    world_model: LatentWorldModel,
+    steps_to_go: StepsToGo | None,
+    inverse_dynamics: InverseDynamics | None = None,
 ) -> Manifest:
     """Write both files, each at once or not at all; returns the manifest with the weights' hash filled in."""
-    tensors = _named_tensors(world_model.recipe, steps_to_go)
+    tensors = _named_tensors(_Parts(world_model.recipe, steps_to_go, inverse_dynamics))
     data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     manifest = dataclasses.replace(manifest, weights=weights)
@@ -71,15 +80,19 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
             f"{manifest.weights.file} of {manifest.name} is no safetensors file: {error}; restore it or train again"
         ) from error
     _check(tensors, manifest)
-    recipe, steps_to_go = _build(manifest)
-    recipe.load_state_dict(_part(tensors, "world_model."))
-    if steps_to_go is not None:
-        steps_to_go.load_state_dict(_part(tensors, "steps_to_go."))
+    parts = _build(manifest)
+    for prefix, part in parts.named():
+        part.load_state_dict(_part(tensors, prefix))
+        part.eval().requires_grad_(False).to(device)
     digest = hashlib.sha256(text).hexdigest()
-    recipe = recipe.eval().requires_grad_(False).to(device)
-    chosen = measured_precision(recipe) if precision == "auto" else precision
-    distance = None if steps_to_go is None else FastStepsToGo(steps_to_go.to(device))
-    return Checkpoint(manifest, digest, LatentWorldModel(recipe, chosen), distance)
+    chosen = measured_precision(parts.recipe) if precision == "auto" else precision
+    return Checkpoint(
+        manifest=manifest,
+        manifest_sha256=digest,
+        world_model=LatentWorldModel(parts.recipe, chosen),
+        steps_to_go=None if parts.steps_to_go is None else FastStepsToGo(parts.steps_to_go),
+        inverse_dynamics=parts.inverse_dynamics,
+    )
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -111,17 +124,43 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     return data
 
 
-def _build(manifest: Manifest) -> tuple[JointEmbedding, StepsToGo | None]:
+@dataclass(frozen=True)
+class _Parts:
+    """The modules whose weights are in the file."""
+
+    recipe: JointEmbedding
+    steps_to_go: StepsToGo | None
+    inverse_dynamics: InverseDynamics | None
+
+    def named(self) -> list[tuple[str, nn.Module]]:
+        """What the names of each module's weights begin with in the file."""
+        parts = {
+            "world_model.": self.recipe,
+            "steps_to_go.": self.steps_to_go,
+            "inverse_dynamics.": self.inverse_dynamics,
+        }
+        return [(prefix, part) for prefix, part in parts.items() if part is not None]
+
+
+def _build(manifest: Manifest) -> _Parts:
     """The modules that the manifest describes, with random weights."""
     config = config_from_json(manifest.recipe, manifest.config)
     side, size = config.image_px, manifest.observation
     if (size.height_px, size.width_px) != (side, side):
         raise CheckpointError(f"observation is {size.height_px} x {size.width_px} px; the recipe's image_px is {side}")
-    recipe = RECIPES[manifest.recipe][0](config, manifest.action.width)
-    if manifest.steps_to_go is None:
-        return recipe, None
-    head = StepsToGoConfig(**field_values(StepsToGoConfig, manifest.steps_to_go, "steps_to_go"))
-    return recipe, StepsToGo(head, config.latent_width)
+    latent_width, action_width = config.latent_width, manifest.action.width
+    distance, inverse = manifest.steps_to_go, manifest.inverse_dynamics
+    return _Parts(
+        RECIPES[manifest.recipe][0](config, action_width),
+        None if distance is None else StepsToGo(_config(StepsToGoConfig, distance, "steps_to_go"), latent_width),
+        None
+        if inverse is None
+        else InverseDynamics(_config(InverseDynamicsConfig, inverse, "inverse_dynamics"), latent_width, action_width),
+    )
+
+
+def _config(cls: type[T], data: dict[str, Any], where: str) -> T:
+    return cls(**field_values(cls, data, where))
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
@@ -129,7 +168,7 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
     name = manifest.name
     try:
         with torch.device("meta"):
-            wanted = _named_tensors(*_build(manifest))
+            wanted = _named_tensors(_build(manifest))
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
     if odd := sorted(set(tensors) ^ set(wanted)):
@@ -145,12 +184,9 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
             raise CheckpointError(f"weights of {name}: {key} is not finite; train the model again")
 
 
-def _named_tensors(recipe: JointEmbedding, steps_to_go: StepsToGo | None) -> dict[str, Tensor]:
+def _named_tensors(parts: _Parts) -> dict[str, Tensor]:
     """Every weight, under the name that it has in the file."""
-    parts: dict[str, nn.Module] = {"world_model.": recipe}
-    if steps_to_go is not None:
-        parts["steps_to_go."] = steps_to_go
-    return {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}
+    return {prefix + key: value for prefix, part in parts.named() for key, value in part.state_dict().items()}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

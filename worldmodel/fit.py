@@ -16,6 +16,12 @@ from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
+from worldmodel.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    InverseDynamicsTraining,
+    fit_inverse_dynamics,
+)
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.precision import DTYPES, Precision, faster_precision
@@ -52,6 +58,7 @@ class FitConfig:
     readers: int | None = None
     """Processes that read batches (`BatchSource`); None decides by the device."""
     steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
+    inverse_dynamics: InverseDynamicsTraining = dataclasses.field(default_factory=InverseDynamicsTraining)
 
 
 def fit(
@@ -93,6 +100,7 @@ def fit(
         weights=WeightsSpec(sha256="", bytes=0),
         task=store.description.get("env_id", ""),
         steps_to_go=dataclasses.asdict(head_config),
+        inverse_dynamics=dataclasses.asdict(InverseDynamicsConfig()),
         training={
             **provenance,
             "config": dataclasses.asdict(run.config),
@@ -104,7 +112,9 @@ def fit(
             "curves": _curves(run.metrics()),
         },
     )
-    return save_checkpoint(out, manifest, world_model, _fit_head(latents, head_config, config, progress))
+    distance = _fit_steps_to_go(latents, head_config, config, progress)
+    inverse = _fit_inverse_dynamics(latents, _actions(store, train), config, progress)
+    return save_checkpoint(out, manifest, world_model, distance, inverse)
 
 
 def _train(
@@ -196,7 +206,9 @@ def _encode_episodes(
     return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
 
 
-def _fit_head(latents: LatentEpisodes, head: StepsToGoConfig, config: FitConfig, progress: Progress) -> StepsToGo:
+def _fit_steps_to_go(
+    latents: LatentEpisodes, head: StepsToGoConfig, config: FitConfig, progress: Progress
+) -> StepsToGo:
     torch.manual_seed(config.training.seed)
     return fit_steps_to_go(
         latents,
@@ -206,6 +218,27 @@ def _fit_head(latents: LatentEpisodes, head: StepsToGoConfig, config: FitConfig,
         Generator().manual_seed(config.training.seed),
         lambda step, loss: progress("steps to go", step + 1, config.steps_to_go.steps, {"loss": loss}),
     )
+
+
+def _fit_inverse_dynamics(
+    latents: LatentEpisodes, actions: Float[Tensor, "rows x"], config: FitConfig, progress: Progress
+) -> InverseDynamics:
+    torch.manual_seed(config.training.seed)
+    return fit_inverse_dynamics(
+        latents,
+        actions,
+        InverseDynamicsConfig(),
+        config.inverse_dynamics,
+        CONTROL_STEPS,
+        Generator().manual_seed(config.training.seed),
+        lambda step, loss: progress("inverse dynamics", step + 1, config.inverse_dynamics.steps, {"loss": loss}),
+    )
+
+
+def _actions(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
+    """What was done after each frame, row by row as `_encode_episodes` has them; zero after the last of an episode."""
+    parts = [np.pad(store.actions(episode, 0, episode.frames - 1), ((0, 1), (0, 0))) for episode in episodes]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 @torch.inference_mode()

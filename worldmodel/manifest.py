@@ -132,6 +132,8 @@ class Manifest:
     """Id of the environment it was trained in, empty for a robot of your own."""
     steps_to_go: dict[str, Any] | None = None
     """Configuration of the learned steps-to-go distance, when the checkpoint carries one."""
+    inverse_dynamics: dict[str, Any] | None = None
+    """Configuration of the goal-conditioned inverse dynamics, when the checkpoint carries one."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: commands, seeds, commit, versions, curves, held-out metrics. Read by people, not by code."""
     format: int = FORMAT

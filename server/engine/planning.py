@@ -13,8 +13,10 @@ from planner.costs import SquaredDistance
 from planner.goal_sequence import GoalSequence
 from planner.plan import Plan
 from planner.presets import Preset
+from planner.proposal import follow
 from planner.protocols import RolloutState
 from planner.search import NoFinitePlan, RobotSearch, advance
+from planner.search_space import SearchSpace
 from server.engine.cost import CostTerms, cost_of
 from server.engine.frames import Frame
 from server.engine.preparation import Question
@@ -89,8 +91,8 @@ def solve(task: Task) -> Steps[Outcome]:
     """Plan until the search is over. Raises ServiceError."""
     question = task.question
     start = _start(task)
-    search = _search(task, start.context.device)
     state = question.model.checkpoint.world_model.begin(start.context, start.past_actions)
+    search = _search(task, start, state)
     terms = question.targets[start.active_goal].terms
     outcome: Outcome | None = None
     while outcome is None or not search.is_over:
@@ -203,17 +205,30 @@ def score_clip(model: ServedModel, frames: tuple[Frame, ...], past_actions: Tens
     return surprise
 
 
-def _search(task: Task, device: torch.device) -> RobotSearch:
+def _search(task: Task, start: _Start, state: RolloutState) -> RobotSearch:
     question = task.question
     with torch.inference_mode(False):  # tensors made in it can never take part in a gradient
-        optimiser, space = question.optimiser(device)
+        optimiser, space = question.optimiser(start.context.device)
     return RobotSearch(
         optimiser=optimiser,
         space=space,
         horizon=question.preset.horizon,
         warm_start=task.warm_start,
         generator=torch.Generator().manual_seed(question.seed),
+        proposal=_proposal(question, start, state, space),
+        only_proposal=question.preset.proposal == "only",
     )
+
+
+def _proposal(question: Question, start: _Start, state: RolloutState, space: SearchSpace) -> Tensor | None:
+    """[k v]"""
+    checkpoint, preset = question.model.checkpoint, question.preset
+    if preset.proposal == "none":
+        return None
+    assert checkpoint.inverse_dynamics is not None  # else the question was refused
+    latents = start.context[:, -1]
+    actions = follow(checkpoint.inverse_dynamics, checkpoint.world_model, state, latents, start.goal, preset.horizon)
+    return space.encode(actions[0])
 
 
 def _goal_distance(model: ServedModel, frame: Tensor, goal: Tensor) -> float:

@@ -106,6 +106,9 @@ def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings
     check_most(request.planning_budget_ms or 1, settings.max_planning_budget_ms, "/planning_budget_ms")
     name = config.preset or "default"
     preset = choose_preset(name, config, planning.horizon, settings)
+    if preset.proposal != "none" and model.checkpoint.inverse_dynamics is None:
+        reason = f"{name!r} needs inverse dynamics, which {model.manifest.name} has none of; see its presets"
+        raise refuse(Code.VALIDATION_FAILED, "/planner/preset", reason)
     min_iterations = preset.iterations if request.require_complete else config.min_iterations or 1
     check_most(min_iterations, preset.iterations, "/planner/min_iterations", "iterations of max_iterations")
     limits = bounds(spec, request.limits)

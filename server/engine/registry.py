@@ -80,6 +80,7 @@ class ServedModel:
                     horizon=manifest.planning.horizon,
                 )
                 for name, preset in PRESETS.items()
+                if preset.proposal == "none" or self.checkpoint.inverse_dynamics is not None
             ],
             surprise_threshold=manifest.surprise.threshold,
             space_id=self.space_id,

@@ -12,12 +12,15 @@ from planner.mppi import MPPI
 from planner.optimiser import Optimiser
 from planner.per_step import PerStep
 from planner.predictive_sampling import PredictiveSampling
-from planner.protocols import Cost, Distance, WorldModel
+from planner.protocols import Cost, Distance, Proposal, WorldModel
 from planner.search_space import SearchSpace
 from planner.spline import Spline
 from worldmodel.fast_steps_to_go import FastStepsToGo
+from worldmodel.inverse_dynamics import InverseDynamics
 from worldmodel.recipes import Recipe
 from worldmodel.recipes.lewm import LeWM
+from worldmodel.recipes.pldm import PLDM
+from worldmodel.recipes.random_encoder import RandomEncoder
 from worldmodel.steps_to_go import StepsToGo
 from worldmodel.world_model import LatentWorldModel
 
@@ -29,6 +32,11 @@ def world_model(model: LatentWorldModel) -> WorldModel:
 
 def learned_distance(head: StepsToGo | FastStepsToGo) -> Distance:
     """Steps to go is a planner's distance, as trained and as planned with."""
+    return head
+
+
+def proposal(head: InverseDynamics) -> Proposal:
+    """Inverse dynamics propose."""
     return head
 
 
@@ -52,6 +60,6 @@ def search_space(space: PerStep | Spline | Constrained) -> SearchSpace:
     return space
 
 
-def recipe(module: LeWM) -> Recipe:
+def recipe(module: LeWM | PLDM | RandomEncoder) -> Recipe:
     """Every recipe is one."""
     return module

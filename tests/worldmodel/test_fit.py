@@ -64,6 +64,9 @@ def test_the_checkpoint_loads_and_plans(trained: Trained) -> None:
     assert loaded.steps_to_go is not None
     distance = loaded.steps_to_go(future, latents[:, 0])
     assert distance.shape == (1, 4, 5) and distance.isfinite().all()
+    assert loaded.inverse_dynamics is not None
+    actions = loaded.inverse_dynamics(latents[:, 0], latents[:, 2])
+    assert actions.shape == (1, 10) and actions.abs().max() <= 1
 
 
 def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
@@ -102,7 +105,7 @@ def test_progress_is_told_stage_by_stage(trained: Trained) -> None:
     stages: dict[str, list[tuple[int, int]]] = {}
     for stage, done, total in trained.stages:
         stages.setdefault(stage, []).append((done, total))
-    assert list(stages) == ["world model", "encode episodes", "steps to go"]
+    assert list(stages) == ["world model", "encode episodes", "steps to go", "inverse dynamics"]
     for steps in stages.values():
         assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)]
 

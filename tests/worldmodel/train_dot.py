@@ -8,6 +8,7 @@ import torch
 
 from worldmodel.episodes import EpisodeStore
 from worldmodel.fit import FitConfig, Progress, fit
+from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.manifest import Manifest
 from worldmodel.processes import DeviceChoice
 from worldmodel.steps_to_go import StepsToGoTraining
@@ -26,6 +27,7 @@ CONFIG = FitConfig(
         save_every_s=0.0,
     ),
     steps_to_go=StepsToGoTraining(steps=10, batch=64),
+    inverse_dynamics=InverseDynamicsTraining(steps=10, batch=64),
 )
 
 
