@@ -18,6 +18,7 @@ from planner.spline import Spline
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.inverse_dynamics import InverseDynamics
 from worldmodel.recipes import Recipe
+from worldmodel.recipes.gcbc import GCBC
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.recipes.pldm import PLDM
 from worldmodel.recipes.random_encoder import RandomEncoder
@@ -60,6 +61,6 @@ def search_space(space: PerStep | Spline | Constrained) -> SearchSpace:
     return space
 
 
-def recipe(module: LeWM | PLDM | RandomEncoder) -> Recipe:
+def recipe(module: LeWM | PLDM | GCBC | RandomEncoder) -> Recipe:
     """Every recipe is one."""
     return module

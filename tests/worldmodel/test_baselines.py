@@ -9,7 +9,8 @@ from torch import Generator, Tensor, nn
 
 from tests.episodes import write_dot_store
 from worldmodel.episodes import EpisodeStore, WindowSampler
-from worldmodel.recipes import lewm, pldm, random_encoder
+from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
+from worldmodel.recipes.gcbc import GCBC
 from worldmodel.recipes.pldm import PLDM, PLDMConfig
 from worldmodel.recipes.random_encoder import RandomEncoder
 from worldmodel.regularizers import covariance, variance_hinge
@@ -51,7 +52,7 @@ def test_bfloat16_autocast_changes_no_regulariser(regulariser) -> None:
     assert float(cast) == float(regulariser(points()))
 
 
-@pytest.mark.parametrize("recipe", [pldm, random_encoder])
+@pytest.mark.parametrize("recipe", [pldm, gcbc, random_encoder])
 @pytest.mark.parametrize("preset", ["tiny", "small", "paper"])
 def test_a_baseline_has_the_network_of_lewm(recipe, preset: str) -> None:
     assert recipe.PRESETS[preset]().architecture() == lewm.PRESETS[preset]().architecture()
@@ -145,3 +146,37 @@ def test_the_standardisation_survives_a_state_dict(batch: Windows, tmp_path: Pat
     assert other.is_standardised
     other.losses(Windows(batch.frames // 3, batch.actions), Generator())
     assert torch.equal(one.encode(batch.frames[:, 0]), other.encode(batch.frames[:, 0]))
+
+
+def cloning_recipe() -> GCBC:
+    torch.manual_seed(0)
+    recipe = GCBC(gcbc.tiny(), ACTION_WIDTH)
+    for block in recipe.predictor.every_block():
+        nn.init.normal_(block.modulation.weight, std=0.2)
+    return recipe
+
+
+def test_what_clones_actions_teaches_the_encoder_and_what_predicts_does_not(batch: Windows) -> None:
+    for term, taught in (("clone", True), ("predict", False)):
+        recipe = cloning_recipe()
+        recipe.losses(batch, Generator())[term].backward()
+        assert all((p.grad is not None and p.grad.abs().sum() > 0) == taught for p in recipe.encoder.parameters())
+        assert any(p.grad is not None for p in recipe.predictor.parameters()) != taught
+
+
+def test_the_action_cloned_is_the_one_done_at_the_frame_and_the_goal_comes_later(batch: Windows) -> None:
+    """A policy that is told everything: with latents that say the frame's number, it must be asked for these pairs."""
+    recipe = cloning_recipe()
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def perfect(module: nn.Module, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
+        asked.append(inputs)
+        now = torch.tensor([0, 0, 0, 1, 1, 2])  # of four frames
+        return batch.actions[:, now].flatten(0, 1)
+
+    recipe.policy.register_forward_hook(perfect)
+    assert recipe.losses(batch, Generator())["clone"].item() == 0
+    (latents, goals), every = asked[0], recipe.encode_clips(batch)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert torch.equal(latents[:6, 0], every[0][[now for now, _ in pairs]])
+    assert torch.equal(goals[:6, 0], every[0][[goal for _, goal in pairs]])

@@ -12,7 +12,7 @@ from worldmodel.errors import CheckpointError
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.json_values import field_values
 from worldmodel.predictor import PredictorConfig
-from worldmodel.recipes import lewm, pldm, random_encoder
+from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
 from worldmodel.windows import Windows
 
 
@@ -34,6 +34,7 @@ _Presets = dict[str, Callable[[], JointEmbeddingConfig]]
 RECIPES: dict[str, tuple[Callable[[Any, int], JointEmbedding], type[JointEmbeddingConfig], _Presets]] = {
     "lewm": (lewm.LeWM, lewm.LeWMConfig, {**lewm.PRESETS}),
     "pldm": (pldm.PLDM, pldm.PLDMConfig, {**pldm.PRESETS}),
+    "gcbc": (gcbc.GCBC, gcbc.GCBCConfig, {**gcbc.PRESETS}),
     "random-encoder": (random_encoder.RandomEncoder, random_encoder.RandomEncoderConfig, {**random_encoder.PRESETS}),
 }
 """Name -> module, made of a configuration and the width of a model step's actions; its configuration, and presets."""
