@@ -64,7 +64,7 @@ class RobotSearch:
             self._asked = self._with_proposal(self._optimiser.ask(self._search, self._generator))
         return self._space.decode(self._asked)
 
-    def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "s k v"]:
+    def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "asked k v"]:
         """In the last place: the first are the mean and the best so far."""
         if self._proposal is None:
             return candidates
