@@ -73,4 +73,4 @@ def test_models_say_whether_they_propose(proposing: Live, live: Live) -> None:
 def test_a_model_that_proposes_nothing_refuses(live: Live, preset: str) -> None:
     answer = live.json("plan", plan_payload(planner={"preset": preset, "seed": 1}))
     assert (answer.code, answer.pointers) == ("validation-failed", ("/planner/preset",))
-    assert "needs inverse dynamics" in str(answer.body)
+    assert "needs inverse dynamics" in answer.text
