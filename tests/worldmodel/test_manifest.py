@@ -135,7 +135,7 @@ def test_configurations_are_complete_and_know_no_more() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(CheckpointError, match=r"wants recipe 'dreamer'; this build has \['lewm'"):
+    with pytest.raises(CheckpointError, match=r"wants recipe 'dreamer'; this build has .*'lewm'"):
         config_from_json("dreamer", {})
 
 

@@ -24,7 +24,7 @@ MISTAKES = {
     "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
     "an unknown recipe": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"],
-        "['lewm', 'pldm', ",
+        "['gcbc', 'lewm', ",
     ),
     "an unknown preset": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"], "small"),
     "an unknown environment": (["collect", "--env", "telos/Nowhere-v0", "--out", "{tmp}/d"], "telos/TwoRoom-v0"),
