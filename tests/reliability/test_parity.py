@@ -19,7 +19,7 @@ pytestmark = pytest.mark.reliability(23)
 TRANSPORTS = ("json", "multipart", "grpc")
 
 
-@pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_transport_gives_the_golden_plans_of_this_process(live: Live, every: int, measure: Measure) -> None:
     numbers = range(0, NUMBER, every)
     different = [f"{number} over {transport}" for number in numbers for transport in differing(live, number)]

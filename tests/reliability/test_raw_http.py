@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,17 +106,30 @@ def server(checkpoints: Path) -> Iterator[ServerProcess]:
 
 
 def answer_to(server: ServerProcess, stream: bytes, patience_s: float = 0.2) -> bytes:
-    """All that comes back until the server closes or falls silent."""
+    """All that comes back until the server closes or falls silent, between two answers or before the first."""
     address = ("127.0.0.1", server.http_port)
     answer = b""
     with socket.create_connection(address, timeout=5, source_address=(ATTACKER, 0)) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(stream)
-        connection.settimeout(patience_s)
         with contextlib.suppress(OSError):
+            connection.settimeout(patience_s)
             while data := connection.recv(65536):
                 answer += data
+                connection.settimeout(patience_s if ends_whole(answer) else 5)
     return answer
+
+
+def ends_whole(answers: bytes) -> bool:
+    """Whether the last answer has the body that its head announced: a busy server may pause in between."""
+    while answers:
+        head, separator, rest = answers.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        size = int(length[1]) if length else 0
+        if not separator or len(rest) < size:
+            return False
+        answers = rest[size:]
+    return True
 
 
 def check(answer: bytes) -> None:
