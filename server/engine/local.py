@@ -212,8 +212,10 @@ class LocalEngine:
             raise EnginePoisonedError(f"the device failed: {error}") from error
 
     def _demand(self, question: Question, request: schemas.PlanRequest, arrived: float, deadline: float) -> Demand:
+        # By name: the pace outlives the models that it was learned of, and would keep them.
+        how = "gradients" if question.preset.wants_gradients else "plan"
         return Demand(
-            model=(question.model, "gradients") if question.preset.wants_gradients else question.model,
+            model=(how, question.model.space_id),
             arrived=arrived,
             frames=len(request.context) + sum(target.latents is None for target in question.targets),
             candidates=question.preset.candidates,

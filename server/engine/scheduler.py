@@ -43,7 +43,7 @@ class Demand:
     """What a request will need of the torch thread, as far as it is known when it arrives."""
 
     model: Hashable
-    """Work of one pace: the model, and how it is imagined."""
+    """Work of one pace: a name of the model, and of how it is imagined."""
     arrived: float
     frames: int
     """To encode, if none of them was seen before."""

@@ -1,5 +1,6 @@
 """Models come and go while robots plan: a bad one changes nothing, a good one fails nobody."""
 
+import gc
 import json
 import os
 import pickle
@@ -163,6 +164,22 @@ def test_a_second_model_an_alias_and_an_end(live: Live, folder: Path) -> None:
     for taken in (lambda: service(live).alias_model(MODEL, MODEL), lambda: service(live).alias_model("second", "x")):
         with pytest.raises(ServiceError):
             taken()
+
+
+def test_a_model_that_was_replaced_is_let_go(live: Live, folder: Path) -> None:
+    """Nothing that is learned while planning may keep it: a large model each time, until memory is full."""
+    before, gradients = models_in_memory(), {"algorithm": "gradient_descent", "max_iterations": 2}
+    for seed in range(3):
+        assert live.json("plan", plan_payload()).code == ""
+        assert live.json("plan", plan_payload(planner=gradients)).code == ""
+        other_version(folder, seed, version=str(seed + 2))
+        live.do(service(live).load_model(MODEL))
+    assert models_in_memory() == before
+
+
+def models_in_memory() -> int:
+    gc.collect()
+    return sum(type(each) is registry.ServedModel for each in gc.get_objects())
 
 
 def test_the_operator_has_a_door_of_its_own(folder: Path) -> None:
