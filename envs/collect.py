@@ -4,14 +4,11 @@ The content of shard k is a function of the parameters and k alone: neither the 
 collection was killed and run again changes it.
 """
 
-import contextlib
 import dataclasses
-import fcntl
-import json
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from envs import env_class
-from envs.episodes import FORMAT, EpisodeWriter, remove_leftovers, shard_path, write_atomically
+from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
 from envs.mujoco_env import MujocoGoalEnv
 from envs.pixel_camera import gl_renderer_name
 from envs.policies import COLLECTION_POLICIES
@@ -126,9 +123,9 @@ def collect(
         raise ValueError(f"workers={workers}; give at least 1")
     directory = Path(out)
     directory.mkdir(parents=True, exist_ok=True)
-    with _only_writer(directory):
+    with only_writer(directory):
         remove_leftovers(directory)
-        _write_description(directory, config)
+        write_description(directory, _description(config))
         missing = [shard for shard in range(config.shards) if not shard_path(directory, shard).exists()]
         done = episodes - sum(len(config.episode_ids(shard)) for shard in missing)
         with tqdm(total=episodes, initial=done, unit="episode", disable=not progress) as bar:
@@ -230,38 +227,6 @@ def _work(config: CollectConfig, directory: Path, shards: list[int], parent: Con
 
 
 # --- the store's description ----------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, which the kernel releases when this process dies."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"another collection is writing to {directory}; wait for it or choose another"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write_description(directory: Path, config: CollectConfig) -> None:
-    """Write dataset.json, or check that the present one says the same."""
-    wanted = _description(config)
-    path = directory / "dataset.json"
-    if not path.exists():
-        if any(directory.glob("shard-*.h5")):
-            raise ValueError(f"{directory} has shards but no dataset.json; choose an empty directory")
-        write_atomically(path, json.dumps(wanted, indent=2) + "\n")
-        return
-    present = json.loads(path.read_text(encoding="utf-8"))
-    differing = sorted(key for key in wanted | present if wanted.get(key) != present.get(key))
-    if differing:
-        details = "; ".join(f"{key}: there {present.get(key)!r}, asked {wanted.get(key)!r}" for key in differing)
-        raise ValueError(f"{directory} holds another dataset ({details}); choose another directory or ask for the same")
 
 
 def _description(config: CollectConfig) -> dict[str, Any]:

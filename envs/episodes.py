@@ -1,9 +1,13 @@
 """Writes shards of the episode store; the format is in EPISODE_FORMAT.md."""
 
+import contextlib
+import fcntl
+import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -31,6 +35,37 @@ def remove_leftovers(directory: Path) -> None:
     """Remove temporary files of killed collections; call only while no other collection writes to `directory`."""
     for leftover in directory.glob(f"*{_TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(directory: Path) -> Iterator[None]:
+    """Hold the store's lock, which the kernel releases when this process dies. Raises RuntimeError when it is held."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"another collection is writing to {directory}; wait for it or choose another"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_description(directory: Path, wanted: dict[str, Any]) -> None:
+    """Write dataset.json, or check that the present one says the same. Raises ValueError when it does not."""
+    path = directory / "dataset.json"
+    if not path.exists():
+        if any(directory.glob("shard-*.h5")):
+            raise ValueError(f"{directory} has shards but no dataset.json; choose an empty directory")
+        write_atomically(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    present = json.loads(path.read_text(encoding="utf-8"))
+    differing = sorted(key for key in wanted | present if wanted.get(key) != present.get(key))
+    if differing:
+        details = "; ".join(f"{key}: there {present.get(key)!r}, asked {wanted.get(key)!r}" for key in differing)
+        raise ValueError(f"{directory} holds another dataset ({details}); choose another directory or ask for the same")
 
 
 class EpisodeWriter:
@@ -61,8 +96,10 @@ class EpisodeWriter:
         widths = {"actions": action_width, "state": state_width, "features": feature_width}
         types = {"actions": np.float32, "state": np.float64, "features": np.float32}
         for name, width in widths.items():
-            self._file.create_dataset(name, (0, width), types[name], maxshape=(None, width), chunks=(1024, width))
-        for name, dtype in (("lengths", np.int64), ("episode_id", np.int64), ("policy", h5py.string_dtype())):
+            chunks = (1024, width) if width else True
+            self._file.create_dataset(name, (0, width), types[name], maxshape=(None, width), chunks=chunks)
+        text = h5py.string_dtype()
+        for name, dtype in (("lengths", np.int64), ("episode_id", np.int64), ("policy", text), ("task", text)):
             self._file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(256,))
 
     def __enter__(self) -> Self:
@@ -80,31 +117,35 @@ class EpisodeWriter:
     def add(
         self,
         *,
-        frames: NDArray[np.uint8],
+        frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
         actions: NDArray[np.float32],
         state: NDArray[np.float64],
-        features: NDArray[np.float64],
+        features: NDArray[np.floating[Any]],
         episode_id: int,
         policy: str,
+        task: str = "",
     ) -> None:
         """Append one episode of L control steps.
 
         Args:
-            frames: uint8 [L+1, H, W, 3] RGB.
+            frames: uint8 [L+1, H, W, 3] RGB, or blocks of it in order, so that an episode need not fit in memory.
             actions: float32 [L, A], physical units; a row of NaN is added for the last frame, which has none.
             state: float64 [L+1, S].
             features: float [L+1, F], stored as float32.
             episode_id: unique in the whole store.
             policy: name of the policy that acted.
+            task: what it was asked to do, in words; empty where nobody said.
         """
         no_action = np.full((1, actions.shape[1]), np.nan, np.float32)
-        self._append("frames", frames)
+        for block in [frames] if isinstance(frames, np.ndarray) else frames:
+            self._append("frames", block)
         self._append("actions", np.concatenate([actions, no_action]))
         self._append("state", state)
         self._append("features", features)
-        self._append("lengths", np.array([len(frames)]))
+        self._append("lengths", np.array([len(actions) + 1]))
         self._append("episode_id", np.array([episode_id]))
         self._append("policy", np.array([policy], dtype=object))
+        self._append("task", np.array([task], dtype=object))
 
     def _append(self, name: str, rows: NDArray[np.generic]) -> None:
         dataset = self._file[name]

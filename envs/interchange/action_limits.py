@@ -1,0 +1,55 @@
+"""Limits of the actions of a data set that names none: plans will stay within them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 0.05
+"""Share of the range of the recorded actions that is added at either end."""
+
+
+@dataclass(frozen=True)
+class ActionLimits:
+    """Lowest and highest action, in physical units, and who says so."""
+
+    low: list[float]
+    high: list[float]
+    source: str
+
+
+def given_limits(low: list[float], high: list[float], width: int) -> ActionLimits:
+    """The user's: one number for each action, or one for all. Raises ValueError."""
+    wide = [limits * width if len(limits) == 1 else limits for limits in (low, high)]
+    if {len(limits) for limits in wide} != {width}:
+        raise ValueError(f"{len(low)} low and {len(high)} high limits for {width} actions; give one for each, or one")
+    if not (np.isfinite(wide).all() and np.less(wide[0], wide[1]).all()):
+        raise ValueError(f"action limits are low={low}, high={high}; wanted finite ones with low < high")
+    return ActionLimits(wide[0], wide[1], "given")
+
+
+def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) -> ActionLimits:
+    """Range of the recorded actions [n, A], widened by MARGIN. Raises ValueError when one never changes."""
+    low, high = recorded_range(actions, len(names))
+    if not (low < high).all():
+        still = names[int(np.argmin(low < high))]
+        raise ValueError(
+            f"the action {still!r} never changes, so its limits cannot be taken from the data; give them: "
+            f"--action-low and --action-high, one number for each of {names}"
+        )
+    margin = MARGIN * (high - low)
+    return ActionLimits((low - margin).tolist(), (high + margin).tolist(), f"recorded, widened by {MARGIN:.0%} a side")
+
+
+def recorded_range(
+    actions: Iterable[NDArray[np.float32]], width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest of each action. Raises ValueError when there is none."""
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for part in actions:
+        if len(part):
+            low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
+    if not np.isfinite(low).all():
+        raise ValueError("no episode has an action: each has one frame only")
+    return low, high

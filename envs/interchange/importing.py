@@ -1,0 +1,139 @@
+"""Fills an episode store from a data set of another layout; killed, it goes on when run again."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
+from envs.interchange.action_limits import ActionLimits, recorded_limits, recorded_range
+from envs.interchange.source import Description, Frame, Rows, Source
+
+EPISODES_PER_SHARD = 50
+_FRAMES_AT_ONCE = 64
+
+
+def import_episodes(
+    source: Source,
+    out: Path,
+    *,
+    description: Description,
+    limits: ActionLimits | None,
+    fit: Callable[[Frame], Frame],
+    image_size: int,
+    episodes_per_shard: int = EPISODES_PER_SHARD,
+    report: Callable[[], Any] = lambda: None,
+) -> ActionLimits:
+    """Write every episode of `source` into the store `out`, and return the limits that the store gives its actions.
+
+    All numbers are read and checked before anything is written; pictures are checked as they are decoded. A shard is
+    there whole or not at all, and shards that are there are kept.
+
+    Args:
+        source: the data set.
+        out: the store's directory, made if missing.
+        description: what the store says of itself: the source's description, or other names and units in it.
+        limits: of the actions; None takes the description's, or the range of what was recorded with a margin.
+        fit: brings a camera picture to `image_size`, as the robot's pictures will be when plans are asked for.
+        image_size: height and width of the stored frames in pixels.
+        episodes_per_shard: the unit of work that a kill can lose.
+        report: called for each episode that is in the store.
+
+    Raises:
+        ValueError: something cannot be read, an action is beyond its limits, or `out` holds another data set.
+        RuntimeError: another process writes to `out`.
+    """
+    limits = _checked_limits(source, description, limits)
+    description = dataclasses.replace(description, action_low=limits.low, action_high=limits.high)
+    out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        remove_leftovers(out)
+        origin = {**source.origin, "limits": limits.source, "episodes_per_shard": episodes_per_shard}
+        write_description(out, _store_description(description, image_size, len(source.lengths), origin))
+        rows = enumerate(source.rows())
+        for shard, first in enumerate(range(0, len(source.lengths), episodes_per_shard)):
+            count = min(episodes_per_shard, len(source.lengths) - first)
+            episodes = [next(rows) for _ in range(count)]
+            if not shard_path(out, shard).exists():
+                _write_shard(source, shard_path(out, shard), episodes, fit, image_size, report)
+            else:
+                for _ in episodes:
+                    report()
+    return limits
+
+
+def _write_shard(
+    source: Source,
+    path: Path,
+    episodes: Iterable[tuple[int, Rows]],
+    fit: Callable[[Frame], Frame],
+    image_size: int,
+    report: Callable[[], Any],
+) -> None:
+    said = source.description
+    with EpisodeWriter(
+        path,
+        image_size_px=image_size,
+        action_width=len(said.action_names),
+        state_width=len(said.state_names),
+        feature_width=len(said.feature_names),
+    ) as writer:
+        for episode, rows in episodes:
+            writer.add(
+                frames=_blocks(fit(frame) for frame in source.frames(episode)),
+                actions=rows.actions,
+                state=rows.state,
+                features=rows.features,
+                episode_id=episode,
+                policy=rows.policy,
+                task=source.tasks[episode],
+            )
+            report()
+
+
+def _blocks(frames: Iterator[Frame]) -> Iterator[Frame]:
+    block = []
+    for frame in frames:
+        block.append(frame)
+        if len(block) == _FRAMES_AT_ONCE:
+            yield np.stack(block)
+            block = []
+    if block:
+        yield np.stack(block)
+
+
+def _checked_limits(source: Source, said: Description, limits: ActionLimits | None) -> ActionLimits:
+    """Reads every number once. No action is clamped into its limits: a model would learn what never happened."""
+    if limits is None and (said.action_low is None or said.action_high is None):
+        return recorded_limits((rows.actions for rows in source.rows()), said.action_names)
+    if limits is None:
+        assert said.action_low is not None and said.action_high is not None
+        limits = ActionLimits(said.action_low, said.action_high, "the data set's")
+    low, high = recorded_range((rows.actions for rows in source.rows()), len(said.action_names))
+    beyond = (low < np.asarray(limits.low, np.float32)) | (high > np.asarray(limits.high, np.float32))
+    if beyond.any():
+        column = int(np.argmax(beyond))
+        raise ValueError(
+            f"action {said.action_names[column]!r} was recorded from {low[column]:g} to {high[column]:g}, beyond the "
+            f"limits {limits.low[column]:g} to {limits.high[column]:g} ({limits.source}); give wider ones with "
+            "--action-low and --action-high, or leave those episodes out"
+        )
+    return limits
+
+
+def _store_description(said: Description, image_size: int, episodes: int, origin: dict[str, Any]) -> dict[str, Any]:
+    action = {key: getattr(said, f"action_{key}") for key in ("names", "units", "low", "high")}
+    return {
+        "format": FORMAT,
+        "env_id": said.env_id,
+        "image": {"height_px": image_size, "width_px": image_size, "camera": said.camera},
+        "dt_s": said.dt_s,
+        "action": action,
+        "state": {"names": said.state_names, "units": said.state_units},
+        "features": {"names": said.feature_names},
+        "policy": said.policy,
+        "episodes_requested": episodes,
+        "origin": origin,
+    }

@@ -1,0 +1,112 @@
+"""Reads an episode store (EPISODE_FORMAT.md) as it was written: what exports and previews start from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from envs.episodes import FORMAT
+from envs.interchange.source import Description, Frame, Rows
+
+_FRAMES_AT_ONCE = 64
+
+
+class StoredEpisodes:
+    """The episodes of the store in `folder`. Raises ValueError when it is not a readable one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shards = sorted(folder.glob("shard-*.h5"))
+        if not self._shards:
+            raise ValueError(f"{folder} holds no finished shard (shard-*.h5); collect or import episodes first")
+        self._said = _read_description(folder / "dataset.json")
+        self.description = _describe(self._said, folder)
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        return [place.stop - place.start for place in self._places]
+
+    @property
+    def tasks(self) -> Sequence[str]:
+        return [place.task for place in self._places]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return {"format": "telos", "name": self._folder.name}
+
+    def rows(self) -> Iterator[Rows]:
+        for path in self._shards:
+            with _opened(path) as shard:
+                lengths, policies = shard["lengths"][:], shard["policy"].asstr()[:]
+                for index, (start, length) in enumerate(zip(np.cumsum(lengths) - lengths, lengths, strict=True)):
+                    yield Rows(
+                        actions=shard["actions"][start : start + length - 1],
+                        state=shard["state"][start : start + length],
+                        features=shard["features"][start : start + length],
+                        policy=policies[index],
+                    )
+
+    def frames(self, episode: int) -> Iterator[Frame]:
+        place = self._places[episode]
+        with _opened(place.shard) as shard:
+            for first in range(place.start, place.stop, _FRAMES_AT_ONCE):
+                yield from shard["frames"][first : min(first + _FRAMES_AT_ONCE, place.stop)]
+
+    @cached_property
+    def _places(self) -> list["_Place"]:
+        places = []
+        for path in self._shards:
+            with _opened(path) as shard:
+                lengths = shard["lengths"][:]
+                # Stores of before episodes had tasks have no such column.
+                tasks = shard["task"].asstr()[:] if "task" in shard else [""] * len(lengths)
+                for stop, length, task in zip(np.cumsum(lengths), lengths, tasks, strict=True):
+                    places.append(_Place(path, int(stop - length), int(stop), task))
+        return places
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which rows of which file an episode is."""
+
+    shard: Path
+    start: int
+    stop: int
+    task: str
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable shard: {error}; delete it and collect or import again") from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; wanted an episode store") from error
+    given = said.get("format") if isinstance(said, dict) else type(said).__name__
+    if given != FORMAT:
+        raise ValueError(f"{path} says format {given!r}; this build reads format {FORMAT}")
+    return said
+
+
+def _describe(said: dict[str, Any], folder: Path) -> Description:
+    action, state = said.get("action", {}), said.get("state", {})
+    words = {
+        "camera": said.get("image", {}).get("camera"),
+        "dt_s": said.get("dt_s"),
+        **{f"action_{key}": action.get(key) for key in ("names", "units", "low", "high")},
+        **{f"state_{key}": state.get(key) for key in ("names", "units")},
+        "feature_names": said.get("features", {}).get("names"),
+        "policy": said.get("policy", ""),
+        "env_id": said.get("env_id", ""),
+    }
+    return Description.from_json(words, str(folder / "dataset.json"))

@@ -1,0 +1,171 @@
+"""`telos data`: recorded episodes in, stored episodes out, and what either looks like."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.commands.errors import CommandError
+
+if TYPE_CHECKING:
+    from envs.interchange.action_limits import ActionLimits
+    from envs.interchange.source import Description, Source
+
+FORMATS = ("lerobot", "hdf5")
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "data",
+        help="import, export and preview episodes",
+        description="Bring recorded episodes into an episode store to train on, write a store for other libraries, or "
+        "look at either. Layouts: LeRobotDataset v3 (a folder), and stable-worldmodel's HDF5 (a file).",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    _add_import(actions)
+    _add_export(actions)
+    _add_preview(actions)
+    parser.set_defaults(run_command=run)
+
+
+def _add_import(actions: argparse._SubParsersAction) -> None:
+    parser = actions.add_parser(
+        "import",
+        help="fill an episode store from recorded episodes",
+        description="Read a LeRobotDataset v3 or an HDF5 file, which it is shows, into an episode store for telos "
+        "train. Everything that cannot be used is refused, nothing is repaired; run again after an interruption to go "
+        "on. Limits that neither the data set nor you give are the recorded range and 5 %% of it at either end.",
+    )
+    parser.add_argument("source", type=Path, help="folder or file of the data set")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the store")
+    _add_reading(parser)
+    parser.add_argument("--image-size", type=int, default=64, help="pixels a side (default %(default)s)")
+    for edge in ("low", "high"):
+        help_text = f"{edge}est action in its unit, one number for each or one for all"
+        parser.add_argument(f"--action-{edge}", type=float, nargs="+", metavar="X", help=help_text)
+    parser.add_argument("--action-names", nargs="+", metavar="NAME", help="instead of the data set's")
+    parser.add_argument("--action-units", nargs="+", metavar="UNIT", help="for example rad m/s (default: unstated)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run_action=run_import)
+
+
+def _add_export(actions: argparse._SubParsersAction) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="write a store as a LeRobotDataset v3 or HDF5",
+        description="Write a store for other libraries: --to lerobot makes a folder (pictures as H.264, numbers in "
+        "float32), --to hdf5 a file of stable-worldmodel's layout (everything exact).",
+    )
+    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="layout")
+    parser.add_argument("--out", required=True, type=Path, help="folder or file to make")
+    parser.set_defaults(run_action=run_export)
+
+
+def _add_preview(actions: argparse._SubParsersAction) -> None:
+    parser = actions.add_parser(
+        "preview",
+        help="draw some episodes of a store or of a data set",
+        description="Write contact_sheet.png and episodes.webp: evenly spaced episodes, from their first frame to "
+        "their last, and in motion.",
+    )
+    parser.add_argument("source", type=Path, help="store, or folder or file of a data set")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")
+    parser.add_argument("--episodes", type=int, default=9, help="how many to draw (default %(default)s)")
+    _add_reading(parser)
+    parser.set_defaults(run_action=run_preview)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--camera", help="whose pictures (default: the only one)")
+    parser.add_argument("--state", help="column of the robot's state, or none (default: the usual one, if there)")
+    parser.add_argument("--dt-s", type=float, help="seconds of a control step, where the data set has no word for it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    try:
+        import envs.interchange.opening  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error.name} is missing; install the extra `data`: pip install 'telos[data]'") from error
+    try:
+        arguments.run_action(arguments)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CommandError(str(error)) from error
+
+
+def run_import(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from envs.interchange.importing import import_episodes
+    from envs.interchange.stored_episodes import StoredEpisodes
+    from worldmodel.manifest import ObservationSpec
+    from worldmodel.preprocessing import fit_image
+
+    source = _open(arguments)
+    if isinstance(source, StoredEpisodes):
+        raise CommandError(f"{arguments.source} is an episode store already: telos train --data {arguments.source}")
+    said = _described(arguments, source.description)
+    size = arguments.image_size
+    spec = ObservationSpec(camera=said.camera, height_px=size, width_px=size)
+    with tqdm(total=len(source.lengths), unit="episode", disable=arguments.quiet) as bar:
+        limits = import_episodes(
+            source,
+            arguments.out,
+            description=said,
+            limits=_limits(arguments, len(said.action_names)),
+            fit=lambda frame: fit_image(frame, spec),
+            image_size=size,
+            report=bar.update,
+        )
+    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes, camera {said.camera!r}\n")
+    for name, unit, low, high in zip(said.action_names, said.action_units, limits.low, limits.high, strict=True):
+        sys.stdout.write(f"  {name} ({unit}): {low:g} to {high:g} ({limits.source})\n")
+
+
+def run_export(arguments: argparse.Namespace) -> None:
+    from envs.interchange.lerobot_writer import write_lerobot
+    from envs.interchange.stored_episodes import StoredEpisodes
+    from envs.interchange.world_model_hdf5 import write_world_model_hdf5
+
+    write = {"lerobot": write_lerobot, "hdf5": write_world_model_hdf5}[arguments.to]
+    source = StoredEpisodes(arguments.store)
+    write(source, arguments.out)
+    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes\n")
+
+
+def run_preview(arguments: argparse.Namespace) -> None:
+    from envs.interchange.preview import animation, contact_sheet, glimpses
+
+    if arguments.episodes < 1:
+        raise CommandError(f"--episodes is {arguments.episodes}; give at least 1")
+    source = _open(arguments)
+    shown = glimpses(source, arguments.episodes)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, draw in (("contact_sheet.png", contact_sheet), ("episodes.webp", animation)):
+        (arguments.out / name).write_bytes(draw(shown, source.description.dt_s))
+        sys.stdout.write(f"wrote {arguments.out / name}\n")
+
+
+def _open(arguments: argparse.Namespace) -> "Source":
+    from envs.interchange.opening import open_source
+
+    return open_source(arguments.source, camera=arguments.camera, state=arguments.state, dt_s=arguments.dt_s)
+
+
+def _described(arguments: argparse.Namespace, said: "Description") -> "Description":
+    """The data set's words, with the user's names and units of actions in their place."""
+    names, units = arguments.action_names or said.action_names, arguments.action_units or said.action_units
+    if len(names) != len(said.action_names):
+        raise CommandError(f"{len(names)} action names for the {len(said.action_names)} actions {said.action_names}")
+    return dataclasses.replace(said, action_names=names, action_units=units)
+
+
+def _limits(arguments: argparse.Namespace, width: int) -> "ActionLimits | None":
+    from envs.interchange.action_limits import given_limits
+
+    if arguments.action_low is None and arguments.action_high is None:
+        return None
+    if arguments.action_low is None or arguments.action_high is None:
+        raise CommandError("one of --action-low and --action-high was given; give both")
+    return given_limits(arguments.action_low, arguments.action_high, width)
