@@ -69,7 +69,7 @@ def asked(serve: str, ask: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TELOS_HTTP_PORT": str(port), "TELOS_GRPC_PORT": "0"}
     environment["TELOS_SERVER"] = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "server.cli", *shlex.split(serve)[1:]]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None and server.stdout.readline().startswith(b'{"http_port"')
             python, *arguments = shlex.split(ask)
