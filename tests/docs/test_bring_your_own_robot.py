@@ -16,6 +16,7 @@ from PIL import Image
 from server.cli import main
 from tests.lerobot_set import LeRobotSet, recorded_dot
 from worldmodel import fit
+from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.steps_to_go import StepsToGoTraining
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,11 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(frame).save(tmp_path / f"{name}.png")
     (script,) = SCRIPT
     (tmp_path / "ask.py").write_text(script)
-    short = functools.partial(fit.FitConfig, steps_to_go=StepsToGoTraining(steps=2, batch=8))
+    heads = {
+        "steps_to_go": StepsToGoTraining(steps=2, batch=8),
+        "inverse_dynamics": InverseDynamicsTraining(steps=2, batch=8),
+    }
+    short = functools.partial(fit.FitConfig, **heads)
     monkeypatch.setattr(fit, "FitConfig", short)
     monkeypatch.chdir(tmp_path)
     return tmp_path
