@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from server.commands import benchmark, collect, data, demo, evaluate, models, replay, serve, train
+from server.commands import benchmark, collect, compare, data, demo, evaluate, models, replay, serve, train
 from server.commands.errors import CommandError
 from server.settings import SettingsError
 from worldmodel.errors import CheckpointError, DatasetError
 
-COMMANDS = (collect, data, train, evaluate, serve, models, demo, benchmark, replay)
+COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,61 @@
+"""Two result files of the same episodes against each other, episode by episode."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.evaluation.statistics import Paired, difference_interval, mcnemar
+
+Result = Mapping[str, Any]
+
+SAME = ("task", "protocol", "budget_steps", "seed")
+RATES = ("success", "success_at_end", "tight_success", "whole_success")
+
+
+def compare(a: Result, b: Result) -> dict[str, Any]:
+    """Differences are B less A. Only episodes that both have count.
+
+    Raises ValueError when the results are not of the same task, protocol and seed, or share no episode.
+    """
+    for name in SAME:
+        if a[name] != b[name]:
+            raise ValueError(f"{name} is {a[name]!r} in A and {b[name]!r} in B: only the same episodes can be compared")
+    pairs = shared(a["rows"], b["rows"])
+    if not pairs:
+        raise ValueError("A and B have no episode in common; evaluate both with the same --seed")
+    known = [name for name in RATES if all(name in row for pair in pairs for row in pair)]
+    return {
+        "a": _who(a),
+        "b": _who(b),
+        **{name: a[name] for name in SAME},
+        "episodes": len(pairs),
+        "rates": {name: _rate(Paired.of(*zip(*((x[name], y[name]) for x, y in pairs), strict=True))) for name in known},
+        "only_a_succeeded": [x["episode"] for x, y in pairs if x["success"] and not y["success"]],
+        "only_b_succeeded": [x["episode"] for x, y in pairs if y["success"] and not x["success"]],
+    }
+
+
+def shared(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Rows of the same start and goal."""
+    theirs = {_key(row): row for row in b}
+    return [(row, theirs[_key(row)]) for row in a if _key(row) in theirs]
+
+
+def _key(row: Result) -> tuple[int, int, tuple[float, ...], tuple[float, ...]]:
+    return row["episode"], row["first_step"], tuple(row["start"]), tuple(row["goal"])
+
+
+def _who(result: Result) -> dict[str, Any]:
+    return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "commit")}
+
+
+def _rate(paired: Paired) -> dict[str, Any]:
+    a, b = paired.rates
+    return {
+        "a": round(a, 4),
+        "b": round(b, 4),
+        "difference": round(b - a, 4),
+        "difference_ci95": [round(edge, 4) for edge in difference_interval(paired)],
+        "only_a": paired.only_a,
+        "only_b": paired.only_b,
+        "mcnemar_p": round(mcnemar(paired), 4),
+    }
