@@ -172,6 +172,10 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         """Success of everything in the goal image; tasks whose success leaves something out say what that means."""
         return self.is_success(state, goal_state)
 
+    def pair_kind(self, start: State, goal: State) -> str:
+        """What sort of task it is to get from `start` to `goal`, for counting apart; tasks with sorts name them."""
+        return "any"
+
     def get_state(self) -> State:
         """All that the future depends on, a float64 [S] copy (`state_names`): positions, velocities, set points."""
         return np.concatenate([self._data.qpos, self._data.qvel, self._data.act])

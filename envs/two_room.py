@@ -116,6 +116,9 @@ class TwoRoomEnv(MujocoGoalEnv):
     def distance(self, state: State, goal_state: State) -> float:
         return float(np.hypot(state[0] - goal_state[0], state[1] - goal_state[1]))
 
+    def pair_kind(self, start: State, goal: State) -> str:
+        return "same room" if start[0] * goal[0] > 0 else "other room"
+
     def state_features(self, state: State) -> State:
         return state[..., :2].copy()
 

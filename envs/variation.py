@@ -58,6 +58,17 @@ class Variation:
             raise ValueError(f"unknown factors of variation {unknown}; {cls.__name__} has {sorted(known)}")
         return tuple(each for each in known if any(_is_of(each, name) for name in names))
 
+    @classmethod
+    def sample_one(cls, name: str, rng: np.random.Generator) -> Self:
+        """The factor `name` drawn from its range, the others nominal. Raises KeyError for an unknown one."""
+        field = {field.name: field for field in dataclasses.fields(cls)}[name]
+        return cls(**{name: _draw(field, rng)})
+
+    def changed(self) -> dict[str, float | tuple[float, ...]]:
+        """The factors that are not nominal."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        return {name: value for name, (value, nominal) in values.items() if value != nominal}
+
     def _check(self, field: dataclasses.Field[Any]) -> None:
         low, high, unit = field.metadata["low"], field.metadata["high"], field.metadata["unit"]
         value, nominal = np.asarray(getattr(self, field.name), dtype=np.float64), np.asarray(field.default)
