@@ -28,7 +28,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -77,7 +76,9 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--budgets", nargs="+", default=tuple(BUDGETS), choices=tuple(SEARCHES), metavar="BUDGET")
-    parser.add_argument("--protocol", default="offset25", choices=tuple(PROTOCOLS))
+    parser.add_argument(
+        "--protocol", default="offset25", choices=tuple(name for name in PROTOCOLS if not PROTOCOLS[name].varied)
+    )
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes of `success`, one thread each")
@@ -128,35 +129,20 @@ def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str
 def _episode(
     env: MujocoGoalEnv, planner: Planner, model: str, config: PlannerConfig, pair: StartAndGoal, steps: int
 ) -> dict[str, Any]:
-    agents: list[CountingAgent] = []
+    agents: list[PlanningAgent] = []
 
     def planning(goal: Image) -> Agent:
-        agents.append(CountingAgent(planner, model, goal, config))
+        agents.append(PlanningAgent(planner, model, goal, config))
         return agents[-1]
 
     episode = run_episode(env, pair, steps, planning, stop_at_success=True)
+    (agent,) = agents
     return {
         "success": episode.success,
         "steps": episode.steps_to_success,
-        "first_cost": agents[0].costs[0],
-        "iterations": statistics.fmean(agents[0].iterations),
+        "first_cost": round(agent.replies[0].predicted_cost, 5),
+        "iterations": statistics.fmean(len(reply.cost_trace) for reply in agent.replies),
     }
-
-
-class CountingAgent(PlanningAgent):
-    """Remembers what each plan promised and how many iterations it took."""
-
-    def __init__(self, planner: Planner, model: str, goal: Image, config: PlannerConfig) -> None:
-        super().__init__(planner, model, goal, config)
-        self.costs: list[float] = []
-        self.iterations: list[int] = []
-
-    def act(self, image: Image) -> np.ndarray:
-        actions = super().act(image)
-        assert self.last is not None  # it has just planned
-        self.costs.append(round(self.last.predicted_cost, 5))
-        self.iterations.append(len(self.last.cost_trace))
-        return actions
 
 
 def _task(task: str, side_px: int, arguments: argparse.Namespace) -> tuple[MujocoGoalEnv, list[StartAndGoal]]:

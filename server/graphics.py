@@ -10,11 +10,11 @@ _ADVICE = (
 )
 
 
-def check_graphics() -> None:
-    """Raises CommandError that says what to install."""
+def check_graphics() -> str:
+    """What draws, as OpenGL names it. Raises CommandError that says what to install."""
     try:
         from envs.pixel_camera import gl_renderer_name
 
-        gl_renderer_name()
+        return gl_renderer_name()
     except Exception as error:  # every OpenGL platform fails in its own way, some while they are imported
         raise CommandError(_ADVICE.format(platform=os.environ.get("MUJOCO_GL", "(unset)"), error=error)) from error

@@ -1,8 +1,9 @@
 """The service in this process, behind the same interface as a remote one: the same robot code runs against both."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from server import schemas
 from server.engine.local import LocalEngine
@@ -14,26 +15,38 @@ from server.validation import request_id_of, validate
 from telos.errors import TelosError
 from telos.planner import Method, Planner
 
+T = TypeVar("T")
+
 
 class LocalPlanner(Planner):
-    """Owns a service and the event loop that it belongs to. Models are warmed up when it is made."""
+    """Owns a service and the thread of its event loop. Models are warmed up when it is made.
+
+    Unlike a connection, it may be asked by many threads at a time: their plans share rollouts, as those of robots do.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Raises CheckpointError or SettingsError when there is nothing to plan with."""
         super().__init__(image_format="png")
         self._service = Service(LocalEngine(Registry.load(settings), settings), settings)
         self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(self._service.engine.start())
+        self._thread = threading.Thread(target=self._loop.run_forever, name="telos-service", daemon=True)
+        self._thread.start()
+        self._do(self._service.engine.start())
 
     def ready(self) -> bool:
         return not self._service.why_not_ready()
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._service.engine.stop())
+        self._do(self._service.engine.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        return self._loop.run_until_complete(self._ask(method, payload))
+        return self._do(self._ask(method, payload))
 
     def _list_models(self) -> Sequence[Mapping[str, Any]]:
         return [model.model_dump() for model in self._service.models().models]

@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,11 @@ from server.commands.errors import CommandError
 if TYPE_CHECKING:
     from telos.planner import Planner
 
+MOST_ROBOTS = 32
+"""What a server takes from one client by default, with room to spare."""
+PLAN_TIMEOUT_S = 120.0
+"""Of a server: robots of an evaluation wait for each other."""
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
@@ -18,34 +25,55 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="measure success in simulation",
         description="Closed-loop success on held-out starts and goals, beside a random policy and no action at all, "
         "with 95 %% intervals. offsetN: the goal is N control steps after the start in a held-out episode; the budget "
-        "is 2 N.",
+        "is 2 N. random-goal: start and goal are any states that the task resets to; the budget is 100 control steps. "
+        "variation: offset25 in the nominal world and, for each factor of variation and for all together, in worlds "
+        "where it is drawn anew for each episode; figures are of the nominal world unless they say otherwise. "
+        "Killed in between, an evaluation with --out goes on when run again.",
     )
     parser.add_argument("--model", required=True, help="name of a checkpoint, for example tworoom-lewm")
-    parser.add_argument("--protocol", default="offset25", help="offset25, offset50 or offset75 (default %(default)s)")
-    parser.add_argument("--episodes", type=int, default=200, help="held-out episodes (default %(default)s)")
+    parser.add_argument(
+        "--protocol",
+        default="offset25",
+        help="offset25, offset50, offset75, random-goal or variation (default %(default)s)",
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=200, help="held-out episodes, in each world (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of episodes and plans (default %(default)s)")
     parser.add_argument("--preset", default="default", help="planner preset (default %(default)s)")
+    parser.add_argument(
+        "--robots",
+        type=int,
+        default=16,
+        help="simulated at a time, their plans imagined together; what comes out does not depend on it, but latency "
+        "does (default %(default)s)",
+    )
     parser.add_argument("--checkpoints", type=Path, help="folder of checkpoints (default: checkpoints)")
     parser.add_argument(
-        "--server", help="URL of a running server to evaluate instead, for example http://127.0.0.1:8600"
+        "--server",
+        help="running server to evaluate instead, for example http://127.0.0.1:8600 or grpc://127.0.0.1:8601",
     )
-    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--out", type=Path, help="JSON file to write; a page with charts and failures comes beside it")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of a summary")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from server.evaluation.evaluate import EvaluationConfig, evaluate
+    from server.commands.progress import StageProgress
+    from server.evaluation.evaluate import EvaluationConfig, evaluate, rows_of, settings
+    from server.evaluation.journal import Journal
+    from server.evaluation.page import page
     from server.evaluation.protocols import PROTOCOLS
+    from server.evaluation.robots import SimulationError
     from server.graphics import check_graphics
     from server.provenance import provenance
     from telos.errors import TelosError
 
     if arguments.protocol not in PROTOCOLS:
         raise CommandError(f"protocol {arguments.protocol!r} is not known; choose one of {', '.join(PROTOCOLS)}")
+    if not 1 <= arguments.robots <= MOST_ROBOTS:
+        raise CommandError(f"robots={arguments.robots}; give 1 to {MOST_ROBOTS}")
     try:
         config = EvaluationConfig(
             protocol=PROTOCOLS[arguments.protocol],
@@ -55,51 +83,75 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    check_graphics()
-    record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
-    planner = open_planner(arguments.server, arguments.checkpoints)
+    renderer = check_graphics()
+    record = {**provenance(), "renderer": renderer}  # of the tree as the evaluation begins, not as it is minutes later
+    out = arguments.out
     try:
-        with tqdm(total=config.episodes, desc=config.protocol.name, unit="episode", disable=arguments.quiet) as bar:
-
-            def on_episode(rate: float) -> None:
-                bar.set_postfix(success=f"{rate:.1%}", refresh=False)
-                bar.update()
-
-            result = evaluate(planner, planner.model(arguments.model), config, on_episode)
-    except (TelosError, ValueError) as error:
+        with open_planners(arguments.server, arguments.checkpoints, min(arguments.robots, config.episodes)) as planners:
+            model = planners[0].model(arguments.model)
+            identity = {**settings(model, config), "commit": record["commit"], "renderer": renderer}
+            with Journal(None if out is None else journal_path(out), identity) as journal:
+                with StageProgress(arguments.quiet) as progress:
+                    result = {**record, **evaluate(planners, model, config, journal, progress)}
+                _write(out, result, lambda: page(result, rows_of(journal, config), model))
+                journal.remove()
+    except (TelosError, SimulationError, ValueError) as error:
         raise CommandError(str(error)) from error
-    finally:
-        planner.close()
-    _report({**record, **result}, arguments.out, arguments.json)
+    sys.stdout.write(_json(result) if arguments.json else _summary(result))
 
 
-def open_planner(server: str | None, checkpoints: Path | None) -> "Planner":
-    """A running server's, or one in this process."""
+@contextmanager
+def open_planners(server: str | None, checkpoints: Path | None, robots: int) -> "Iterator[list[Planner]]":
+    """One for each robot: connections to a running server, or the one planner in this process, that all may ask."""
     import os
 
     from server.settings import Settings
-    from telos.http_planner import HttpPlanner
+    from telos.remote import connect
 
-    if server is not None:
-        return HttpPlanner(server, token=os.environ.get("TELOS_TOKEN") or None)
-    from server.local_planner import LocalPlanner
+    with ExitStack() as stack:
+        if server is not None:
+            token = os.environ.get("TELOS_TOKEN") or None
+            yield [stack.enter_context(connect(server, token=token, timeout_s=PLAN_TIMEOUT_S)) for _ in range(robots)]
+            return
+        from server.local_planner import LocalPlanner
 
-    return LocalPlanner(Settings.from_environment(os.environ, checkpoints=checkpoints))
+        local = LocalPlanner(Settings.from_environment(os.environ, checkpoints=checkpoints))
+        yield [stack.enter_context(local)] * robots
 
 
-def _report(result: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    text = json.dumps(result, indent=1) + "\n"
+def journal_path(out: Path) -> Path:
+    """Where the episodes of an unfinished evaluation are."""
+    return out.with_name(f"{out.name}.unfinished.jsonl")
+
+
+def _write(out: Path | None, result: dict[str, Any], page: Callable[[], str]) -> None:
+    """The JSON, and the page beside it."""
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text)
-    if as_json:
-        sys.stdout.write(text)
-        return
+        out.write_text(_json(result), encoding="utf-8")
+        out.with_suffix(".html").write_text(page(), encoding="utf-8")
+
+
+def _json(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=1) + "\n"
+
+
+def _summary(result: dict[str, Any]) -> str:
     low, high = result["ci95"]
-    sys.stdout.write(
+    text = (
         f"{result['model']} {result['protocol']}: {result['success_rate']:.1%} of {result['episodes']} episodes "
         f"(95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
-        f"distance {result['tight_success_rate']:.1%}; random policy {result['random_success_rate']:.1%}, no action "
-        f"{result['noop_success_rate']:.1%}; plan latency p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 "
-        f"{result['plan_latency_ms']['p95']:.0f} ms\n"
+        f"distance {result['tight_success_rate']:.1%}; all of the goal image {result['whole_success_rate']:.1%}; "
+        f"random policy {result['random_success_rate']:.1%}, no action {result['noop_success_rate']:.1%}; plan latency "
+        f"p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 {result['plan_latency_ms']['p95']:.0f} ms with "
+        f"{result['robots']} robots at a time\n"
     )
+    return text + "".join(f"  {name:<24} {_world(world)}\n" for name, world in result["worlds"].items())
+
+
+def _world(world: dict[str, Any]) -> str:
+    if not world["episodes"]:
+        return "every start is a success"
+    share, (low, high) = world["share_of_nominal"], world["share_ci95"]
+    of_nominal = "" if share is None else f", {share:.2f} of nominal ({low:.2f} to {high:.2f})"
+    edges = "{:.1%} to {:.1%}".format(*world["ci95"])
+    return f"{world['success_rate']:6.1%} ({edges}) of {world['episodes']}{of_nominal}"

@@ -35,6 +35,8 @@ class DemoConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes}; give at least 1")
+        if self.protocol.varied:
+            raise ValueError(f"protocol {self.protocol.name} is for telos evaluate; a demo shows the nominal world")
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _row(recording: Recording) -> dict[str, Any]:
         "goal": [round(float(value), 6) for value in pair.goal],
         "success": planned.success,
         "steps_to_success": planned.steps_to_success,
-        "distances": [round(distance, 4) for distance in recording.distances],
+        "distances": [round(distance, 4) for distance in planned.distances],
         "actions": [[round(float(value), 4) for value in action] for action in recording.actions],
         "plans": [
             {
@@ -70,7 +70,7 @@ def _row(recording: Recording) -> dict[str, Any]:
         ],
         "random_success": random.success,
         "random_steps_to_success": random.steps_to_success,
-        "random_distances": [round(distance, 4) for distance in recording.random_distances],
+        "random_distances": [round(distance, 4) for distance in random.distances],
     }
 
 

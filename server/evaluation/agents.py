@@ -21,13 +21,14 @@ class PlanningAgent:
 
     def __init__(self, planner: Planner, model: str, goal: Image, config: PlannerConfig) -> None:
         self._controller = Controller(planner, model=model, goal=goal, config=config)
-        self.last: PlanReply | None = None
+        self.replies: list[PlanReply] = []
+        """One for each model step so far."""
 
     def act(self, image: Image) -> np.ndarray:
-        self.last = self._controller.plan(image)
-        actions = self.last.next_actions
-        self._controller.executed(actions)
-        return actions
+        reply = self._controller.plan(image)
+        self._controller.executed(reply.next_actions)
+        self.replies.append(reply)
+        return reply.next_actions
 
 
 class RandomAgent:

@@ -21,10 +21,14 @@ class EpisodeResult:
     tight_success: bool = False
     whole_success: bool = False
     steps_to_success: int | None = None
-    first_distance: float = 0.0
-    last_distance: float = 0.0
-    least_distance: float = np.inf
+    distances: list[float] = field(default_factory=list)
+    """Entry k is after k control steps."""
     latencies_s: list[float] = field(default_factory=list)
+
+    @property
+    def least_distance(self) -> float:
+        """After any control step."""
+        return min(self.distances[1:], default=np.inf)
 
 
 def run_episode(
@@ -36,9 +40,10 @@ def run_episode(
     stop_at_success: bool = False,
 ) -> EpisodeResult:
     """`make_agent` gets the goal image; `on_state` the simulator's state at the start and after each control step."""
-    observation, info = env.reset(options={"state": pair.start, "goal_state": pair.goal})
+    options = {"state": pair.start, "goal_state": pair.goal, "variation": pair.world or {}}
+    observation, info = env.reset(options=options)
     agent = make_agent(observation["goal_image"])
-    result = EpisodeResult(first_distance=info["distance"], last_distance=info["distance"])
+    result = EpisodeResult(distances=[info["distance"]])
     on_state(env.get_state())
     step = 0
     while step < budget_steps and not (result.success and stop_at_success):
@@ -58,9 +63,8 @@ def run_episode(
 
 def _judge(result: EpisodeResult, env: MujocoGoalEnv, state: np.ndarray, step: int) -> None:
     result.success_at_end = env.is_success(state, env.goal_state)
-    result.last_distance = env.distance(state, env.goal_state)
-    result.least_distance = min(result.least_distance, result.last_distance)
-    result.tight_success = result.least_distance < env.success_distance / 2
+    result.distances.append(env.distance(state, env.goal_state))
+    result.tight_success = result.tight_success or result.distances[-1] < env.success_distance / 2
     result.whole_success = result.whole_success or env.is_whole_success(state, env.goal_state)
     if result.success_at_end and not result.success:
         result.success, result.steps_to_success = True, step

@@ -1,18 +1,24 @@
 """A whole evaluation: the planner and both controls on the same held-out starts and goals."""
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from envs import env_class
-from envs.mujoco_env import Image, MujocoGoalEnv
-from server.evaluation.agents import Agent, NoOpAgent, PlanningAgent, RandomAgent
-from server.evaluation.episode import run_episode
-from server.evaluation.protocols import Protocol, StartAndGoal, draw_pairs, plan_seed
-from server.evaluation.statistics import percentiles_ms, wilson_interval
+from envs.mujoco_env import MujocoGoalEnv
+from server.evaluation.journal import Journal
+from server.evaluation.protocols import Protocol, draw_pairs
+from server.evaluation.robots import EXCLUDED, Job, Setting, run_jobs
+from server.evaluation.rows import FILM
+from server.evaluation.summary import against, figures
+from server.evaluation.worlds import NOMINAL, world_names
 from telos.planner import Planner
-from telos.replies import ModelInfo, PlannerConfig
+from telos.replies import ModelInfo
+
+Row = dict[str, Any]
+Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,88 +33,88 @@ class EvaluationConfig:
             raise ValueError(f"episodes={self.episodes}; give at least 1")
 
 
-def evaluate(
-    planner: Planner, model: ModelInfo, config: EvaluationConfig, on_episode: Callable[[float], None]
-) -> dict[str, Any]:
-    """The result as JSON data. `on_episode(success rate so far)` after each planned episode.
-
-    Raises TelosError, and ValueError when the model's task is not a simulated one.
-    """
+def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
+    """All that decides what comes out. Raises ValueError when the model's task is not a simulated one."""
     if not model.task:
         raise ValueError(f"{model.name} has no task in its manifest: it belongs to a robot, and is measured there")
-    env = env_class(model.task)(image_size=model.height_px)
-    try:
-        pairs = list(itertools.islice(draw_pairs(env, model.task, config.protocol, config.seed), config.episodes))
-        rows = []
-        for index, pair in enumerate(pairs):
-            rows.append(_row(env, planner, model, config, index, pair))
-            on_episode(sum(row["success"] for row in rows) / len(rows))
-    finally:
-        env.close()
-    return _summary(model, config, pairs, rows)
-
-
-def _row(
-    env: MujocoGoalEnv, planner: Planner, model: ModelInfo, config: EvaluationConfig, index: int, pair: StartAndGoal
-) -> dict[str, Any]:
-    seed = plan_seed(config.seed, index)
-
-    def planning(goal: Image) -> Agent:
-        return PlanningAgent(planner, model.name, goal, PlannerConfig(preset=config.preset, seed=seed))
-
-    budget = config.protocol.budget_steps
-    planned = run_episode(env, pair, budget, planning)
-    chance = run_episode(env, pair, budget, lambda goal: RandomAgent(model.action, seed))
-    nothing = run_episode(env, pair, budget, lambda goal: NoOpAgent(model.action))
-    return {
-        "episode": pair.episode,
-        "first_step": pair.first_step,
-        "start": [round(float(value), 6) for value in pair.start],
-        "goal": [round(float(value), 6) for value in pair.goal],
-        "success": planned.success,
-        "success_at_end": planned.success_at_end,
-        "tight_success": planned.tight_success,
-        "whole_success": planned.whole_success,
-        "steps_to_success": planned.steps_to_success,
-        "first_distance": round(planned.first_distance, 4),
-        "least_distance": round(planned.least_distance, 4),
-        "last_distance": round(planned.last_distance, 4),
-        "random_success": chance.success,
-        "noop_success": nothing.success,
-        "plan_latencies_ms": [round(1e3 * seconds, 1) for seconds in planned.latencies_s],
-    }
-
-
-def _summary(
-    model: ModelInfo, config: EvaluationConfig, pairs: list[StartAndGoal], rows: list[dict[str, Any]]
-) -> dict[str, Any]:
-    latencies = [ms / 1e3 for row in rows for ms in row["plan_latencies_ms"]]
+    env_class(model.task)
     return {
         "model": model.name,
         "weights_sha256": model.weights_sha256,
+        "manifest_sha256": model.manifest_sha256,
         "task": model.task,
+        "device": model.device,
+        "dtype": model.dtype,
         "protocol": config.protocol.name,
         "offset_steps": config.protocol.offset_steps,
         "budget_steps": config.protocol.budget_steps,
         "preset": config.preset,
         "seed": config.seed,
-        "episodes": len(rows),
-        "excluded_already_solved": pairs[-1].excluded_before,
-        **_rate(rows, "success", ""),
-        **_rate(rows, "success_at_end", "at_end_"),
-        **_rate(rows, "tight_success", "tight_"),
-        **_rate(rows, "whole_success", "whole_"),
-        **_rate(rows, "random_success", "random_"),
-        **_rate(rows, "noop_success", "noop_"),
-        "plan_latency_ms": percentiles_ms(latencies),
-        "rows": rows,
+        "episodes": config.episodes,
     }
 
 
-def _rate(rows: list[dict[str, Any]], key: str, prefix: str) -> dict[str, Any]:
-    successes = sum(row[key] for row in rows)
-    interval = wilson_interval(successes, len(rows))
+def evaluate(
+    planners: Sequence[Planner], model: ModelInfo, config: EvaluationConfig, journal: Journal, progress: Progress
+) -> dict[str, Any]:
+    """The result as JSON data, with one robot at a time for each planner. Episodes that `journal` has are not repeated.
+
+    Raises TelosError, SimulationError, and ValueError when the model's task is not a simulated one.
+    """
+    setting = Setting(model=model, protocol=config.protocol, preset=config.preset, seed=config.seed)
+    task = env_class(model.task)
+    worlds = world_names(task.variation_class) if config.protocol.varied else (NOMINAL,)
+    with closing(task(render_mode=None)) as env:
+        jobs = _Jobs(env, setting, config.episodes, worlds)
+        for job, row in run_jobs(planners, setting, (job for job in jobs if job.name not in journal.rows)):
+            journal.add(job.name, row)
+            played = [row for row in journal.rows.values() if row != EXCLUDED]
+            reached = sum(row["success"] for row in played) / max(1, len(played))
+            total = config.episodes * len(worlds)
+            progress(config.protocol.name, len(journal.rows), total, {"success": reached})
+    rows = {world: rows_of(journal, config, world) for world in worlds}
+    nominal = rows.pop(NOMINAL)
     return {
-        f"{prefix}success_rate": round(successes / len(rows), 4),
-        f"{prefix}ci95": [round(edge, 4) for edge in interval],
+        **settings(model, config),
+        "robots": len(planners),
+        "excluded_already_solved": jobs.excluded,
+        **figures(nominal),
+        "rows": [_without_film(row) for row in nominal],
+        "worlds": {world: _world(nominal, theirs) for world, theirs in rows.items()},
     }
+
+
+def rows_of(journal: Journal, config: EvaluationConfig, world: str = NOMINAL) -> list[Row]:
+    """Once all are there, with what a film needs of each failure."""
+    return [journal.rows[f"{world} {index}"] for index in range(config.episodes)]
+
+
+class _Jobs:
+    """One for each pair and world, drawn as they are asked for."""
+
+    def __init__(self, env: MujocoGoalEnv, setting: Setting, episodes: int, worlds: Sequence[str]) -> None:
+        self.excluded = 0
+        """Pairs passed over so far, because the start already was a success."""
+        self._pairs = islice(draw_pairs(env, setting.model.task, setting.protocol, setting.seed), episodes)
+        self._worlds = worlds
+
+    def __iter__(self) -> Iterator[Job]:
+        for index, pair in enumerate(self._pairs):
+            self.excluded = pair.excluded_before
+            for world in self._worlds:
+                yield Job(index=index, pair=pair, world=world)
+
+
+def _world(nominal: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+    pairs = [(ours, theirs) for ours, theirs in zip(nominal, rows, strict=True) if theirs != EXCLUDED]
+    played = [theirs for _, theirs in pairs]
+    return {
+        "episodes": len(played),
+        "excluded_already_solved": len(rows) - len(played),
+        **(against(pairs) | figures(played) if played else {}),
+        "rows": [_without_film(row) for row in played],
+    }
+
+
+def _without_film(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != FILM}

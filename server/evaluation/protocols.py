@@ -1,18 +1,26 @@
 """Named protocols: where an episode starts, what its goal is, how long it may take.
 
-The goal is the state that a held-out episode reached `offset_steps` control steps after the start, so it can be reached
-in that many. Held-out episodes are simulated for the evaluation from random numbers that collection never draws.
+offsetN: the goal is the state that a held-out episode reached N control steps after the start, so it can be reached
+in that many; the budget is 2 N. random-goal: start and goal are drawn as the environment's own `reset` draws them, and
+the budget is the time limit of the registered environment. variation: offset25, in the nominal world and in worlds that
+differ from it (`worlds.py`). Held-out episodes and such pairs come from random numbers
+that collection never draws.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from envs import MAX_EPISODE_STEPS
 from envs.mujoco_env import MujocoGoalEnv, State
 from envs.rollout import rollout
+from envs.variation import Variation
 
 EPISODE_STEPS = 100
+_RANDOM_GOAL_KEY = 2
+"""Of the random numbers; `envs.rollout` has 0 and 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +28,11 @@ class Protocol:
     """Steps are control steps."""
 
     name: str
-    offset_steps: int
+    offset_steps: int | None
+    """None: the goal is anywhere."""
     budget_steps: int
+    varied: bool = False
+    """Also in worlds that differ from the nominal one."""
 
 
 PROTOCOLS = {
@@ -30,6 +41,8 @@ PROTOCOLS = {
         Protocol(name="offset25", offset_steps=25, budget_steps=50),
         Protocol(name="offset50", offset_steps=50, budget_steps=100),
         Protocol(name="offset75", offset_steps=75, budget_steps=150),
+        Protocol(name="random-goal", offset_steps=None, budget_steps=MAX_EPISODE_STEPS),
+        Protocol(name="variation", offset_steps=25, budget_steps=50, varied=True),
     )
 }
 
@@ -39,25 +52,59 @@ class StartAndGoal:
     """One evaluation episode. `excluded_before` counts pairs passed over because the start already was a success."""
 
     episode: int
-    """Index of the held-out episode."""
+    """Index of the held-out episode, or of the draw."""
     first_step: int
     start: State
     goal: State
     excluded_before: int
+    world: Variation | None = None
+    """None: the nominal one."""
 
 
 def draw_pairs(env: MujocoGoalEnv, env_id: str, protocol: Protocol, seed: int) -> Iterator[StartAndGoal]:
     """Endless and reproducible: one pair for each held-out episode of `seed`, those already solved left out."""
     excluded, index = 0, 0
     while True:
-        states = rollout(env, env_id, seed=seed, episode_index=index, steps=EPISODE_STEPS, namespace="heldout").states
-        first = int(np.random.default_rng((seed, index)).integers(len(states) - protocol.offset_steps))
-        start, goal = states[first], states[first + protocol.offset_steps]
-        if env.is_success(start, goal):
+        pair = pair_of_episode(env, env_id, protocol, seed, index, excluded_before=excluded)
+        if env.is_success(pair.start, pair.goal):
             excluded += 1
         else:
-            yield StartAndGoal(episode=index, first_step=first, start=start, goal=goal, excluded_before=excluded)
+            yield pair
         index += 1
+
+
+def pair_of_episode(
+    env: MujocoGoalEnv,
+    env_id: str,
+    protocol: Protocol,
+    seed: int,
+    episode: int,
+    world: Variation | None = None,
+    excluded_before: int = 0,
+) -> StartAndGoal:
+    """The pair of one held-out episode. In another world from the same random numbers: the same start and goal, unless
+    the world makes that one impossible or its dynamics differ. Maybe already solved."""
+    if protocol.offset_steps is None:
+        env.set_variation(world or env.variation_class())
+        key = (zlib.crc32(env_id.encode()), _RANDOM_GOAL_KEY, episode)
+        rng, first = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), 0
+        start = env.sample_state(rng)
+        goal = env.sample_goal(rng, start)
+    else:
+        trajectory = rollout(
+            env,
+            env_id,
+            seed=seed,
+            episode_index=episode,
+            steps=EPISODE_STEPS,
+            namespace="heldout",
+            variation=world or "nominal",
+        )
+        first = int(np.random.default_rng((seed, episode)).integers(len(trajectory.states) - protocol.offset_steps))
+        start, goal = trajectory.states[first], trajectory.states[first + protocol.offset_steps]
+    return StartAndGoal(
+        episode=episode, first_step=first, start=start, goal=goal, excluded_before=excluded_before, world=world
+    )
 
 
 def plan_seed(seed: int, index: int) -> int:

@@ -46,7 +46,7 @@ function provenance() {
   const { processor, cores, system } = summary.machine;
   const facts = {
     command: `<code>${escaped(summary.command)}</code>`,
-    protocol: `${escaped(summary.protocol)}: held-out starts, the goal ${summary.offset_steps} control steps later, at most ` +
+    protocol: `${escaped(summary.protocol)}: held-out starts, the goal ${summary.offset_steps === null ? "anywhere" : `${summary.offset_steps} control steps later`}, at most ` +
       `${summary.budget_steps} control steps, seed ${summary.seed}`,
     commit: `<code>${escaped(summary.commit)}</code>`,
     versions: escaped(versions),

@@ -1,0 +1,179 @@
+"""Simulated robots: the world of each in a process of its own, its agent in a thread of this one.
+
+All robots' plans are in flight at once, so that an engine imagines them together. What a robot does depends on nobody
+else, so an evaluation comes out the same however many there are.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Self
+
+import numpy as np
+
+from envs import env_class
+from envs.mujoco_env import Image, MujocoGoalEnv
+from server.evaluation.agents import PlanningAgent
+from server.evaluation.protocols import Protocol, StartAndGoal, pair_of_episode, plan_seed
+from server.evaluation.rows import play
+from server.evaluation.worlds import NOMINAL, draw_world
+from telos.planner import Planner
+from telos.replies import ModelInfo, PlannerConfig
+
+Row = dict[str, Any]
+
+EXCLUDED: Row = {"excluded": True}
+"""The row of an episode whose start is a success in its world."""
+_END_S = 10.0
+
+
+class SimulationError(RuntimeError):
+    """A simulation's process ended before its episode did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is the same for all episodes."""
+
+    model: ModelInfo
+    protocol: Protocol
+    preset: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One episode. `index` counts pairs, and seeds their plans; `pair` is that of the nominal world."""
+
+    index: int
+    pair: StartAndGoal
+    world: str = NOMINAL
+
+    @property
+    def name(self) -> str:
+        return f"{self.world} {self.index}"
+
+
+def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job]) -> Iterator[tuple[Job, Row]]:
+    """Rows as they come, one robot for each planner. Jobs are taken when a robot is free.
+
+    Raises TelosError when no plan can be had, and SimulationError; every process is gone then.
+    """
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(len(planners), thread_name_prefix="telos-robot"))
+        idle = [stack.enter_context(Robot(planner, setting)) for planner in planners]
+        busy: dict[Future[Row], tuple[Robot, Job]] = {}
+        waiting = iter(jobs)
+        while True:
+            for job in islice(waiting, len(idle)):
+                robot = idle.pop()
+                busy[threads.submit(robot.play, job)] = robot, job
+            if not busy:
+                return
+            for done in wait(busy, return_when=FIRST_COMPLETED).done:
+                robot, job = busy.pop(done)
+                idle.append(robot)
+                yield job, done.result()
+
+
+class Robot:
+    """A simulation and the planner that its robot asks. For one thread at a time."""
+
+    def __init__(self, planner: Planner, setting: Setting) -> None:
+        self._planner = planner
+        self._setting = setting
+        self._pipe, theirs = _context().Pipe()
+        self._process: BaseProcess = _context().Process(target=_simulate, args=(theirs, setting), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def play(self, job: Job) -> Row:
+        """Raises TelosError, SimulationError."""
+        config = PlannerConfig(preset=self._setting.preset, seed=plan_seed(self._setting.seed, job.index))
+        self._send(job)
+        goal = self._receive()
+        if goal is None:
+            return EXCLUDED
+        agent = PlanningAgent(self._planner, self._setting.model.name, goal, config)
+        while isinstance(message := self._receive(), np.ndarray):
+            self._send(agent.act(message))
+        costs = [round(reply.predicted_cost, 4) for reply in agent.replies]
+        surprises = [None if reply.surprise is None else round(reply.surprise, 4) for reply in agent.replies]
+        return message | {"predicted_costs": costs, "surprises": surprises}
+
+    def _send(self, message: Job | np.ndarray) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            raise self._ended() from error
+
+    def _receive(self) -> Any:
+        """The goal image, images to act on, then the row; None instead of it all when the start is a success."""
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+
+    def _ended(self) -> SimulationError:
+        self._process.join(_END_S)
+        code = self._process.exitcode
+        return SimulationError(f"a simulation's process ended with exit code {code} before its episode did")
+
+
+class _Remote:
+    """The agent as the simulation knows it: at the other end of the pipe."""
+
+    def __init__(self, pipe: Connection, goal: Image) -> None:
+        self._pipe = pipe
+        self._pipe.send(goal)
+
+    def act(self, image: Image) -> np.ndarray:
+        self._pipe.send(image)
+        return self._pipe.recv()
+
+
+def _simulate(pipe: Connection, setting: Setting) -> None:
+    """The process of a simulation. It ends with the pipe: whoever started it is done, or gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it ends it
+    model = setting.model
+    with closing(env_class(model.task)(image_size=model.height_px)) as env:
+        try:
+            while True:
+                pipe.send(_played(pipe, env, setting, pipe.recv()))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) -> Row | None:
+    """None when the start is a success in the world of the job."""
+    pair, protocol, task = job.pair, setting.protocol, setting.model.task
+    if job.world != NOMINAL:
+        world = draw_world(env.variation_class, job.world, setting.seed, pair.episode)
+        pair = pair_of_episode(env, task, protocol, setting.seed, pair.episode, world)
+        if env.is_success(pair.start, pair.goal):
+            return None
+    seed = plan_seed(setting.seed, job.index)
+    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), setting.model.action, seed)
+
+
+def _context() -> BaseContext:
+    """Fork servers import the simulator once; where there are none, every process does."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

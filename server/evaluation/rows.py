@@ -1,0 +1,64 @@
+"""One episode of an evaluation as JSON data: the planned one, and both controls on the same start and goal."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from envs.mujoco_env import Image, MujocoGoalEnv, State
+from server.evaluation.agents import Agent, NoOpAgent, RandomAgent
+from server.evaluation.episode import run_episode
+from server.evaluation.outcomes import outcome
+from server.evaluation.protocols import StartAndGoal
+from telos.replies import ActionInfo
+
+FILM = "film"
+"""Only of failures, and only until a result is written: what its page shows of them."""
+
+
+def play(
+    env: MujocoGoalEnv,
+    pair: StartAndGoal,
+    budget_steps: int,
+    make_agent: Callable[[Image], Agent],
+    action: ActionInfo,
+    seed: int,
+) -> dict[str, Any]:
+    """`make_agent` gets the goal image; `action` and `seed` are those of the random policy. Distances in the task's
+    unit, first, least and last of the planned episode."""
+    states: list[State] = []
+    planned = run_episode(env, pair, budget_steps, make_agent, states.append)
+    chance = run_episode(env, pair, budget_steps, lambda goal: RandomAgent(action, seed))
+    nothing = run_episode(env, pair, budget_steps, lambda goal: NoOpAgent(action))
+    row = {
+        "episode": pair.episode,
+        "first_step": pair.first_step,
+        "factors": {} if pair.world is None else pair.world.changed(),
+        "kind": env.pair_kind(pair.start, pair.goal),
+        "start": _rounded(pair.start, 6),
+        "goal": _rounded(pair.goal, 6),
+        "success": planned.success,
+        "success_at_end": planned.success_at_end,
+        "tight_success": planned.tight_success,
+        "whole_success": planned.whole_success,
+        "steps_to_success": planned.steps_to_success,
+        "outcome": outcome(
+            planned.distances,
+            env.success_distance,
+            success=planned.success,
+            success_at_end=planned.success_at_end,
+        ),
+        "first_distance": round(planned.distances[0], 4),
+        "least_distance": round(planned.least_distance, 4),
+        "last_distance": round(planned.distances[-1], 4),
+        "random_success": chance.success,
+        "random_success_at_end": chance.success_at_end,
+        "noop_success": nothing.success,
+        "noop_success_at_end": nothing.success_at_end,
+        "plan_latencies_ms": [round(1e3 * seconds, 1) for seconds in planned.latencies_s],
+    }
+    if not planned.success:
+        row[FILM] = {"states": [_rounded(state, 6) for state in states], "distances": _rounded(planned.distances, 4)}
+    return row
+
+
+def _rounded(values: Sequence[float] | State, digits: int) -> list[float]:
+    return [round(float(value), digits) for value in values]

@@ -1,0 +1,1 @@
+"""Episodes as animated images: what the camera saw, what the planner expected."""
