@@ -16,7 +16,7 @@ TOLERANCE = 0.1
 """How far, in frame intervals, a frame may be from where the frame rate says."""
 LARGEST_SIDE_PX = 8192
 # H.264 with a key frame at every second picture: readers that jump to random frames, as policies' trainers do, decode
-# at most two. At quality 10 what is lost is mostly chroma's half resolution: 34 dB or more on simulated 64 px pictures.
+# at most two. At quality 10 what is lost is mostly chroma's half resolution: 32 dB or more on simulated 64 px pictures.
 _REENCODE = "write it anew with ffmpeg and -c:v libx264"
 CODEC, PIXEL_FORMAT, OPTIONS = "libx264", "yuv420p", {"crf": "10", "g": "2"}
 

@@ -26,8 +26,8 @@ from tests.lerobot_set import CAMERA, LeRobotSet, Recorded, recorded_dot
 from worldmodel.episodes import EpisodeStore
 
 LENGTHS = (31, 8, 25, 1, 40)
-LEAST_PSNR_DB = 33.0
-"""Of any exported picture of a simulated task at 64 px."""
+LEAST_PSNR_DB = 35.0
+"""Of any exported picture of TwoRoom at 64 px; 37 was measured."""
 
 
 def fit(frame: Frame) -> Frame:
