@@ -12,9 +12,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from server.evaluation.rows import play
 from server.evaluation.worlds import NOMINAL, draw_world
 from telos.planner import Planner
 from telos.replies import ModelInfo, PlannerConfig
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 Row = dict[str, Any]
 
@@ -170,7 +172,7 @@ def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) ->
     return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), setting.model.action, seed)
 
 
-def _context() -> BaseContext:
+def _context() -> "SpawnContext | ForkServerContext":
     """Fork servers import the simulator once; where there are none, every process does."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
