@@ -14,7 +14,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "compare",
         help="hold two evaluations against each other",
         description="Two result files of `telos evaluate` with the same task, protocol and seed: difference of every "
-        "rate (B less A) over the episodes that both have, with a 95 %% interval for paired rates (Newcombe 1998) and "
+        "rate (B less A) over the episodes that both have, with a 95 % interval for paired rates (Newcombe 1998) and "
         "McNemar's exact p-value.",
     )
     parser.add_argument("a", type=Path, metavar="A.json", help="result of the one")

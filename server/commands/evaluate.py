@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="measure success in simulation",
         description="Closed-loop success on held-out starts and goals, beside a random policy and no action at all, "
-        "with 95 %% intervals. offsetN: the goal is N control steps after the start in a held-out episode; the budget "
+        "with 95 % intervals. offsetN: the goal is N control steps after the start in a held-out episode; the budget "
         "is 2 N. random-goal: start and goal are any states that the task resets to; the budget is 100 control steps. "
         "variation: offset25 in the nominal world and, for each factor of variation and for all together, in worlds "
         "where it is drawn anew for each episode; figures are of the nominal world unless they say otherwise. "
