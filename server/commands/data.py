@@ -35,7 +35,7 @@ def _add_import(actions: argparse._SubParsersAction) -> None:
         help="fill an episode store from recorded episodes",
         description="Read a LeRobotDataset v3 or an HDF5 file, which it is shows, into an episode store for telos "
         "train. Everything that cannot be used is refused, nothing is repaired; run again after an interruption to go "
-        "on. Limits that neither the data set nor you give are the recorded range and 5 %% of it at either end.",
+        "on. Limits that neither the data set nor you give are the recorded range and 5 % of it at either end.",
     )
     parser.add_argument("source", type=Path, help="folder or file of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the store")
