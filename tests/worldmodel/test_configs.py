@@ -38,7 +38,9 @@ def test_a_wrong_value_is_named_and_shown(config: type, wrong: dict) -> None:
     assert str(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("config", {config for config, _ in WRONG}, ids=lambda config: config.__name__)
+@pytest.mark.parametrize(
+    "config", list(dict.fromkeys(config for config, _ in WRONG)), ids=lambda config: config.__name__
+)
 def test_configurations_are_frozen_and_refuse_unknown_names(config: type) -> None:
     made = config()
     with pytest.raises(dataclasses.FrozenInstanceError):
