@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("telos", "torch", "numpy", "mujoco", "gymnasium", "h5py")
+_RESULTS = "benchmarks/results"
 
 
 def provenance() -> dict[str, Any]:
@@ -22,11 +23,15 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of this source tree, with "+changes" when files differ from it; "unknown" outside a repository."""
+    """The commit of this source tree, with "+changes" when files other than results differ from it.
+
+    "unknown" outside a repository.
+    """
     root = Path(__file__).resolve().parent.parent
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", f":!{_RESULTS}")
+        return commit + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
