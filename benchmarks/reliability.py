@@ -1,8 +1,10 @@
 """What must not go wrong, measured in one run: every reliability test, slow ones too, and the load benchmarks.
 
-    python benchmarks/reliability.py --out benchmarks/results/reliability.json
+    python -m benchmarks.reliability --out benchmarks/results/reliability.json
 
-Takes about an hour on two cores and wants them for itself. A test of the plan that left no row has failed.
+Takes about three quarters of an hour on two cores and wants them for itself. `--parts` measures some of it again and
+keeps the rest as it was; the report says of each part which commit it was measured at. A test of the plan that left
+no row has failed.
 """
 
 import argparse
@@ -12,12 +14,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from server.benchmark.targets import Row
-from server.provenance import provenance
+from server.provenance import git_commit, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,16 +48,28 @@ PLAN = {
 }
 """What must have a row, by number. 12 wants a GPU; 21 is `make soak`."""
 
+TESTS = "tests"
 DEVICE_MS = "20"
 """What a plan takes of the scripted device that is overloaded: fifty plans a second, whatever the machine."""
+_SERVICE = ["server.cli", "benchmark", "service"]
+PARTS = {
+    TESTS: ["pytest", "-m", "not gpu", "--timeout", "1800", "tests/reliability", "--reliability-report"],
+    "service-overhead": [*_SERVICE, "--planner-cost", "zero", "--out"],
+    "service-overload": [*_SERVICE, "--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50", "--out"],
+    "robot-in-the-loop": ["benchmarks.robot_in_the_loop", "--out"],
+}
+"""Modules with their arguments, the last of which names the file of their report."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="without what is slow: minutes, and no figure to publish")
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="default: all")
     arguments = parser.parse_args()
-    rows = [row for part in gather(arguments.out.parent, quick=arguments.quick) for row in part["tests"]]
+    parts = json.loads(arguments.out.read_text(encoding="utf-8"))["parts"] if arguments.out.exists() else {}
+    for name in arguments.parts:
+        parts[name] = measured(name, arguments.out.parent.absolute())
+    rows = [row for part in parts.values() for row in part["tests"]]
     rows += [dataclasses.asdict(row) for row in missing(rows)]
     rows.sort(key=lambda row: row["id"])
     result = {
@@ -65,6 +78,7 @@ def main() -> int:
         "passed": sum(row["passed"] for row in rows),
         "failed": sum(not row["passed"] for row in rows),
         "tests": rows,
+        "parts": parts,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -72,36 +86,20 @@ def main() -> int:
     return 1 if result["failed"] else 0
 
 
-def gather(folder: Path, *, quick: bool) -> Iterator[Mapping[str, Any]]:
-    """What every part reports, one after the other: they would disturb each other's figures."""
+def measured(name: str, folder: Path) -> dict[str, Any]:
+    """One part, in a process of its own; benchmarks leave their whole report in `folder`.
+
+    When it dies without a report, its rows are missing, and that is a failure.
+    """
+    commit = git_commit()
     with tempfile.TemporaryDirectory() as temporary:
-        yield run(pytest_command(quick=quick), Path(temporary) / "tests.json")
-    for name, command in () if quick else benchmarks().items():
-        yield run(command, folder.absolute() / f"{name}.json")
-
-
-def pytest_command(*, quick: bool) -> list[str]:
-    everything = ["-m", "not gpu", "--timeout", "1800"] if not quick else []
-    return ["-m", "pytest", *everything, "tests/reliability", "--reliability-report"]
-
-
-def benchmarks() -> dict[str, list[str]]:
-    """By the name of the JSON file that each leaves beside the report."""
-    service = ["-m", "server.cli", "benchmark", "service"]
-    overload = ["--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50"]
-    return {
-        "service-overhead": [*service, "--planner-cost", "zero", "--out"],
-        "service-overload": [*service, *overload, "--out"],
-        "robot-in-the-loop": ["-m", "benchmarks.robot_in_the_loop", "--out"],
-    }
-
-
-def run(command: list[str], report: Path) -> Mapping[str, Any]:
-    """A part in a process of its own. When it dies without a report, its rows are missing, and that is a failure."""
-    sys.stderr.write(f"{' '.join(command)}\n")
-    report.unlink(missing_ok=True)
-    subprocess.run([sys.executable, *command, str(report)], cwd=ROOT, check=False)
-    return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {"tests": []}
+        report = (Path(temporary) if name == TESTS else folder) / f"{name}.json"
+        report.unlink(missing_ok=True)
+        command = ["-m", *PARTS[name], str(report)]
+        sys.stderr.write(f"{shlex.join(command)}\n")
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+        rows = json.loads(report.read_text(encoding="utf-8"))["tests"] if report.exists() else []
+    return {"commit": commit, "tests": rows}
 
 
 def missing(rows: list[dict[str, Any]]) -> list[Row]:

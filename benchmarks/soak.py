@@ -30,6 +30,7 @@ from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Target
 from server.benchmark.served import Served, served
 from server.benchmark.service import jpeg
 from server.benchmark.targets import Row, judge
+from server.garbage import freeze_garbage
 from server.provenance import provenance
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
@@ -62,11 +63,12 @@ def main() -> int:
     parser.add_argument("--model", default="tworoom-lewm")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    record = provenance()  # of the tree as it begins, not as it is half an hour later
     arguments = ["serve", "--checkpoints", str(given.checkpoints), "--http-port", "0", "--grpc-port", "0"]
     with tempfile.TemporaryDirectory() as folder, served("server.cli", arguments, log=Path(folder) / "log") as server:
         log = asyncio.run(soak(server, given.model, given.rate, 60 * given.minutes))
     result = {
-        **provenance(),
+        **record,
         "command": shlex.join(["python", *sys.argv]),
         **{"minutes": given.minutes, "rate_per_s": given.rate, "model": given.model, "mix": MIX},
         "outcomes": dict(log.outcomes.most_common()),
@@ -82,6 +84,7 @@ def main() -> int:
 
 async def soak(server: Served, model: str, rate: float, seconds: float) -> Log:
     """Ask, and watch, for `seconds`."""
+    freeze_garbage()  # a full collection of this process would count as the server's latency
     log, began = Log(), time.monotonic()
     kinds = work(server, model)
     dice = np.random.default_rng(0)
