@@ -2,9 +2,9 @@
 
     python -m benchmarks.reliability --out benchmarks/results/reliability.json
 
-Takes about three quarters of an hour on two cores and wants them for itself. `--parts` measures some of it again and
-keeps the rest as it was; the report says of each part which commit it was measured at. A test of the plan that left
-no row has failed.
+Takes about three quarters of an hour on two cores and wants them for itself. `--only` measures some numbers of the plan
+again and keeps the other rows as they were; each says at which commit it was measured. A number without a row has
+failed.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +49,27 @@ PLAN = {
 }
 """What must have a row, by number. 12 wants a GPU; 21 is `make soak`."""
 
-TESTS = "tests"
 DEVICE_MS = "20"
 """What a plan takes of the scripted device that is overloaded: fifty plans a second, whatever the machine."""
 _SERVICE = ["server.cli", "benchmark", "service"]
-PARTS = {
-    TESTS: ["pytest", "-m", "not gpu", "--timeout", "1800", "tests/reliability", "--reliability-report"],
-    "service-overhead": [*_SERVICE, "--planner-cost", "zero", "--out"],
-    "service-overload": [*_SERVICE, "--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50", "--out"],
-    "robot-in-the-loop": ["benchmarks.robot_in_the_loop", "--out"],
+BENCHMARKS = {
+    "service-overhead": (6, [*_SERVICE, "--planner-cost", "zero", "--out"]),
+    "service-overload": (7, [*_SERVICE, "--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50", "--out"]),
+    "robot-in-the-loop": (24, ["benchmarks.robot_in_the_loop", "--out"]),
 }
-"""Modules with their arguments, the last of which names the file of their report."""
+"""By the name of the JSON file that each leaves beside ours: number in the plan, module with its arguments."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="default: all")
+    parser.add_argument("--only", type=int, nargs="+", choices=tuple(PLAN), default=tuple(PLAN), metavar="NUMBER")
     arguments = parser.parse_args()
-    parts = json.loads(arguments.out.read_text(encoding="utf-8"))["parts"] if arguments.out.exists() else {}
-    for name in arguments.parts:
-        parts[name] = measured(name, arguments.out.parent.absolute())
-    rows = [row for part in parts.values() for row in part["tests"]]
+    numbers = tuple(arguments.only)
+    before = json.loads(arguments.out.read_text(encoding="utf-8"))["tests"] if arguments.out.exists() else []
+    commit = git_commit()
+    rows = [row for row in before if row["id"] not in numbers]
+    rows += [row | {"commit": commit} for row in measured(numbers, arguments.out.parent.absolute())]
     rows += [dataclasses.asdict(row) for row in missing(rows)]
     rows.sort(key=lambda row: row["id"])
     result = {
@@ -78,7 +78,6 @@ def main() -> int:
         "passed": sum(row["passed"] for row in rows),
         "failed": sum(not row["passed"] for row in rows),
         "tests": rows,
-        "parts": parts,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -86,20 +85,27 @@ def main() -> int:
     return 1 if result["failed"] else 0
 
 
-def measured(name: str, folder: Path) -> dict[str, Any]:
-    """One part, in a process of its own; benchmarks leave their whole report in `folder`.
+def measured(numbers: Sequence[int], folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the plan's `numbers`: of the tests, then of each benchmark."""
+    only = [f"--reliability={number}" for number in numbers]
+    tests = ["pytest", "-m", "not gpu", "--timeout", "1800", "tests/reliability", *only, "--reliability-report"]
+    with tempfile.TemporaryDirectory() as temporary:
+        yield from run(tests, Path(temporary) / "tests.json")
+    for name, (number, command) in BENCHMARKS.items():
+        if number in numbers:
+            yield from run(command, folder / f"{name}.json")
+
+
+def run(command: list[str], report: Path) -> list[dict[str, Any]]:
+    """Rows of a module in a process of its own: they would disturb each other's figures.
 
     When it dies without a report, its rows are missing, and that is a failure.
     """
-    commit = git_commit()
-    with tempfile.TemporaryDirectory() as temporary:
-        report = (Path(temporary) if name == TESTS else folder) / f"{name}.json"
-        report.unlink(missing_ok=True)
-        command = ["-m", *PARTS[name], str(report)]
-        sys.stderr.write(f"{shlex.join(command)}\n")
-        subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
-        rows = json.loads(report.read_text(encoding="utf-8"))["tests"] if report.exists() else []
-    return {"commit": commit, "tests": rows}
+    command = ["-m", *command, str(report)]
+    sys.stderr.write(f"{shlex.join(command)}\n")
+    report.unlink(missing_ok=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+    return json.loads(report.read_text(encoding="utf-8"))["tests"] if report.exists() else []
 
 
 def missing(rows: list[dict[str, Any]]) -> list[Row]:

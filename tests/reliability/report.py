@@ -11,7 +11,8 @@ A test says which row of the plan it belongs to, and measures against its target
 `measure` keeps the figure and then fails the test when it misses the target. A test that measures nothing counts as a
 row too: how many of its cases passed. What takes long is `@pytest.mark.slow`, which pytest leaves out unless it is
 told `-m ""`; give such a test a small sibling that `make test` runs. Rows are written with
-`--reliability-report FILE`; a test that is skipped or dies before it measured has not passed.
+`--reliability-report FILE`, and `--reliability NUMBER` leaves all other tests out; a test that is skipped or dies
+before it measured has not passed.
 """
 
 import dataclasses
@@ -56,6 +57,9 @@ def measure(request: pytest.FixtureRequest) -> Measure:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reliability-report", type=Path, metavar="FILE", help="JSON of what reliability tests measured")
+    parser.addoption(
+        "--reliability", type=int, action="append", metavar="NUMBER", help="only tests of this row; may be repeated"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,10 +68,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Report(path))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    numbers: list[int] | None = config.getoption("--reliability")
+    if numbers is not None:
+        others = [item for item in items if _number(item) not in numbers]
+        items[:] = [item for item in items if _number(item) in numbers]
+        config.hook.pytest_deselected(items=others)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    marker = item.get_closest_marker("reliability")
-    if marker is not None:
-        item.user_properties.append((_TEST, marker.args[0]))
+    number = _number(item)
+    if number is not None:
+        item.user_properties.append((_TEST, number))
 
 
 class Report:
@@ -95,6 +107,12 @@ class Report:
         rows = sorted([*self._measured, *cases], key=lambda row: row.id)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps({"tests": [dataclasses.asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def _number(item: pytest.Item) -> int | None:
+    """Its row of the plan."""
+    marker = item.get_closest_marker("reliability")
+    return None if marker is None else marker.args[0]
 
 
 def _counted(number: int, name: str, failures: list[str]) -> Row:

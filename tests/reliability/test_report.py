@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,15 +53,25 @@ def test_of_another_row():
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a test session of its own."""
     folder = tmp_path_factory.mktemp("session")
     (folder / "test_planted.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = reliability(number)\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    return reported(folder)
+
+
+def reported(folder: Path, *options: str) -> dict[str, dict[str, Any]]:
+    """Rows by name."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.reliability.report", "-c", str(folder / "pytest.ini")]
     report = folder / "report.json"
-    subprocess.run(
-        [*command, "--reliability-report", str(report), str(folder)], cwd=ROOT, capture_output=True, timeout=60
-    )
+    command = [*command, *options, "--reliability-report", str(report), str(folder)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
     return {row["name"]: row for row in json.loads(report.read_text())["tests"]}
 
 
@@ -87,6 +98,10 @@ def test_every_test_has_its_row(
 
 def test_nothing_else_is_reported(rows: dict[str, dict[str, Any]]) -> None:
     assert len(rows) == 10
+
+
+def test_some_rows_alone(folder: Path) -> None:
+    assert set(reported(folder, "--reliability", "9")) == {"of another row"}
 
 
 def test_targets() -> None:

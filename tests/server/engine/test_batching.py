@@ -1,7 +1,6 @@
 """Many robots on one model: real requests, at the same time, through the whole service."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from server.errors import Code, ServiceError
 from server.service import Service
 from server.validation import validate
 from tests.server.live import MODEL, picture, plan_payload, settings_for
-
-SLACK_S = 0.02
-"""Twice the 10 ms of `benchmarks/deadlines.py`, beside what a busy machine keeps the event loop waiting."""
 
 
 @pytest.fixture
@@ -132,49 +128,3 @@ def test_who_goes_away_leaves_nothing_behind(service: Service, monkeypatch: pyte
         assert len(seen) == before, "orphans"
 
     asyncio.run(main())
-
-
-async def heartbeat(lags: list[float]) -> None:
-    """How much later than asked for the event loop goes on."""
-    while True:
-        asked = time.monotonic() + 0.005
-        await asyncio.sleep(0.005)
-        lags.append(time.monotonic() - asked)
-
-
-def test_a_storm_of_deadlines(service: Service) -> None:
-    """200 at once, with budgets of 20 to 500 ms: answered in time or refused, and no plan worse than its first."""
-    gather([service.plan(question(robot)) for robot in range(32)])  # the service is at work when the storm comes
-    budgets_ms = np.random.default_rng(0).integers(20, 500, 200).tolist()
-    planner = {"preset": "thorough", "max_iterations": 100, "seed": 1}
-    requests = [question(robot, planner=planner, planning_budget_ms=ms) for robot, ms in enumerate(budgets_ms)]
-
-    async def one(request: schemas.PlanRequest) -> tuple[float, Any]:
-        started = time.monotonic()
-        try:
-            answer = await service.plan(request)
-        except ServiceError as error:
-            answer = error
-        assert request.planning_budget_ms is not None
-        return time.monotonic() - started - request.planning_budget_ms / 1e3, answer
-
-    async def storm() -> tuple[list[tuple[float, Any]], float]:
-        lags: list[float] = []
-        beating = asyncio.create_task(heartbeat(lags))
-        answers = await asyncio.gather(*(one(request) for request in requests))
-        beating.cancel()
-        return answers, max(lags)
-
-    answers, lag_s = asyncio.run(storm())
-    slack_s = SLACK_S + lag_s
-    refusals = [answer for _, answer in answers if isinstance(answer, ServiceError)]
-    plans = [answer for _, answer in answers if not isinstance(answer, ServiceError)]
-    assert {refusal.code for refusal in refusals} <= {Code.DEADLINE_INFEASIBLE, Code.QUEUE_FULL}
-    late = [late_s for late_s, _ in answers if late_s > slack_s]
-    assert len(late) <= 2, sorted(late)
-    assert plans
-    for plan in plans:
-        assert plan.predicted_cost <= plan.costs[0]
-    for late_s, answer in answers:
-        if late_s > slack_s and not isinstance(answer, ServiceError):
-            assert answer.timing.late_us > 0
