@@ -54,7 +54,7 @@ DEVICE_MS = "20"
 _SERVICE = ["server.cli", "benchmark", "service"]
 BENCHMARKS = {
     "service-overhead": (6, [*_SERVICE, "--planner-cost", "zero", "--out"]),
-    "service-overload": (7, [*_SERVICE, "--planner-cost", DEVICE_MS, "--rates", "10", "20", "30", "40", "50", "--out"]),
+    "service-overload": (7, [*_SERVICE, "--planner-cost", DEVICE_MS, "--rates", "30", "40", "50", "--out"]),
     "robot-in-the-loop": (24, ["benchmarks.robot_in_the_loop", "--out"]),
 }
 """By the name of the JSON file that each leaves beside ours: number in the plan, module with its arguments."""

@@ -133,4 +133,4 @@ def _failure(report: pytest.TestReport) -> str:
 
 def _name(nodeid: str) -> str:
     """`tests/x.py::test_a_b[case]` as words: `a b`."""
-    return nodeid.split("::")[-1].split("[")[0].removeprefix("test_").replace("_", " ")
+    return nodeid.split("[")[0].split("::")[-1].removeprefix("test_").replace("_", " ")
