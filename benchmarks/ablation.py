@@ -28,9 +28,10 @@ import torch
 
 from envs import env_class
 from envs.mujoco_env import Image
+from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
-from server.evaluation.statistics import Paired, difference_interval, mcnemar, wilson_interval
+from server.evaluation.statistics import Paired, ci95
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings
@@ -137,7 +138,7 @@ def measure(arguments: argparse.Namespace, model: str, name: str) -> dict[str, A
     reached, at_end = (sum(column) for column in zip(*rows, strict=True))
     return {
         "rate": round(reached / len(rows), 4),
-        "ci95": [round(edge, 4) for edge in wilson_interval(reached, len(rows))],
+        "ci95": ci95(reached, len(rows)),
         "at_end": round(at_end / len(rows), 4),
         "episodes": len(rows),
         "protocol": protocol.name,
@@ -189,11 +190,8 @@ def _without_steps_to_go(arguments: argparse.Namespace, model: str, scratch: str
 def against_default(default: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Difference of the rates on the same pairs, other less default."""
     paired = Paired.of([row[0] for row in default["rows"]], [row[0] for row in other["rows"]])
-    return {
-        "difference": round(other["rate"] - default["rate"], 4),
-        "difference_ci95": [round(edge, 4) for edge in difference_interval(paired)],
-        "mcnemar_p": round(mcnemar(paired), 4),
-    }
+    compared = rate_difference(paired)
+    return {name: compared[name] for name in ("difference", "difference_ci95", "mcnemar_p")}
 
 
 def table(cases: Mapping[str, Mapping[str, Any]]) -> str:

@@ -43,7 +43,7 @@ from server.benchmark.planning import REFERENCE_SHARE, Engine, Reference
 from server.evaluation.agents import Agent, PlanningAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
-from server.evaluation.statistics import percentiles_ms, wilson_interval
+from server.evaluation.statistics import ci95, percentiles_ms
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings
@@ -115,7 +115,7 @@ def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str
     reached = sum(row["success"] for row in rows)
     return {
         "rate": round(reached / len(rows), 4),
-        "ci95": [round(edge, 4) for edge in wilson_interval(reached, len(rows))],
+        "ci95": ci95(reached, len(rows)),
         "episodes": len(rows),
         "protocol": arguments.protocol,
         "seed": arguments.seed,

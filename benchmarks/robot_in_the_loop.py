@@ -33,7 +33,7 @@ from server.benchmark.targets import judge
 from server.evaluation.agents import PlanningAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
-from server.evaluation.statistics import wilson_interval
+from server.evaluation.statistics import ci95
 from server.provenance import provenance
 from telos import ControlLoop, Planner, PlannerConfig
 from telos.http_planner import HttpPlanner
@@ -157,7 +157,7 @@ def point(way: Way, delay_ms: int, drives: Sequence[Drive]) -> dict[str, Any]:
         "way": way,
         "delay_ms": delay_ms,
         "success_rate": round(successes / len(drives), 4),
-        "ci95": [round(edge, 4) for edge in wilson_interval(successes, len(drives))],
+        "ci95": ci95(successes, len(drives)),
         "held_steps_mean": round(float(np.mean([drive.held_steps for drive in drives])), 2),
         "delay_steps_mean": round(float(np.mean([drive.delay_steps for drive in drives])), 2),
     }

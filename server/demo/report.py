@@ -5,7 +5,7 @@ from typing import Any
 
 from server.demo.recording import Recording
 from server.demo.tasks import Task
-from server.evaluation.statistics import percentiles_ms, wilson_interval
+from server.evaluation.statistics import ci95, percentiles_ms
 
 
 def task_summary(task: Task) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _rate(successes: list[bool], prefix: str) -> dict[str, Any]:
     return {
         f"{prefix}successes": count,
         f"{prefix}success_rate": round(count / trials, 4),
-        f"{prefix}ci95": [round(edge, 4) for edge in wilson_interval(count, trials)],
+        f"{prefix}ci95": ci95(count, trials),
     }
 
 

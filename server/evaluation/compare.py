@@ -28,7 +28,10 @@ def compare(a: Result, b: Result) -> dict[str, Any]:
         "b": _who(b),
         **{name: a[name] for name in SAME},
         "episodes": len(pairs),
-        "rates": {name: _rate(Paired.of(*zip(*((x[name], y[name]) for x, y in pairs), strict=True))) for name in known},
+        "rates": {
+            name: rate_difference(Paired.of(*zip(*((x[name], y[name]) for x, y in pairs), strict=True)))
+            for name in known
+        },
         "only_a_succeeded": [x["episode"] for x, y in pairs if x["success"] and not y["success"]],
         "only_b_succeeded": [x["episode"] for x, y in pairs if y["success"] and not x["success"]],
     }
@@ -48,7 +51,8 @@ def _who(result: Result) -> dict[str, Any]:
     return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "commit")}
 
 
-def _rate(paired: Paired) -> dict[str, Any]:
+def rate_difference(paired: Paired) -> dict[str, Any]:
+    """Both rates of one episode or more, B's less A's, and how often only one of them succeeded."""
     a, b = paired.rates
     return {
         "a": round(a, 4),

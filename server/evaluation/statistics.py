@@ -19,6 +19,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def ci95(successes: int, trials: int) -> list[float]:
+    """`wilson_interval` to four digits, as result files have it."""
+    return [round(edge, 4) for edge in wilson_interval(successes, trials)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Paired:
     """How often two, A and B, succeeded in the same episodes."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.evaluation.outcomes import OUTCOMES
-from server.evaluation.statistics import Paired, mcnemar, percentiles_ms, ratio_interval, wilson_interval
+from server.evaluation.statistics import Paired, ci95, mcnemar, percentiles_ms, ratio_interval
 
 Row = dict[str, Any]
 
@@ -53,7 +53,7 @@ def rates(rows: Sequence[Row]) -> dict[str, Any]:
     for prefix, key in RATES.items():
         successes = sum(row[key] for row in rows)
         result[f"{prefix}success_rate"] = round(successes / len(rows), 4)
-        result[f"{prefix}ci95"] = [round(edge, 4) for edge in wilson_interval(successes, len(rows))]
+        result[f"{prefix}ci95"] = ci95(successes, len(rows))
     return result
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from server.evaluation.statistics import (
     Paired,
+    ci95,
     difference_interval,
     mcnemar,
     percentiles_ms,
@@ -14,6 +15,7 @@ from server.evaluation.statistics import (
 def test_wilson_matches_the_published_example():
     """Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611."""
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert ci95(81, 263) == [0.2553, 0.3662]
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
