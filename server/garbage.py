@@ -1,6 +1,8 @@
 """Python's garbage collector, kept out of the way of deadlines."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def freeze_garbage() -> None:
@@ -10,3 +12,15 @@ def freeze_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Nothing is collected until the block ends; then as before."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

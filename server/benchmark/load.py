@@ -5,7 +5,6 @@ examiner down and thereby look fast (coordinated omission).
 """
 
 import asyncio
-import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 
 import grpc
 import numpy as np
+
+from server.garbage import no_collections
 
 GIVE_UP_S = 10.0
 OK = frozenset({"200", "OK"})
@@ -56,13 +57,8 @@ async def offer(target: Target, bodies: Sequence[bytes], rate_per_s: float, seco
             outcome = type(error).__name__
         return Sample(due_s, time.perf_counter() - began - due_s, outcome)
 
-    collects = gc.isenabled()
-    gc.disable()
-    try:
+    with no_collections():
         return await asyncio.gather(*(one(float(at), bodies[i % len(bodies)]) for i, at in enumerate(due)))
-    finally:
-        if collects:
-            gc.enable()
 
 
 def summary(samples: Sequence[Sample], seconds: float, deadline_s: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`telos benchmark service` counts what it says: checked against a server whose every answer is scripted."""
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     assert result["outcomes"] == {"200": 30, "429": 10}
     assert result["accepted_ms"]["max"] > 400 and result["refused_ms"]["p50"] < 100
     assert 0 < result["goodput_per_s"] < 25
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_nothing_is_collected_while_it_measures(collects: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, seen = Sleepy(), []
+    monkeypatch.setattr(target, "ask", lambda body, ask=target.ask: (seen.append(gc.isenabled()), ask(body))[1])
+    _ = gc.enable() if collects else gc.disable()
+    try:
+        asyncio.run(offer(target, [b""], 40, 0.1, seed=0))
+        assert seen == [False] * 4 and gc.isenabled() == collects, "it is left as it was found"
+    finally:
+        gc.enable()
 
 
 def test_recovery_lasts_until_the_last_that_was_late() -> None:
