@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
+from worldmodel.goal_head import goal_head, with_difference
 from worldmodel.steps_to_go import LatentEpisodes
 
 
@@ -46,19 +47,10 @@ class InverseDynamics(nn.Module):
     def __init__(self, config: InverseDynamicsConfig, latent_width: int, action_width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.Sequential(
-            nn.Linear(3 * latent_width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, action_width),
-        )
+        self.layers = goal_head(latent_width, config.width, action_width)
 
     def forward(self, latents: Float[Tensor, "b 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b a"]:
-        pairs = torch.cat([latents, goal, latents - goal], dim=-1).squeeze(1)
-        return torch.tanh(self.layers(pairs))
+        return torch.tanh(self.layers(with_difference(latents, goal).squeeze(1)))
 
 
 def fit_inverse_dynamics(

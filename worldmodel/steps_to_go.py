@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
+from worldmodel.goal_head import goal_head, with_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +50,11 @@ class StepsToGo(nn.Module):
     def __init__(self, config: StepsToGoConfig, latent_width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.Sequential(
-            nn.Linear(3 * latent_width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, 1),
-        )
+        self.layers = goal_head(latent_width, config.width, 1)
 
     def between(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
         """Model steps from each latent to its own goal, in (0, longest)."""
-        pairs = torch.cat([latents, goals, latents - goals], dim=-1)
-        return self.in_range(self.layers(pairs))
+        return self.in_range(self.layers(with_difference(latents, goals)))
 
     def in_range(self, scores: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
         """What the last layer gives, as model steps."""
