@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
-from worldmodel.recipes import lewm
+from worldmodel.recipes.baseline_presets import baseline_presets
 from worldmodel.windows import Windows
 
 
@@ -34,22 +34,8 @@ class GCBCConfig(JointEmbeddingConfig):
         require_range(self, 1, WIDEST, "policy_width")
 
 
-def paper() -> GCBCConfig:
-    """On LeWorldModel's published architecture."""
-    return GCBCConfig(**lewm.paper().architecture())
-
-
-def small() -> GCBCConfig:
-    """On that of LeWorldModel's `small`."""
-    return GCBCConfig(**lewm.small().architecture())
-
-
-def tiny() -> GCBCConfig:
-    """For tests."""
-    return GCBCConfig(**lewm.tiny().architecture(), policy_width=32)
-
-
-PRESETS = {"paper": paper, "small": small, "tiny": tiny}
+PRESETS = baseline_presets(GCBCConfig, tiny={"policy_width": 32})
+tiny = PRESETS["tiny"]
 
 
 class GCBC(JointEmbedding):

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
-from worldmodel.recipes import lewm
+from worldmodel.recipes.baseline_presets import baseline_presets
 from worldmodel.regularizers import covariance, variance_hinge
 from worldmodel.windows import Windows
 
@@ -44,22 +44,8 @@ class PLDMConfig(JointEmbeddingConfig):
         require_range(self, 0, WIDEST, "smoothness_weight", "inverse_weight")
 
 
-def paper() -> PLDMConfig:
-    """On LeWorldModel's published architecture."""
-    return PLDMConfig(**lewm.paper().architecture())
-
-
-def small() -> PLDMConfig:
-    """On that of LeWorldModel's `small`."""
-    return PLDMConfig(**lewm.small().architecture())
-
-
-def tiny() -> PLDMConfig:
-    """For tests."""
-    return PLDMConfig(**lewm.tiny().architecture(), inverse_width=32)
-
-
-PRESETS = {"paper": paper, "small": small, "tiny": tiny}
+PRESETS = baseline_presets(PLDMConfig, tiny={"inverse_width": 32})
+tiny = PRESETS["tiny"]
 
 
 class PLDM(JointEmbedding):

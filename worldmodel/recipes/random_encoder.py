@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.processes import average
-from worldmodel.recipes import lewm
+from worldmodel.recipes.baseline_presets import baseline_presets
 from worldmodel.windows import Windows
 
 LEAST_STD = 1e-3
@@ -25,22 +25,8 @@ class RandomEncoderConfig(JointEmbeddingConfig):
     """The architecture says it all."""
 
 
-def paper() -> RandomEncoderConfig:
-    """On LeWorldModel's published architecture."""
-    return RandomEncoderConfig(**lewm.paper().architecture())
-
-
-def small() -> RandomEncoderConfig:
-    """On that of LeWorldModel's `small`."""
-    return RandomEncoderConfig(**lewm.small().architecture())
-
-
-def tiny() -> RandomEncoderConfig:
-    """For tests."""
-    return RandomEncoderConfig(**lewm.tiny().architecture())
-
-
-PRESETS = {"paper": paper, "small": small, "tiny": tiny}
+PRESETS = baseline_presets(RandomEncoderConfig, tiny={})
+tiny = PRESETS["tiny"]
 
 
 class RandomEncoder(JointEmbedding):
