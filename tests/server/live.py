@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from server.settings import Settings
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message, to_payload
 from telos.wire.tensors import pack, unpack
+from tests.waiting import wait_until
 
 MODEL = "tiny-lewm"
 GRPC_METHODS = {
@@ -56,10 +56,7 @@ class Live:
 
     def wait_until_busy(self) -> None:
         """Until a request is being worked on."""
-        until = time.monotonic() + 20
-        while not self.running.service.in_flight:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_until(lambda: self.running.service.in_flight)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)

@@ -6,9 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from tests.reliability.test_model_loading import other_version
 from tests.server.live import MODEL, plan_payload, to_json
 from tests.server.test_serve import free_port
 from tests.tiny import write_tiny_checkpoint
+from tests.waiting import wait_until
 
 
 def post(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -38,13 +37,6 @@ def on_disk(folder: Path) -> str:
     return json.loads((folder / MODEL / "manifest.json").read_text())["weights"]["sha256"]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_models_change_while_robots_plan_and_recorded_plans_are_made_again(tmp_path: Path) -> None:
     folder, recordings, admin = tmp_path / "checkpoints", tmp_path / "recordings", free_port()
     write_tiny_checkpoint(folder)
@@ -60,7 +52,7 @@ def test_models_change_while_robots_plan_and_recorded_plans_are_made_again(tmp_p
 
             shutil.copytree(kept, folder / MODEL, dirs_exist_ok=True)
             server.front.send_signal(signal.SIGHUP)
-            until(lambda: weights_of(server) == first)
+            wait_until(lambda: weights_of(server) == first)
         assert set(robot.statuses) == {200}
     files = sorted(map(str, recordings.glob("*.mcap")))
     with server_process(folder) as server:

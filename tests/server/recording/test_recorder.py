@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from server.validation import validate
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from tests.server.live import Live, picture, plan_payload
+from tests.waiting import wait_until
 
 AMPLE = RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=2**26)
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path, plan: Plan) 
     recorder = Recorder(tmp_path, limits)
     for index in range(3):
         recorder.plan(plan.request, plan.answered(f"r-{index}"))
-        wait_for(partial(begun, tmp_path, index + 1, one_plan))
+        wait_until(partial(begun, tmp_path, index + 1, one_plan))
     recorder.close()
     replies = [reply.request_id for file in files(tmp_path) for _, reply in read_plans(file)]
     assert replies == ["r-0", "r-1", "r-2"]
@@ -143,13 +143,6 @@ def test_a_file_that_is_full_is_followed_by_another(tmp_path: Path, plan: Plan) 
 def begun(folder: Path, count: int, size: int) -> bool:
     """Whether so many files are there, the newest with a plan in it."""
     return len(files(folder)) == count and files(folder)[-1].stat().st_size > size
-
-
-def wait_for(true: Callable[[], Any]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_the_folder_stays_below_its_limit_and_keeps_the_newest(tmp_path: Path, plan: Plan) -> None:
@@ -173,7 +166,7 @@ def test_a_slow_disk_costs_recordings_not_time(tmp_path: Path, monkeypatch: pyte
     limits = RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=10 * one_plan)
     recorder = counting(tmp_path, limits, counts)
     recorder.plan(plan.request, plan.response)
-    wait_for(lambda: files(tmp_path))
+    wait_until(lambda: files(tmp_path))
     began = time.monotonic()
     for _ in range(1000):
         recorder.plan(plan.request, plan.response)
@@ -198,9 +191,9 @@ def test_a_full_disk_is_counted_and_tried_again(tmp_path: Path, monkeypatch: pyt
     counts: Counter[str] = Counter()
     recorder = counting(tmp_path, AMPLE, counts)
     recorder.plan(plan.request, plan.response)
-    wait_for(lambda: counts["disk"] == 1)
+    wait_until(lambda: counts["disk"] == 1)
     recorder.plan(plan.request, plan.response)  # too soon to try again
-    wait_for(lambda: counts["disk"] == 2)
+    wait_until(lambda: counts["disk"] == 2)
     full = False
     time.sleep(0.2)
     recorder.plan(plan.request, plan.response)
@@ -212,7 +205,7 @@ def test_a_quiet_moment_puts_everything_on_disk(tmp_path: Path, plan: Plan) -> N
     """A server that is killed then loses the last second, no more."""
     recorder = Recorder(tmp_path, AMPLE)
     recorder.plan(plan.request, plan.response)
-    wait_for(lambda: files(tmp_path) and list(read_plans(files(tmp_path)[0])))
+    wait_until(lambda: files(tmp_path) and list(read_plans(files(tmp_path)[0])))
     recorder.close()
 
 

@@ -26,6 +26,7 @@ from tests.server.live import (
     settings_for,
     to_json,
 )
+from tests.waiting import wait_until
 
 HEAVY = {"preset": "fast", "num_samples": 2048, "num_elites": 2000, "max_iterations": 90, "seed": 1}
 
@@ -196,10 +197,7 @@ class TestLines:
         connection.request("POST", "/v1/plan/stream", body, {"Content-Type": "application/json"})
         assert connection.getresponse().readline()
         connection.close()
-        until = time.monotonic() + 10
-        while live.running.service.in_flight:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_until(lambda: not live.running.service.in_flight, within_s=10)
 
 
 def test_a_server_that_stops_tells_its_streams(checkpoints: Path) -> None:
