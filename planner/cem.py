@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.sampling import begin, best_of, check_elites, check_spread, finite_or_worst
 from planner.search_space import SearchSpace
 
 
@@ -29,8 +29,7 @@ class CEM:
     """Sampling never gets narrower than this, so a search can still move when its mean was wrong."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.elites < self.candidates:
-            raise ValueError(f"elites={self.elites} must be at least 2 and fewer than candidates={self.candidates}")
+        check_elites(self.elites, self.candidates)
         check_spread(self.iterations, self.std, self.std_floor)
 
     def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:

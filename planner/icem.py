@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from planner.coloured_noise import coloured_noise
 from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.sampling import begin, best_of, check_elites, check_spread, finite_or_worst
 from planner.search_space import SearchSpace
 
 
@@ -39,8 +39,7 @@ class ICEM:
     momentum: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 2 <= self.elites < self.candidates:
-            raise ValueError(f"elites={self.elites} must be at least 2 and fewer than candidates={self.candidates}")
+        check_elites(self.elites, self.candidates)
         check_spread(self.iterations, self.std, self.std_floor)
         if not self.exponent >= 0:
             raise ValueError(f"exponent={self.exponent} must not be negative")

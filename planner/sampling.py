@@ -34,6 +34,12 @@ def best_of(search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Ten
     return (candidates[index], cost) if cost < search.best_cost else (search.best, search.best_cost)
 
 
+def check_elites(elites: int, candidates: int) -> None:
+    """Raises ValueError."""
+    if not 2 <= elites < candidates:
+        raise ValueError(f"elites={elites} must be at least 2 and fewer than candidates={candidates}")
+
+
 def check_spread(iterations: int, std: float, std_floor: float) -> None:
     """Raises ValueError."""
     if iterations < 1:
