@@ -38,12 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _folders(checkpoints: Path, name: str | None) -> list[Path]:
-    found = sorted(path.parent for path in checkpoints.glob("*/manifest.json"))
-    if name is not None:
-        found = [folder for folder in found if folder.name == name]
+    held = sorted(path.parent for path in checkpoints.glob("*/manifest.json"))
+    found = [folder for folder in held if name in (None, folder.name)]
     if not found:
         wanted = f"a model {name!r}" if name else "a folder with a manifest.json"
-        known = ", ".join(sorted(path.parent.name for path in checkpoints.glob("*/manifest.json"))) or "nothing"
+        known = ", ".join(folder.name for folder in held) or "nothing"
         raise CommandError(f"{checkpoints} has no {wanted}; it holds {known}")
     return found
 
