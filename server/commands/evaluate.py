@@ -83,13 +83,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    renderer = check_graphics()
-    record = {**provenance(), "renderer": renderer}  # of the tree as the evaluation begins, not as it is minutes later
+    record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
     out = arguments.out
     try:
         with open_planners(arguments.server, arguments.checkpoints, min(arguments.robots, config.episodes)) as planners:
             model = planners[0].model(arguments.model)
-            identity = {**settings(model, config), "commit": record["commit"], "renderer": renderer}
+            decided = settings(model, config)
+            record["renderer"] = check_graphics()  # once it is known that there is something to simulate
+            identity = {**decided, "commit": record["commit"], "renderer": record["renderer"]}
             with Journal(None if out is None else journal_path(out), identity) as journal:
                 with StageProgress(arguments.quiet) as progress:
                     result = {**record, **evaluate(planners, model, config, journal, progress)}

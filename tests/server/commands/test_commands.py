@@ -48,6 +48,21 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     assert error.startswith(f"telos {arguments[0]}: ") and error.count("\n") == 1
 
 
+def test_without_opengl_a_robots_model_is_still_told_that_it_has_no_simulator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who imported a robot's data was told to install OpenGL, and then that it would be of no use."""
+    monkeypatch.setattr("envs.pixel_camera.gl_renderer_name", lambda: (_ for _ in ()).throw(OSError("no libEGL")))
+    write_tiny_checkpoint(tmp_path, "robot")
+    write_tiny_checkpoint(tmp_path, "simulated", task="telos/TwoRoom-v0")
+    said = {}
+    for name in ("robot", "simulated"):
+        assert main(["evaluate", "--model", name, "--checkpoints", str(tmp_path), "--quiet"]) == 2
+        said[name] = capsys.readouterr().err
+    assert "robot has no task" in said["robot"] and "OpenGL" not in said["robot"]
+    assert "cannot draw here" in said["simulated"] and "no libEGL" in said["simulated"]
+
+
 def test_models_say_where_and_in_what_they_would_be_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
