@@ -49,7 +49,7 @@ class Preset:
     """Model steps."""
     proposal: ProposalUse = "none"
     """Whether the model's own proposal is among the first candidates, or is all that is imagined: a controller without
-    a search, for which only the horizon matters."""
+    a search, for which only the horizon and the search space matter."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -58,9 +58,19 @@ class Preset:
         self.optimiser(self.space(low=-one, high=one, control_steps=1))
 
     @property
+    def samples(self) -> bool:
+        """Whether candidates are drawn at all."""
+        return self.proposal != "only"
+
+    @property
+    def imagined(self) -> int:
+        """Candidates of one iteration, at most."""
+        return self.candidates if self.samples else 1
+
+    @property
     def has_elites(self) -> bool:
-        """Whether the algorithm looks at the number of elites."""
-        return "elites" in _settings(self.algorithm)
+        """Whether the number of elites is looked at."""
+        return self.samples and "elites" in _settings(self.algorithm)
 
     @property
     def wants_gradients(self) -> bool:

@@ -56,7 +56,11 @@ CASES = {
 }
 """As published, and as the service plans by default."""
 PUBLISHED = "300x30"
-SEARCHES = {PUBLISHED: Preset(candidates=300, elites=30, iterations=30), **PRESETS}
+SEARCHES = {
+    PUBLISHED: Preset(candidates=300, elites=30, iterations=30),
+    **{name: preset for name, preset in PRESETS.items() if preset.proposal == "none"},
+}
+"""No model here proposes anything."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -218,7 +218,7 @@ class LocalEngine:
             model=(how, question.model.space_id),
             arrived=arrived,
             frames=len(request.context) + sum(target.latents is None for target in question.targets),
-            candidates=question.preset.candidates,
+            candidates=question.preset.imagined,
             horizon=question.preset.horizon,
             first_steps=question.min_iterations,
             deadline=deadline - self.executor.pace.expected(LAG, 1),

@@ -17,6 +17,7 @@ from server import schemas
 from server.engine.actions import Bounds, bounds, past_actions
 from server.engine.cost import CostTerms
 from server.engine.motion import motion
+from server.engine.presets import as_config
 from server.engine.registry import ServedModel
 from server.errors import Code, refuse
 from server.settings import Settings
@@ -82,18 +83,8 @@ class Question:
     @property
     def effective_planner(self) -> schemas.PlannerConfig:
         """Sent again, it gives the same plan."""
-        return schemas.PlannerConfig(
-            preset=self.preset_name,
-            algorithm=self.preset.algorithm,
-            search_space=self.preset.search_space,
-            num_samples=self.preset.candidates,
-            num_elites=self.preset.elites if self.preset.has_elites else None,
-            max_iterations=self.preset.iterations,
-            min_iterations=self.min_iterations,
-            init_std=self.preset.std,
-            horizon=self.preset.horizon,
-            seed=self.seed,
-        )
+        own = {"min_iterations": self.min_iterations, "seed": self.seed}
+        return as_config(self.preset_name, self.preset).model_copy(update=own)
 
 
 def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings) -> Question:
@@ -208,10 +199,13 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
     check_most(config.num_samples or 1, settings.max_samples, "/planner/num_samples")
     check_most(config.max_iterations or 1, settings.max_iterations, "/planner/max_iterations")
     check_most(config.horizon or 1, settings.max_horizon, "/planner/horizon")
+    samples = PRESETS[name].samples
+    if not samples:
+        _check_nothing_sampled(name, config)
     changed = {
         "algorithm": config.algorithm,
         "search_space": config.search_space,
-        "candidates": config.num_samples,
+        "candidates": config.num_samples if samples else None,
         "elites": config.num_elites,
         "iterations": config.max_iterations,
         "std": config.init_std,
@@ -224,9 +218,22 @@ def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settin
         raise refuse(Code.VALIDATION_FAILED, "/planner", str(error)) from error
     if config.num_elites is not None and not preset.has_elites:
         raise refuse(Code.VALIDATION_FAILED, "/planner/num_elites", f"{preset.algorithm} has no elites; leave it out")
-    imagined = preset.candidates * preset.iterations * preset.horizon
+    imagined = preset.imagined * preset.iterations * preset.horizon
     check_most(imagined, settings.max_imagined_steps, "/planner", "samples x iterations x horizon")
     return preset
+
+
+def _check_nothing_sampled(name: str, config: schemas.PlannerConfig) -> None:
+    """Raises ServiceError for settings of samples that are never drawn."""
+    useless = {
+        "num_samples": config.num_samples not in (None, 1),
+        "num_elites": config.num_elites is not None,
+        "init_std": config.init_std is not None,
+    }
+    for field, given in useless.items():
+        if given:
+            reason = f"{name!r} imagines one plan, what the model proposes, and samples none; leave it out"
+            raise refuse(Code.VALIDATION_FAILED, f"/planner/{field}", reason)
 
 
 def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: str) -> Tensor:

@@ -1,5 +1,6 @@
 """The models that this process serves."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from planner.presets import PRESETS
 from planner.threads import threads_for
 from server.engine.frames import FrameReader
+from server.engine.presets import as_config
 from server.errors import Code, refuse
 from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
 from server.settings import Settings, SettingsError
@@ -69,16 +71,7 @@ class ServedModel:
             context_frames=manifest.planning.context_frames,
             horizon=manifest.planning.horizon,
             presets=[
-                PlannerConfig(
-                    preset=name,
-                    algorithm=preset.algorithm,
-                    search_space=preset.search_space,
-                    num_samples=preset.candidates,
-                    num_elites=preset.elites if preset.has_elites else None,
-                    max_iterations=preset.iterations,
-                    init_std=preset.std,
-                    horizon=manifest.planning.horizon,
-                )
+                as_config(name, dataclasses.replace(preset, horizon=manifest.planning.horizon))
                 for name, preset in PRESETS.items()
                 if preset.proposal == "none" or self.checkpoint.inverse_dynamics is not None
             ],

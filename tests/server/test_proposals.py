@@ -4,10 +4,12 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from planner.names import AlgorithmName
 from tests.server.live import Live, actions_of, plan_payload, serving, settings_for
 from tests.tiny import ACTION, tiny_recipe, write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint, save_checkpoint
@@ -51,6 +53,32 @@ def test_without_a_search_the_plan_is_the_proposal(proposing: Live) -> None:
     assert seeds[0]["iterations_completed"] == 1 and len(seeds[0]["costs"]) == 1
     actions = actions_of(seeds[0])
     assert actions.shape == (25, 2) and (abs(actions) <= 1).all() and actions.std() > 0
+
+
+def test_without_a_search_one_plan_is_imagined_and_said_to_be(proposing: Live) -> None:
+    body = proposing.json("plan", plan_payload(planner={"preset": "reactive", "seed": 1})).body
+    used = body["provenance"]["effective_planner"]
+    assert used["num_samples"] == 1 and used.get("num_elites") is used.get("init_std") is None
+    models = json.loads(proposing.http("GET", "/v1/models")[2])["models"]
+    (listed,) = (preset for preset in models[0]["presets"] if preset["preset"] == "reactive")
+    assert used == listed | {"min_iterations": 1, "seed": 1}
+    assert proposing.json("plan", plan_payload(planner=used)).body["chunk"] == body["chunk"]
+
+
+@pytest.mark.parametrize("given", [{"num_samples": 3}, {"num_elites": 2}, {"init_std": 0.5}])
+def test_without_a_search_there_is_nothing_to_sample(proposing: Live, given: dict[str, float]) -> None:
+    answer = proposing.json("plan", plan_payload(planner={"preset": "reactive", **given}))
+    assert (answer.code, answer.pointers) == ("validation-failed", tuple(f"/planner/{field}" for field in given))
+    assert "samples none" in answer.text
+
+
+@pytest.mark.parametrize("algorithm", get_args(AlgorithmName))
+def test_without_a_search_no_algorithm_changes_the_plan(proposing: Live, algorithm: str) -> None:
+    plain, named = (
+        proposing.json("plan", plan_payload(planner={"preset": "reactive", "seed": 1, **more})).body["chunk"]
+        for more in ({}, {"algorithm": algorithm, "max_iterations": 3})
+    )
+    assert plain == named
 
 
 def test_a_guided_search_is_at_least_as_good_as_its_proposal(proposing: Live) -> None:
