@@ -5,7 +5,9 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "telos.json").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+NOT_RUN = {".md", ".proto", ".pyi"}
 SETTINGS = {f"TELOS_{name.upper()}" for name in Settings.__dataclass_fields__}
 
 
@@ -106,6 +109,22 @@ def test_the_images_settings_are_settings_and_it_copies_what_there_is() -> None:
     assert packages <= set(re.findall(r"^COPY (\w+) \w+$", DOCKERFILE, re.MULTILINE))
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     assert "/readyz" in DOCKERFILE or ".ready()" in DOCKERFILE
+
+
+def test_what_is_installed_is_whole() -> None:
+    """In a checkout nothing is missing. An image once had no `server.schemas`: packages were listed by hand."""
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["tool"]
+    installed, data = project["setuptools"]["packages"]["find"], project["setuptools"]["package-data"]
+    roots = project["importlinter"]["root_packages"]
+    assert installed == {"include": [f"{root}*" for root in roots], "namespaces": False}
+    files = (path for root in roots for path in (DEPLOY.parent / root).rglob("*.*"))
+    for path in (path for path in files if path.parent.name != "__pycache__"):
+        if path.suffix == ".py":
+            assert (path.parent / "__init__.py").exists(), f"{path} is in a folder that is no package"
+        elif path.suffix not in NOT_RUN:
+            package = ".".join(path.relative_to(DEPLOY.parent).parts[:-2])
+            inside = f"{path.parent.name}/{path.name}"
+            assert any(fnmatch(inside, pattern) for pattern in data.get(package, ())), f"{path} is no package data"
 
 
 def test_the_image_refuses_to_start_without_a_token() -> None:
