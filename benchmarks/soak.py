@@ -1,6 +1,6 @@
 """Does a server stay as it is when it is used for long? Half an hour of everything that clients do, good and bad.
 
-    python benchmarks/soak.py --out benchmarks/results/soak.json
+    python -m benchmarks.soak --out benchmarks/results/soak.json
 
 Of all requests 80 % are plans, 10 % clips to score, 5 % plans whose client leaves before the answer, 5 % hostile: half
 over HTTP, half over gRPC, at Poisson times. Memory, file descriptors and threads of front and engine, and the latency

@@ -1,4 +1,4 @@
-"""A ROS 2 package (ament_python). The client comes from pip: `pip install telos` or `telos[grpc]`."""
+"""A ROS 2 package (ament_python). The client comes from pip: in Telos's folder `pip install .` or `'.[grpc]'`."""
 
 from setuptools import setup
 
