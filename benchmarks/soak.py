@@ -4,7 +4,9 @@
 
 Of all requests 80 % are plans, 10 % clips to score, 5 % plans whose client leaves before the answer, 5 % hostile: half
 over HTTP, half over gRPC, at Poisson times. Memory, file descriptors and threads of front and engine, and the latency
-of plans, are noted all the while. The first fifth is warm-up. Writes a curve beside the JSON.
+of plans, are noted all the while. The first fifth is warm-up, at three times the rate: as many requests as later come
+together by chance, and as many connections as their clients then keep, were there before. Writes a curve beside the
+JSON.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 
 MIX = {"plan": 0.80, "anomaly": 0.10, "cancel": 0.05, "hostile": 0.05}
-WARM_UP = 0.2
+WARM_UP, WARM_UP_RATE = 0.2, 3
 SAMPLE_S = 5.0
 CANCEL_S = (0.0, 0.02)
 Ask = Callable[[], Awaitable[str]]
@@ -92,7 +94,7 @@ async def soak(server: Served, model: str, rate: float, seconds: float) -> Log:
     watching = asyncio.create_task(watch(server, log, began))
     due = 0.0
     while due < seconds:
-        due += dice.exponential(1 / rate)
+        due += dice.exponential(1 / (rate * WARM_UP_RATE if due < WARM_UP * seconds else rate))
         await asyncio.sleep(began + due - time.monotonic())
         kind = str(dice.choice(list(MIX), p=list(MIX.values())))
         choices = kinds[kind]

@@ -11,6 +11,7 @@ import sys
 from server.commands.serve import say_ports
 from server.engine.process import EngineProcess
 from server.event_loop import run as run_loop
+from server.garbage import freeze_garbage
 from server.serve import Running
 from server.settings import Settings
 
@@ -23,6 +24,7 @@ async def serve(plan_s: float) -> None:
     command = (sys.executable, "-P", "-m", "server.benchmark.instant_engine", str(plan_s))
     running = Running(EngineProcess(settings, command), settings)
     await running.start()
+    freeze_garbage()
     say_ports(running)
     await stopping.wait()
     await running.stop()

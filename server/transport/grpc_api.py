@@ -23,7 +23,7 @@ from server.plan_stream import PlanStream
 from server.service import Service
 from server.settings import Settings
 from server.transport.admission import Admission
-from server.transport.grpc_gate import GrpcGate, abort
+from server.transport.grpc_gate import GrpcGate, refusal
 from server.validation import new_request_id, request_id_of, validate
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message, to_payload
@@ -132,13 +132,12 @@ def _handler(asked: type[Message], answered: type[Message], kind: type[R], opera
             response = await operation(request, _call(context))
             return to_message(answered, response.model_dump()).SerializeToString()
         except ServiceError as error:
-            failure = error
+            return refusal(context, error, request_id)
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("request %s failed", request_id)
-            failure = internal()
-        return await abort(context, failure, request_id)
+            return refusal(context, internal(), request_id)
 
     return handle
 
@@ -155,15 +154,13 @@ def _stream_handler(service: Service, settings: Settings) -> Callable[..., Await
         stream = PlanStream(service, send, send_timeout_s=settings.send_timeout_s, grace_s=settings.shutdown_grace_s)
         try:
             await stream.run(events())
-            return
         except ServiceError as error:
-            failure = error
+            refusal(context, error, new_request_id())
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("a stream failed")
-            failure = internal()
-        await abort(context, failure, new_request_id())
+            refusal(context, internal(), new_request_id())
 
     return handle
 

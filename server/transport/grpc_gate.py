@@ -58,7 +58,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
                     with self._admission.place(self._client(context, tokens), streams=streams) as place:
                         return await answer(messages, context, place)
                 except ServiceError as error:
-                    return await abort(context, error, new_request_id())
+                    return refusal(context, error, new_request_id())
 
         return guarded
 
@@ -108,8 +108,12 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         return data
 
 
-async def abort(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> Any:
-    """End the call with google.rpc.Status in its trailer."""
+def refusal(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> bytes:
+    """What a handler that refuses returns: nobody receives it, but google.rpc.Status in the call's trailer.
+
+    Not `context.abort`: the exception that it raises and the call keep each other, and a refused request takes memory
+    until Python looks for such rings.
+    """
     note_problem(error.code, request_id)
     code = error.kind.grpc_code
     number: int = code.value[0]
@@ -126,7 +130,10 @@ async def abort(context: grpc.aio.ServicerContext, error: ServiceError, request_
     for holder, detail in zip(packed, details, strict=True):
         holder.Pack(detail)
     status = status_pb2.Status(code=number, message=error.detail, details=packed)
-    await context.abort(code, error.detail, (("grpc-status-details-bin", status.SerializeToString()),))
+    context.set_code(code)
+    context.set_details(error.detail)
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    return b""
 
 
 def _parsed(parse: Parse, data: bytes) -> Any:
@@ -150,4 +157,5 @@ async def _drained(answers: Any, context: grpc.aio.ServicerContext) -> None:
 
 
 async def _unknown(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext, place: Place) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+    context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+    context.set_details("Method not found!")

@@ -1,5 +1,6 @@
 """What is particular to gRPC: health, reflection, tokens, cancelled calls."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from server.errors import ServiceError
+from server.garbage import no_collections
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from telos.wire.telos_pb2_grpc import PlannerStub
@@ -54,6 +57,19 @@ def test_a_cancelled_call_stops_its_plan(live: Live, channel: grpc.Channel) -> N
     started = time.monotonic()
     assert live.grpc("plan", plan_payload()).code == ""
     assert time.monotonic() - started < 4
+
+
+def test_a_refused_call_is_forgotten(channel: grpc.Channel) -> None:
+    """Rings of exception, frame and call would be megabytes before Python looks for them."""
+    plan = channel.unary_unary("/telos.v1.Planner/Plan")
+    gc.collect()
+    with no_collections():
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+                plan(b"{", timeout=10)
+        time.sleep(0.1)  # the last handler ends after its answer
+        kept = [each for each in gc.get_objects() if issubclass(type(each), ServiceError | grpc.aio.AbortError)]
+    assert kept == []
 
 
 def test_a_full_server_says_so_with_a_rich_error(checkpoints: Path) -> None:
