@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("telos")
 
-_HEALTH_S = 0.1
+_MIRROR_S = 0.1
 
 
 def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda running: None) -> None:
@@ -81,7 +81,7 @@ class Running:
         self._watching = asyncio.create_task(watch_loop_lag(self.service.observer.metrics.loop_lag))
         await set_health(self._health, serving=False)
         await self._grpc.start()
-        self._mirroring = asyncio.create_task(self._mirror_health())
+        self._mirroring = asyncio.create_task(self._mirror_engine())
         log.info("HTTP on %s port %d, gRPC on port %d", host, self.http_port, self.grpc_port)
         await self.service.engine.start()
         await set_health(self._health, serving=not self.service.why_not_ready())
@@ -121,11 +121,12 @@ class Running:
         await self.service.engine.stop()
         await self._grpc.stop(0)
 
-    async def _mirror_health(self) -> None:
-        """Health checks over gRPC are told what /readyz says."""
+    async def _mirror_engine(self) -> None:
+        """Health checks over gRPC are told what /readyz says, and the metrics what the engine does."""
         while True:
             await set_health(self._health, serving=not self.service.why_not_ready())
-            await asyncio.sleep(_HEALTH_S)
+            self.service.note_work()
+            await asyncio.sleep(_MIRROR_S)
 
 
 async def _run(settings: Settings, on_ready: Callable[[Running], None]) -> None:

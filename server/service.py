@@ -93,11 +93,14 @@ class Service:
 
     def metrics(self) -> bytes:
         """What Prometheus reads."""
-        work = self.engine.work()
-        self._work = work
-        for step in work.steps:
-            self.observer.metrics.stepped(step.model, step.robots, step.seconds)
+        self.note_work()
         return self.observer.metrics.text()
+
+    def note_work(self) -> None:
+        """Count what the engine did since the last time; often, or it is kept until somebody reads the metrics."""
+        self._work = self.engine.work()
+        for step in self._work.steps:
+            self.observer.metrics.stepped(step.model, step.robots, step.seconds)
 
     def present(self) -> Present:
         """What is true now, for who measures."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server import schemas
 from server.engine.channel import Channel
-from server.engine.protocol import Step
+from server.engine.protocol import MOST_STEPS, Step
 from server.engine.translation import to_problem, to_response
 from server.engine.wire import engine_pb2 as pb
 from server.errors import Code, ServiceError
@@ -19,8 +19,6 @@ log = logging.getLogger("telos")
 RETRY_AFTER_MS = 1000
 _MOST_UNSENT_BYTES = 2**26
 """An engine that does not read is found out within seconds; until then no more than this is kept for it."""
-
-_MOST_STEPS = 2**16
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class EngineClient:
         """Heard so far, heartbeats and all."""
         self.pulse = pb.Heartbeat()
         """The last."""
-        self.steps: deque[Step] = deque(maxlen=_MOST_STEPS)
+        self.steps: deque[Step] = deque(maxlen=MOST_STEPS)
         """That it has done, until somebody takes them away."""
         self.was_ready = False
         self.on_ready: Callable[[], None] = lambda: None

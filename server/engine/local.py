@@ -24,7 +24,7 @@ from server.engine.incumbents import Improvements
 from server.engine.loading import load_model, model_refused
 from server.engine.planning import Iteration, Outcome, Task, at_once, encode, iterate, score_clip, solve
 from server.engine.preparation import Question, check_frames, check_most, prepare
-from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, Step, WarmStart, Work
+from server.engine.protocol import MOST_STEPS, EnginePoisonedError, Incumbents, Planned, Step, WarmStart, Work
 from server.engine.registry import Registry, ServedModel
 from server.engine.scheduler import Demand, Place, Steps
 from server.errors import Code, ServiceError, refuse
@@ -34,16 +34,13 @@ log = logging.getLogger("telos")
 
 T = TypeVar("T")
 
-_MOST_STEPS = 4096
-"""Nobody may ask."""
-
 
 class LocalEngine:
     """Plans, scores and encodes with the models of `registry`. Belongs to one event loop."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
-        self._steps: deque[Step] = deque(maxlen=_MOST_STEPS)
+        self._steps: deque[Step] = deque(maxlen=MOST_STEPS)
         self._loading = asyncio.Lock()
         self.executor = Executor(
             self._iterate, max_batch_candidates=settings.max_batch_candidates, decode_threads=settings.decode_threads

@@ -30,6 +30,10 @@ class WarmStart:
     """Variables of another model, search space or horizon mean something else."""
 
 
+MOST_STEPS = 4096
+"""That are kept for whoever asks next; older ones are lost."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One iteration, of all the robots that shared it."""

@@ -15,6 +15,7 @@ from server.recording.mcap_file import read_plans
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from tests.server.live import MODEL, Answer, Live, ask, picture, plan_payload, serving, settings_for, to_json
+from tests.waiting import wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADER = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -63,6 +64,14 @@ def test_a_plan_is_counted_where_it_was_asked_and_by_what_it_took(fresh: Live, t
     seconds = added["telos_plan_seconds_sum", of_model]
     assert seconds == pytest.approx(answer.body["timing"]["plan_us"] / 1e6, abs=1e-6)
     assert added["telos_surprise_count", of_model] == 1
+
+
+def test_what_the_engine_does_is_counted_though_nobody_reads(fresh: Live) -> None:
+    """Or a server without a Prometheus would keep each iteration of its engine."""
+    metrics = fresh.running.service.observer.metrics.registry
+    before = metrics.get_sample_value("telos_batch_size_sum", {"model": MODEL}) or 0.0
+    iterations = fresh.json("plan", plan_payload()).body["iterations_completed"]
+    wait_until(lambda: (metrics.get_sample_value("telos_batch_size_sum", {"model": MODEL}) or 0) - before >= iterations)
 
 
 @pytest.mark.parametrize("transport", ["json", "grpc"])
