@@ -54,7 +54,7 @@ class ConvEncoder(nn.Module):
         least = config.patch * 2**halvings
         if image_px % least:
             raise ValueError(
-                f"image side {image_px} px must be a multiple of {least} px, what one last feature sees of it"
+                f"image side {image_px} px must be a multiple of {least} px: patches, halved {halvings} times"
             )
         first, *others = config.channels
         stages = _stage(nn.Conv2d(3, first, kernel_size=config.patch, stride=config.patch), config.groups)

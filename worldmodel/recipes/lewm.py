@@ -6,9 +6,9 @@ decoder.
 
 Departures:
 - actions are scaled to [-1, 1] by the robot's limits instead of standardised by the dataset's statistics;
-- preset `small`: two of PLDM's losses (arXiv:2502.14819) beside the two. Smoothness: latents one model step apart are to
-  be near each other. Inverse dynamics: they are to tell the actions between them. Without smoothness, latents fold what
-  moves most, such as an arm's pose, into every direction, and what rests goes missing: a line reads 45 % of the
+- preset `small`: two of PLDM's losses (arXiv:2502.14819) beside the two. Smoothness: latents one model step apart are
+  to be near each other. Inverse dynamics: they are to tell the actions between them. Without smoothness, latents fold
+  what moves most, such as an arm's pose, into every direction, and what rests goes missing: a line reads 45 % of the
   variance of Cube's cube from them after 6,000 steps, with it 80 to 90 % after 600. Without inverse dynamics, what is
   small goes missing: of PushT's disc 20 % after 650 steps, with it 98 %;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
