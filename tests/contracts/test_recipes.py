@@ -1,16 +1,18 @@
 """Laws that every recipe obeys, at its tiny preset. A new recipe is in RECIPES and nowhere else."""
 
+import dataclasses
 import json
 import math
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from worldmodel.errors import CheckpointError
 from worldmodel.recipes import RECIPES, Recipe, config_from_json, config_to_json
-from worldmodel.recipes.lewm import LeWM, tiny
+from worldmodel.recipes.lewm import LeWM, paper, tiny
 from worldmodel.windows import Windows
 
 ACTION_WIDTH = 10
@@ -195,11 +197,37 @@ class TestLeWorldModel:
         terms = [recipe.losses(b, Generator().manual_seed(0))["sigreg"].item() for b in (batch, same)]
         assert terms[1] > 1.5 * terms[0]
 
-    def test_the_weight_scales_sigreg_and_nothing_else(self) -> None:
+    @pytest.mark.parametrize("scaled", ["sigreg", "smoothness", "inverse"])
+    def test_a_weight_scales_its_term_and_nothing_else(self, scaled: str) -> None:
         terms = []
         for weight in (0.1, 0.2):
             torch.manual_seed(0)
-            recipe = LeWM(type(tiny())(**{**vars(tiny()), "sigreg_weight": weight}), ACTION_WIDTH)
+            recipe = LeWM(dataclasses.replace(tiny(), **{f"{scaled}_weight": weight}), ACTION_WIDTH)
             terms.append({term: value.item() for term, value in losses(recipe, "lewm").items()})
-        assert terms[0]["predict"] == terms[1]["predict"]
-        assert terms[1]["sigreg"] == pytest.approx(2 * terms[0]["sigreg"])
+        assert terms[1].pop(scaled) == pytest.approx(2 * terms[0].pop(scaled))
+        assert terms[0] == terms[1]
+
+    def test_the_published_losses_are_two(self) -> None:
+        two = dataclasses.replace(tiny(), smoothness_weight=0.0, inverse_weight=0.0)
+        recipe = LeWM(two, ACTION_WIDTH)
+        assert set(losses(recipe, "lewm")) == {"predict", "sigreg"}
+        assert not [name for name, _ in recipe.named_parameters() if name.startswith("inverse")]
+        assert (paper().smoothness_weight, paper().inverse_weight) == (0.0, 0.0)
+
+    @pytest.mark.parametrize("term", ["smoothness", "inverse"])
+    def test_smoothness_and_inverse_dynamics_move_every_frame(self, term: str) -> None:
+        assert (self.latents_and_gradients(term).abs().sum((0, 2)) > 0).all()
+
+    def test_clips_that_stand_still_are_smooth(self) -> None:
+        recipe, batch = make("lewm").eval(), windows("lewm")
+        still = Windows(batch.frames[:, :1].expand_as(batch.frames).contiguous(), batch.actions)
+        assert recipe.losses(still, Generator().manual_seed(0))["smoothness"].item() == pytest.approx(0, abs=1e-9)
+
+    def test_inverse_dynamics_are_held_against_the_actions_between(self) -> None:
+        recipe, batch = make("lewm").eval(), windows("lewm")
+        latents = recipe.encode_clips(batch)
+        told = [recipe.inverse(latents[:, [k]], latents[:, [k + 1]]) for k in range(batch.actions.shape[1])]
+        wanted = tiny().inverse_weight * F.mse_loss(torch.stack(told, 1), batch.actions)
+        assert recipe.losses(batch, Generator().manual_seed(0))["inverse"].item() == pytest.approx(
+            wanted.item(), rel=1e-5
+        )

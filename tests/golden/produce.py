@@ -68,7 +68,7 @@ def loss_curve(scratch: Path) -> dict[str, Any]:
     config = TrainingConfig(steps=10, batch=16, precision="float32", metrics_every_steps=1, evaluate_every_steps=100)
     run = Run(scratch / "run", LeWM(tiny(), 10), config, {})
     run.train(WindowSampler(store, store.episodes, clip_frames=4, control_steps=5), lambda: {})
-    return {name: [row[name] for row in run.metrics()] for name in ("predict", "sigreg")}
+    return {name: [row[name] for row in run.metrics()] for name in ("predict", "sigreg", "smoothness", "inverse")}
 
 
 def answers(scratch: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from worldmodel.training import TrainingConfig
 
 WRONG = [
     (ConvConfig, {"groups": 0}),
+    (ConvConfig, {"patch": 0}),
     (ConvConfig, {"channels": ()}),
     (ConvConfig, {"channels": (12,)}),
     (ViTConfig, {"patch": 0}),
@@ -23,6 +24,9 @@ WRONG = [
     (PredictorConfig, {"head_width": 7, "positions": "rotary"}),
     (LeWMConfig, {"clip_frames": 1}),
     (LeWMConfig, {"sigreg_weight": -0.1}),
+    (LeWMConfig, {"smoothness_weight": -0.1}),
+    (LeWMConfig, {"inverse_weight": -0.1}),
+    (LeWMConfig, {"inverse_width": 0}),
     (LeWMConfig, {"pixel_std": (0.5, 0.0, 0.5)}),
     (StepsToGoConfig, {"longest": 0.0}),
     (TrainingConfig, {"steps": 0}),
