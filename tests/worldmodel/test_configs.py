@@ -12,7 +12,8 @@ from worldmodel.training import TrainingConfig
 
 WRONG = [
     (ConvConfig, {"groups": 0}),
-    (ConvConfig, {"patch": 0}),
+    (ConvConfig, {"kernels": (4, 3)}),
+    (ConvConfig, {"strides": (4, 0, 2)}),
     (ConvConfig, {"channels": ()}),
     (ConvConfig, {"channels": (12,)}),
     (ViTConfig, {"patch": 0}),

@@ -5,7 +5,7 @@ import torch
 
 from worldmodel.encoders import ConvConfig, ConvEncoder, ViTConfig, ViTEncoder, build_encoder
 
-CONV = ConvConfig(patch=4, channels=(8, 16), groups=4)
+CONV = ConvConfig(channels=(8, 16), kernels=(4, 3), strides=(4, 2), groups=4)
 VIT = ViTConfig(patch=8, width=12, depth=2, heads=3)
 
 
@@ -43,6 +43,12 @@ def test_moving_a_patch_changes_the_vision_transformers_feature() -> None:
     encoder = ViTEncoder(VIT, image_px=16).eval()
     image = torch.randn(1, 3, 16, 16)
     assert not torch.allclose(encoder(image), encoder(image.roll(8, dims=-1)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(4, 4), (3, 2), (4, 2), (1, 1), (3, 1), (8, 4)])
+def test_a_stage_shrinks_the_image_by_its_stride(kernel: int, stride: int) -> None:
+    encoder = ConvEncoder(ConvConfig(channels=(8,), kernels=(kernel,), strides=(stride,)), image_px=16)
+    assert encoder(torch.randn(2, 3, 16, 16)).shape == (2, encoder.width) == (2, 8 * (16 // stride) ** 2)
 
 
 @pytest.mark.parametrize("image_px", [8, 40])

@@ -88,7 +88,7 @@ def tiny() -> LeWMConfig:
         pixel_std=(0.5, 0.5, 0.5),
         latent_width=16,
         clip_frames=4,
-        encoder=ConvConfig(channels=(8, 16), groups=4),
+        encoder=ConvConfig(channels=(8, 16), kernels=(4, 3), strides=(4, 2), groups=4),
         projector_width=32,
         predictor=PredictorConfig(
             width=32,
