@@ -16,7 +16,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     rate, squared = successes / trials, Z95**2
     centre = (rate + squared / (2 * trials)) / (1 + squared / trials)
     half = Z95 * math.sqrt(rate * (1 - rate) / trials + squared / (4 * trials**2)) / (1 + squared / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and at 1 rounding must not leave the rate outside.
+    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
 
 
 def ci95(successes: int, trials: int) -> list[float]:

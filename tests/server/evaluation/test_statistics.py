@@ -71,3 +71,11 @@ def test_intervals_hold_what_was_seen_also_at_the_edges(counts: tuple[int, int, 
     assert (high is None) == (a == 0)
     if high is not None:
         assert 0 <= low <= b / a <= high
+
+
+def test_a_rate_lies_in_its_interval() -> None:
+    """Also at 0 and 1, where rounding moved it out and no chart could be drawn."""
+    for trials in range(1, 60):
+        for successes in range(trials + 1):
+            low, high = wilson_interval(successes, trials)
+            assert 0 <= low <= successes / trials <= high <= 1
