@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from envs import env_class
 from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
-from envs.mujoco_env import MujocoGoalEnv
+from envs.mujoco_env import Image, MujocoGoalEnv, State
 from envs.pixel_camera import gl_renderer_name
 from envs.policies import COLLECTION_POLICIES
 from envs.randomisation import Randomisation
@@ -54,9 +54,7 @@ class CollectConfig:
         if self.randomisation is not None:
             if self.variation != "nominal":
                 raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
-            named, meant = set(self.randomisation.factors), env_class(self.env_id).variation_class.factors
-            if named != set(meant(named)):
-                raise ValueError(f"factors {sorted(named)} are not whole names; give {list(meant(named))}")
+            self.randomisation.check(env_class(self.env_id).variation_class)
 
     @property
     def shards(self) -> int:
@@ -67,6 +65,12 @@ class CollectConfig:
         if self.randomisation is None:
             return self.variation
         return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
+
+    def looks(self, episode_id: int, world: Variation) -> list[Variation]:
+        """What each frame of an episode is drawn in that was simulated in `world`."""
+        if self.randomisation is None:
+            return [world] * (self.steps + 1)
+        return self.randomisation.looks(type(world), self.env_id, self.seed, episode_id, self.steps + 1)
 
     def episode_ids(self, shard: int) -> range:
         first = shard * self.episodes_per_shard
@@ -165,15 +169,22 @@ def _collect_shard(
                 namespace="collect",
                 variation=config.world(episode_id),
             )
+            features = env.state_features(trajectory.states)
+            looks = config.looks(episode_id, trajectory.variation)
             writer.add(
-                frames=np.stack([env.render_state(state) for state in trajectory.states]),
+                frames=np.stack([_drawn(env, *each) for each in zip(trajectory.states, looks, strict=True)]),
                 actions=trajectory.actions,
                 state=trajectory.states,
-                features=env.state_features(trajectory.states),
+                features=features,
                 episode_id=episode_id,
                 policy=trajectory.policy,
             )
             report()
+
+
+def _drawn(env: MujocoGoalEnv, state: State, look: Variation) -> Image:
+    env.set_variation(look)
+    return env.render_state(state)
 
 
 # --- workers --------------------------------------------------------------------------------------------------------
@@ -268,4 +279,5 @@ def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
     """Nothing where there is none, so that older stores are still what they say."""
     if randomisation is None:
         return {}
-    return {"varied_factors": list(randomisation.factors), "varied_share": randomisation.share}
+    flickering = {"flickering_factors": list(randomisation.flickering)} if randomisation.flickering else {}
+    return {"varied_factors": list(randomisation.factors), **flickering, "varied_share": randomisation.share}

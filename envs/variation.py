@@ -59,6 +59,12 @@ class Variation:
         return tuple(each for each in known if any(_is_of(each, name) for name in names))
 
     @classmethod
+    def looks(cls) -> tuple[str, ...]:
+        """The factors that change how a world looks and nothing else: colours and light."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return tuple(name for name in names if name.endswith("_rgb") or name.startswith("light_"))
+
+    @classmethod
     def sample_one(cls, name: str, rng: np.random.Generator) -> Self:
         """The factor `name` drawn from its range, the others nominal. Raises KeyError for an unknown one."""
         field = {field.name: field for field in dataclasses.fields(cls)}[name]

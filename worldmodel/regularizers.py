@@ -1,4 +1,4 @@
-"""What keeps latents from collapsing without a teacher or a stop-gradient: SIGReg, and VICReg's two terms.
+"""What keeps latents from collapsing without a teacher or a stop-gradient, SIGReg and VICReg's two terms; smoothness.
 
 SIGReg: Balestriero and LeCun 2025, LeJEPA, arXiv:2511.08544: project the batch on random directions and hold each
 projection against N(0, 1) with the Epps-Pulley statistic. Quadrature as in the authors' code: 17 knots on [0, 3],
@@ -67,6 +67,11 @@ def covariance(latents: Float[Tensor, "*groups b d"]) -> Float[Tensor, ""]:
         matrix = average(centred.mT @ centred / latents.shape[-2]) * samples / (samples - 1)
         apart = matrix.square().sum((-2, -1)) - matrix.diagonal(dim1=-2, dim2=-1).square().sum(-1)
         return apart.mean() / (width * (width - 1))
+
+
+def smoothness(latents: Float[Tensor, "b t d"]) -> Float[Tensor, ""]:
+    """Mean squared change from each latent to the next (PLDM, arXiv:2502.14819). Alone it would collapse them."""
+    return latents.diff(dim=1).float().square().mean()
 
 
 def _centred(latents: Float[Tensor, "*groups b d"]) -> tuple[Float[Tensor, "*groups b d"], int]:

@@ -8,6 +8,7 @@ from server.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from envs.randomisation import Randomisation
+    from envs.variation import Variation
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -35,7 +36,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--vary", metavar="NAMES", help="draw only these factors, for example light,camera or agent_rgb,floor_rgb"
     )
     parser.add_argument(
-        "--varied-share", type=float, default=1.0, help="share of episodes that --vary applies to (default %(default)s)"
+        "--flicker",
+        metavar="NAMES",
+        help="draw these colours and lights anew for every frame, so that models learn to look through them; "
+        "looks stands for all",
+    )
+    parser.add_argument(
+        "--varied-share",
+        type=float,
+        default=1.0,
+        help="share of episodes that --vary and --flicker apply to (default %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=run)
@@ -46,10 +56,15 @@ def _randomisation(arguments: argparse.Namespace) -> "Randomisation | None":
     from envs import env_class
     from envs.randomisation import Randomisation
 
-    if arguments.vary is None:
+    if arguments.vary is None and arguments.flicker is None:
         return None
-    factors = env_class(arguments.env).variation_class.factors(arguments.vary.split(","))
-    return Randomisation(factors=factors, share=arguments.varied_share)
+    known = env_class(arguments.env).variation_class
+    flickering = known.looks() if arguments.flicker == "looks" else _factors(known, arguments.flicker)
+    return Randomisation(factors=_factors(known, arguments.vary), flickering=flickering, share=arguments.varied_share)
+
+
+def _factors(known: "type[Variation]", names: str | None) -> tuple[str, ...]:
+    return known.factors(names.split(",")) if names else ()
 
 
 def run(arguments: argparse.Namespace) -> None:

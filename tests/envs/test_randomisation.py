@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from envs import ENVS, MujocoGoalEnv
 from envs.collect import collect
 from envs.randomisation import Randomisation
 from envs.two_room import TwoRoomVariation
@@ -32,6 +33,49 @@ def test_a_share_of_the_episodes_happens_in_other_worlds_and_nothing_else_change
     description = json.loads((tmp_path / "half" / "dataset.json").read_text())["collection"]
     assert description["varied_factors"] == list(LIGHT_AND_CAMERA) and description["varied_share"] == 0.5
     assert "varied_factors" not in json.loads((tmp_path / "nominal" / "dataset.json").read_text())["collection"]
+
+
+def test_looks_that_flicker_differ_from_frame_to_frame_in_one_and_the_same_world(tmp_path: Path) -> None:
+    half = Randomisation(factors=("camera_x_m",), flickering=TwoRoomVariation.looks(), share=0.5)
+    steady = Randomisation(factors=("camera_x_m",), share=0.5)
+    with store(tmp_path / "steady", steady) as one, store(tmp_path / "half", half) as other:
+        for name in ("state", "actions", "features"):
+            assert np.array_equal(one[name], other[name], equal_nan=True), f"{name} depends on how frames look"
+        alike = np.array([np.array_equal(a, b) for a, b in zip(one["frames"], other["frames"], strict=True)])
+    for episode, frames in enumerate(alike.reshape(6, 9)):
+        world, looks = (
+            of(TwoRoomVariation, ENV_ID, 3, episode, *n) for of, n in ((half.variation, ()), (half.looks, (9,)))
+        )
+        assert {look.camera_x_m for look in looks} == {world.camera_x_m}
+        flickers = world != TwoRoomVariation()
+        assert len({look.floor_rgb for look in looks}) == (9 if flickers else 1)
+        assert frames.any() != flickers
+    assert half.looks(TwoRoomVariation, ENV_ID, 3, 1, 9)[:4] == half.looks(TwoRoomVariation, ENV_ID, 3, 1, 4)
+    description = json.loads((tmp_path / "half" / "dataset.json").read_text())["collection"]
+    assert description["flickering_factors"] == list(TwoRoomVariation.looks())
+
+
+def test_what_is_more_than_looks_cannot_flicker(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\['camera_x_m'\] cannot flicker, since only looks can; .*'light_intensity'"):
+        store(tmp_path, Randomisation(flickering=("light_intensity", "camera_x_m")))
+    with pytest.raises(ValueError, match=r"\['light_tilt_x'\] cannot both"):
+        Randomisation(factors=("light_tilt_x",), flickering=("light_tilt_x",))
+
+
+@pytest.mark.parametrize("env_id", ENVS)
+def test_looks_are_colours_and_lights_alone(env_id: str) -> None:
+    env = ENVS[env_id](render_mode=None)
+    before = numbers(env)
+    env.set_variation(env.variation_class.sample(np.random.default_rng(0), env.variation_class.looks()))
+    changed = {name for name, value in numbers(env).items() if not np.array_equal(value, before[name])}
+    env.close()
+    assert changed == {"geom_rgba", "light_diffuse", "light_dir", "light_dir0"}
+
+
+def numbers(env: MujocoGoalEnv) -> dict[str, np.ndarray]:
+    """Every array of its compiled model."""
+    found = {name: getattr(env._model, name, None) for name in dir(env._model)}
+    return {name: value.copy() for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
 def test_only_what_is_named_varies_and_alike_whatever_else_does() -> None:

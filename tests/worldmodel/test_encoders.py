@@ -5,11 +5,11 @@ import torch
 
 from worldmodel.encoders import ConvConfig, ConvEncoder, ViTConfig, ViTEncoder, build_encoder
 
-CONV = ConvConfig(channels=(8, 16), groups=4)
+CONV = ConvConfig(patch=4, channels=(8, 16), groups=4)
 VIT = ViTConfig(patch=8, width=12, depth=2, heads=3)
 
 
-@pytest.mark.parametrize(("config", "width"), [(CONV, 16 * 8 * 8), (VIT, 12)])
+@pytest.mark.parametrize(("config", "width"), [(CONV, 16 * 4 * 4), (VIT, 12)])
 def test_one_vector_an_image(config: ConvConfig | ViTConfig, width: int) -> None:
     encoder = build_encoder(config, image_px=32)
     assert encoder.width == width
@@ -45,9 +45,10 @@ def test_moving_a_patch_changes_the_vision_transformers_feature() -> None:
     assert not torch.allclose(encoder(image), encoder(image.roll(8, dims=-1)), atol=1e-5)
 
 
-def test_too_small_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="4 stride-2 stages need 16 px or more; given 8 px"):
-        ConvEncoder(ConvConfig(), image_px=8)
+@pytest.mark.parametrize("image_px", [8, 40])
+def test_images_that_feature_maps_do_not_tile_are_refused(image_px: int) -> None:
+    with pytest.raises(ValueError, match=f"image side {image_px} px must be a multiple of 16 px"):
+        ConvEncoder(ConvConfig(), image_px=image_px)
 
 
 def test_images_that_patches_do_not_tile_are_refused() -> None:

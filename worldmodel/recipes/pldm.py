@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.regularizers import covariance, variance_hinge
+from worldmodel.regularizers import covariance, smoothness, variance_hinge
 from worldmodel.windows import Windows
 
 
@@ -73,7 +73,7 @@ class PLDM(JointEmbedding):
             "variance": config.variance_weight * variance_hinge(frames),
             "covariance": config.covariance_weight * covariance(frames),
             "time_variance": config.time_variance_weight * _variance_over_time(latents),
-            "smoothness": config.smoothness_weight * latents.diff(dim=1).float().square().mean(),
+            "smoothness": config.smoothness_weight * smoothness(latents),
             "inverse": config.inverse_weight * F.mse_loss(told.float(), batch.actions),
         }
 
