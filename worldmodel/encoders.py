@@ -50,7 +50,8 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, config: ConvConfig, image_px: int) -> None:
         super().__init__()
-        least = config.patch * 2 ** (len(config.channels) - 1)
+        halvings = len(config.channels) - 1
+        least = config.patch * 2**halvings
         if image_px % least:
             raise ValueError(
                 f"image side {image_px} px must be a multiple of {least} px, what one last feature sees of it"
