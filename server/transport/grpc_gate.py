@@ -109,7 +109,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
 
 
 def refusal(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> bytes:
-    """What a handler that refuses returns: nobody receives it, but google.rpc.Status in the call's trailer.
+    """What a handler that refuses returns: an empty message, and google.rpc.Status in the call's trailer.
 
     Not `context.abort`: the exception that it raises and the call keep each other, and a refused request takes memory
     until Python looks for such rings.
