@@ -37,7 +37,7 @@ def write_tiny_checkpoint(folder: Path, name: str = "tiny-lewm", task: str = "")
         observation=ObservationSpec(camera="top", height_px=32, width_px=32),
         action=ACTION,
         planning=PlanningSpec(context_frames=3, horizon=5, goal_distance_scale=32.0),
-        surprise=SurpriseSpec(quantiles=tuple(i / 100 for i in range(101)), transitions=1000, threshold=0.99),
+        surprise=SurpriseSpec(quantiles=tuple(i / 100 for i in range(101)), transitions=1000, threshold=0.5),
         weights=WeightsSpec(sha256="", bytes=0),
         task=task,
         steps_to_go={"width": head_config.width, "longest": head_config.longest},

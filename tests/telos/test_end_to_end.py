@@ -120,7 +120,7 @@ def test_goals_in_order_and_what_else_a_plan_is_judged_by(planner: Planner) -> N
     now, first, last, away = (camera.read() for _ in range(4))
     (place,) = planner.encode(MODEL, [away]).embeddings
     cost = Cost(over="closest", smoothness=0.1, effort=0.1, keep_out=(KeepOut(embeddings=(place,), radius=0.5),))
-    goals = [Goal(first, tolerance=0.01), Goal(last, weight=2.0)]
+    goals = [Goal(first, tolerance=1e-6), Goal(last, weight=2.0)]
     config = PlannerConfig(preset="fast", seed=1)
     plain = planner.plan(MODEL, [Observation(now)], goals, planner=config)
     judged = planner.plan(MODEL, [Observation(now)], goals, planner=config, cost=cost)
