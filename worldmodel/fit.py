@@ -22,12 +22,13 @@ from worldmodel.inverse_dynamics import (
     InverseDynamicsTraining,
     fit_inverse_dynamics,
 )
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
+from worldmodel.origin import Origin
 from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.processes import DeviceChoice, Processes, from_first, joined
-from worldmodel.recipes import RECIPES, config_to_json
+from worldmodel.recipes import config_to_json
 from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
@@ -49,8 +50,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 class FitConfig:
     """Everything about a training that is chosen, and not read from the store."""
 
-    recipe: str = "lewm"
-    preset: str = "small"
+    origin: Origin = dataclasses.field(default_factory=Origin.of_preset)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Overrides the training's; `auto` takes the faster of both, as measured."""
@@ -67,18 +67,18 @@ def fit(
     """Train on `store`, resuming what `run_folder` holds, and write the checkpoint `out`.
 
     Under torchrun every process trains, and the first does the rest; the others get None. `provenance` goes into the
-    manifest's training record. Raises DatasetError when store and preset do not fit, and TrainingError when batch,
-    device and processes do not.
+    manifest's training record. Raises DatasetError when store and model do not fit, and TrainingError when batch,
+    device, processes or a checkpoint's weights do not.
     """
-    recipe_config = RECIPES[config.recipe][2][config.preset]()
-    if store.image_px != recipe_config.image_px:
+    origin = config.origin
+    if store.image_px != origin.config.image_px:
         raise DatasetError(
-            f"the store's images are {store.image_px} px, preset {config.preset!r} wants {recipe_config.image_px} px: "
-            f"collect with --image-size {recipe_config.image_px} or choose another preset"
+            f"the store's images are {store.image_px} px, the model's {origin.config.image_px} px: collect with "
+            f"--image-size {origin.config.image_px} or choose another preset"
         )
     train, held_out = store.split(config.training.held_out, config.training.seed)
     with joined(config.device) as processes:
-        recipe, run = _train(store, train, held_out, recipe_config, config, run_folder, processes, progress)
+        recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
     if not processes.is_first:
         return None
     world_model = LatentWorldModel(recipe)
@@ -87,8 +87,8 @@ def fit(
     manifest = Manifest(
         name=out.name,
         version="1",
-        recipe=config.recipe,
-        config=config_to_json(recipe_config),
+        recipe=origin.recipe,
+        config=config_to_json(origin.config),
         observation=ObservationSpec(
             camera=store.description["image"]["camera"], height_px=store.image_px, width_px=store.image_px
         ),
@@ -103,12 +103,13 @@ def fit(
         inverse_dynamics=dataclasses.asdict(InverseDynamicsConfig()),
         training={
             **provenance,
+            **({} if origin.described is None else {"start_from": dict(origin.described)}),
             "config": dataclasses.asdict(run.config),
             "devices": f"{processes.count} x {_device_name(processes.device)}",
             "episodes": {"train": len(train), "held_out": len(held_out)},
             "held_out": run.metrics()[-1],
-            "alarms": collapse_alarms(run.metrics()[-1], recipe_config.latent_width),
-            "probe_r2": _probe(world_model, _fresh(recipe_config, config, store), store, train, held_out),
+            "alarms": collapse_alarms(run.metrics()[-1], origin.config.latent_width),
+            "probe_r2": _probe(world_model, _untrained(config, store), store, train, held_out),
             "curves": _curves(run.metrics()),
         },
     )
@@ -121,20 +122,22 @@ def _train(
     store: EpisodeStore,
     train: list[Episode],
     held_out: list[Episode],
-    recipe_config: JointEmbeddingConfig,
     config: FitConfig,
     run_folder: Path,
     processes: Processes,
     progress: Progress,
 ) -> tuple[JointEmbedding, Run]:
-    recipe = _fresh(recipe_config, config, store).to(processes.device)
-    windows = {"clip_frames": recipe_config.clip_frames, "control_steps": CONTROL_STEPS}
+    origin = config.origin
+    recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
+    windows = {"clip_frames": origin.config.clip_frames, "control_steps": CONTROL_STEPS}
     sampler = WindowSampler(store, train, **windows)
     held_out_sampler = WindowSampler(store, held_out, **windows)
     held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
-    identity = {"recipe": config.recipe, "config": config_to_json(recipe_config)}
+    identity: dict[str, Any] = {"recipe": origin.recipe, "config": config_to_json(origin.config)}
+    if origin.described is not None:
+        identity["start_from"] = dict(origin.described)
     run = Run(run_folder, recipe, training, identity, processes)
     if processes.device.type == "cuda":
         _compile(recipe)
@@ -158,10 +161,8 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _fresh(recipe_config: JointEmbeddingConfig, config: FitConfig, store: EpisodeStore) -> JointEmbedding:
-    """The recipe with the random weights that its training starts from."""
-    torch.manual_seed(config.training.seed)
-    return RECIPES[config.recipe][0](recipe_config, _action_spec(store).width)
+def _untrained(config: FitConfig, store: EpisodeStore) -> JointEmbedding:
+    return config.origin.untrained(_action_spec(store).width, config.training.seed)
 
 
 def _precision(config: FitConfig, run_folder: Path, recipe: JointEmbedding, batch: Windows) -> Precision:

@@ -47,6 +47,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2:
             raise ValueError(f"steps={self.steps} must be at least 1 and batch={self.batch} at least 2")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0 and at most 1")
 
 
 Row = dict[str, int | float]

@@ -5,10 +5,14 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from server.commands.errors import CommandError
 from server.commands.progress import StageProgress
 from server.provenance import provenance
+
+if TYPE_CHECKING:
+    from worldmodel.origin import Origin
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -23,9 +27,24 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", required=True, type=Path, help="episode store, as made by telos collect")
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
-    parser.add_argument("--recipe", default="lewm", help="JEPA recipe (default %(default)s)")
-    parser.add_argument("--preset", default="small", help="size of the model: small or paper (default %(default)s)")
+    parser.add_argument("--recipe", help="JEPA recipe (default lewm)")
+    parser.add_argument("--preset", help="size of the model: small or paper (default small)")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="go on from a trained model's weights, with its recipe and settings, instead of random ones",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="another value for a setting of the recipe, such as smoothness_weight=0; may be given several times",
+    )
     parser.add_argument("--steps", type=int, default=5000, help="optimiser steps (default %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
     parser.add_argument(
@@ -46,6 +65,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run_command=run)
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting; wanted NAME=VALUE, such as smoothness_weight=0")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
@@ -53,24 +82,23 @@ def run(arguments: argparse.Namespace) -> None:
     from worldmodel.episodes import EpisodeStore
     from worldmodel.errors import TrainingError
     from worldmodel.fit import FitConfig, fit
-    from worldmodel.recipes import RECIPES
     from worldmodel.training import TrainingConfig
 
-    if arguments.recipe not in RECIPES:
-        raise CommandError(f"recipe {arguments.recipe!r} is not known; this build has {sorted(RECIPES)}")
-    presets = RECIPES[arguments.recipe][2]
-    if arguments.preset not in presets:
-        raise CommandError(f"preset {arguments.preset!r} is not known; recipe {arguments.recipe} has {sorted(presets)}")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     try:
-        training = TrainingConfig(steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
+        training = TrainingConfig(
+            steps=arguments.steps,
+            batch=arguments.batch,
+            learning_rate=arguments.learning_rate,
+            seed=arguments.seed,
+        )
+        origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
     store = EpisodeStore(arguments.data)
     config = FitConfig(
-        recipe=arguments.recipe,
-        preset=arguments.preset,
+        origin=origin,
         training=training,
         precision=arguments.precision,
         device=arguments.device,
@@ -94,3 +122,14 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write("\n")
     else:
         sys.stdout.write(f"wrote {arguments.out}: telos models show {arguments.out.name}\n")
+
+
+def _origin(arguments: argparse.Namespace) -> "Origin":
+    from worldmodel.origin import Origin
+
+    changes = dict(arguments.set)
+    if arguments.start_from is None:
+        return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
+    if arguments.recipe or arguments.preset:
+        raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
+    return Origin.of_checkpoint(arguments.start_from, changes)

@@ -197,7 +197,7 @@ class TestLeWorldModel:
         terms = [recipe.losses(b, Generator().manual_seed(0))["sigreg"].item() for b in (batch, same)]
         assert terms[1] > 1.5 * terms[0]
 
-    @pytest.mark.parametrize("scaled", ["sigreg", "smoothness", "inverse"])
+    @pytest.mark.parametrize("scaled", ["sigreg", "smoothness", "inverse", "rollout"])
     def test_a_weight_scales_its_term_and_nothing_else(self, scaled: str) -> None:
         terms = []
         for weight in (0.1, 0.2):
@@ -212,7 +212,29 @@ class TestLeWorldModel:
         recipe = LeWM(two, ACTION_WIDTH)
         assert set(losses(recipe, "lewm")) == {"predict", "sigreg"}
         assert not [name for name, _ in recipe.named_parameters() if name.startswith("inverse")]
-        assert (paper().smoothness_weight, paper().inverse_weight) == (0.0, 0.0)
+        assert (paper().smoothness_weight, paper().inverse_weight, paper().rollout_weight) == (0.0, 0.0, 0.0)
+
+    def test_the_rollout_error_is_that_of_predictions_from_predictions(self) -> None:
+        """Spelled out: depth by depth, each place imagined from the first latent and from what was imagined before."""
+        torch.manual_seed(0)
+        recipe, batch = LeWM(dataclasses.replace(tiny(), rollout_weight=0.5), ACTION_WIDTH).eval(), windows("lewm")
+        latents, actions = recipe.encode_clips(batch), batch.actions
+        imagined = {(0, place): latents[:, place] for place in range(latents.shape[1])}
+        errors = []
+        for depth in range(1, latents.shape[1]):
+            for place in range(latents.shape[1]):
+                if place == 0:
+                    imagined[depth, 0] = latents[:, 0]
+                    continue
+                before = torch.stack([imagined[depth - 1, earlier] for earlier in range(place)], dim=1)
+                imagined[depth, place] = recipe.predictor(before, actions[:, :place])[:, -1]
+            if depth > 1:
+                reached = range(depth, latents.shape[1])
+                errors.append(
+                    torch.stack([(imagined[depth, k] - latents[:, k]).square().mean() for k in reached]).mean()
+                )
+        wanted = 0.5 * torch.stack(errors).mean().item()
+        assert losses(recipe, "lewm")["rollout"].item() == pytest.approx(wanted, rel=1e-4)
 
     @pytest.mark.parametrize("term", ["smoothness", "inverse"])
     def test_smoothness_and_inverse_dynamics_move_every_frame(self, term: str) -> None:

@@ -144,14 +144,14 @@ def test_a_finished_run_is_not_trained_again(store: Path, trained: Trained, tmp_
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     store = EpisodeStore(write_dot_store(tmp_path / "store", episodes=2, steps=16, image_px=16))
-    with pytest.raises(DatasetError, match="images are 16 px, preset 'tiny' wants 32 px: collect with --image-size 32"):
+    with pytest.raises(DatasetError, match="images are 16 px, the model's 32 px: collect with --image-size 32"):
         fit(store, CONFIG, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 
 def test_another_preset_in_the_same_folder_is_refused(store: Path, trained: Trained, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
-    other = FitConfig(preset="tiny", precision="bfloat16", training=CONFIG.training)
+    other = FitConfig(origin=CONFIG.origin, precision="bfloat16", training=CONFIG.training)
     with pytest.raises(DatasetError, match="holds a run with other settings; choose another folder"):
         fit(EpisodeStore(store), other, run, tmp_path / "out", {}, lambda *_: None)
     assert rows(run) == rows(trained.run)

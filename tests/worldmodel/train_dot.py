@@ -10,13 +10,14 @@ from worldmodel.episodes import EpisodeStore
 from worldmodel.fit import FitConfig, Progress, fit
 from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.manifest import Manifest
+from worldmodel.origin import Origin
 from worldmodel.processes import DeviceChoice
 from worldmodel.steps_to_go import StepsToGoTraining
 from worldmodel.training import TrainingConfig
 
 STEPS = 100
 CONFIG = FitConfig(
-    preset="tiny",
+    origin=Origin.of_preset(preset="tiny"),
     precision="float32",
     training=TrainingConfig(
         steps=STEPS,

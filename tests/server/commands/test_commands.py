@@ -27,6 +27,20 @@ MISTAKES = {
         "['gcbc', 'lewm', ",
     ),
     "an unknown preset": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"], "small"),
+    "an unknown setting": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smooth=0"], "smoothness_weight"),
+    "a setting of another kind": (
+        ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smoothness_weight=much"],
+        "smoothness_weight is 'much'; wanted float",
+    ),
+    "no learning": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--learning-rate", "0"], "learning_rate=0.0"),
+    "a checkpoint's recipe and another": (
+        ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--start-from", "{tmp}/tiny-lewm", "--recipe", "pldm"],
+        "leave out --recipe and --preset",
+    ),
+    "a start from nothing": (
+        ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--start-from", "{tmp}/none"],
+        "manifest",
+    ),
     "an unknown environment": (["collect", "--env", "telos/Nowhere-v0", "--out", "{tmp}/d"], "telos/TwoRoom-v0"),
     "no episodes": (["collect", "--env", "telos/TwoRoom-v0", "--out", "{tmp}/d", "--episodes", "0"], "at least 1"),
     "an unknown protocol": (["evaluate", "--model", "tiny-lewm", "--protocol", "offset26"], "offset25"),

@@ -39,6 +39,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 EPISODES = 4
+SEND = Robot._send
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -166,7 +167,8 @@ def test_a_simulation_that_dies_ends_the_evaluation(
 
 
 def _send_and_kill(robot: Robot, message: object) -> None:
-    robot._pipe.send(message)
+    """Dies in the midst of an episode: while its next image is awaited, or before the action after that is sent."""
+    SEND(robot, message)
     if isinstance(message, np.ndarray):
         robot._process.kill()
 

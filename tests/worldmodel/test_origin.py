@@ -1,0 +1,73 @@
+"""What a training begins with."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.episodes import write_dot_store
+from tests.worldmodel.train_dot import CONFIG, train_dot
+from worldmodel.episodes import EpisodeStore
+from worldmodel.errors import DatasetError, TrainingError
+from worldmodel.fit import fit
+from worldmodel.manifest import Manifest, read_manifest
+from worldmodel.origin import Origin
+from worldmodel.training import TrainingConfig
+
+WIDTH = 10
+"""Of a model step's actions in the store of dots."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dot_store(tmp_path_factory.mktemp("dots") / "store")
+
+
+@pytest.fixture(scope="module")
+def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train_dot(store, folder / "run", folder / "dot")
+    return folder / "dot"
+
+
+def test_a_training_goes_on_from_a_checkpoint(store: Path, trained: Path, tmp_path: Path) -> None:
+    """A step too small to change anything leaves the checkpoint's weights; its manifest says where they come from."""
+    origin = Origin.of_checkpoint(trained, {"inverse_weight": 0.25})
+    training = TrainingConfig(steps=1, batch=16, held_out=0.25, learning_rate=1e-12, evaluate_every_steps=1)
+    config = dataclasses.replace(CONFIG, origin=origin, training=training)
+    manifest = fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+    assert manifest is not None
+    start = read_manifest(trained)
+    assert Manifest.from_json(manifest.to_json()).config == {**start.config, "inverse_weight": 0.25}
+    assert manifest.training["start_from"] == {
+        "name": "dot",
+        "version": "1",
+        "weights_sha256": start.weights.sha256,
+    }
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
+    learned = [name for name in before if name.startswith("world_model.") and name.endswith("weight")]
+    assert len(learned) > 20 and all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
+    other = dataclasses.replace(config, origin=dataclasses.replace(origin, weights=None, described=None))
+    with pytest.raises(DatasetError, match="other settings"):  # in the same folder, from random weights
+        fit(EpisodeStore(store), other, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+
+
+def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_path: Path) -> None:
+    """A checkpoint trained without inverse dynamics has no head for it."""
+    without = Origin.of_checkpoint(trained, {"inverse_weight": 0})
+    config = dataclasses.replace(CONFIG, origin=without, training=TrainingConfig(steps=1, batch=16, held_out=0.25))
+    fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+    origin = Origin.of_checkpoint(tmp_path / "out", {"inverse_weight": 0.5})
+    assert origin.weights is not None and not any(name.startswith("inverse.") for name in origin.weights)
+    module, random = origin.module(WIDTH, 3), origin.untrained(WIDTH, 3)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, origin.weights.get(name, random.state_dict()[name])), name
+
+
+def test_weights_of_another_shape_are_refused(trained: Path) -> None:
+    with pytest.raises(TrainingError, match=r"this training's \[.*as many actions a control step"):
+        Origin.of_checkpoint(trained).module(WIDTH + 5, 0)
+    with pytest.raises(TrainingError, match="change no widths"):
+        Origin.of_checkpoint(trained, {"latent_width": 8}).module(WIDTH, 0)
