@@ -10,6 +10,8 @@ Departures:
   to be near each other. Inverse dynamics: they are to tell the actions between them. Without smoothness, latents fold
   what moves most, such as an arm's pose, into every direction, and what rests goes missing, such as Cube's cube.
   Without inverse dynamics, what is small goes missing, such as PushT's disc;
+- a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of what is imagined from what
+  was imagined before;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
   one normalisation before each modulation instead of two, no dropout, clips of 6 frames, 256 directions.
 """
