@@ -41,6 +41,7 @@ class CollectConfig:
     episodes_per_shard: int
     variation: VariationMode
     randomisation: Randomisation | None = None
+    lapses: float = 0.0
 
     def __post_init__(self) -> None:
         env_class(self.env_id)
@@ -49,6 +50,8 @@ class CollectConfig:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}; give an integer from 0")
+        if not 0 <= self.lapses < 1:
+            raise ValueError(f"lapses={self.lapses}; give a probability from 0, below 1")
         if self.variation not in VARIATION_MODES:
             raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
         if self.randomisation is not None:
@@ -89,6 +92,7 @@ def collect(
     episodes_per_shard: int = 50,
     variation: VariationMode = "nominal",
     randomisation: Randomisation | None = None,
+    lapses: float = 0.0,
     progress: bool = True,
 ) -> Path:
     """Fill the store in `out` (made if missing) and return its path; shards that are already there are kept.
@@ -107,6 +111,7 @@ def collect(
         episodes_per_shard: the unit of work that a kill can lose.
         variation: "nominal", or "random": every factor of variation is drawn for each episode.
         randomisation: some factors are drawn, for a share of the episodes.
+        lapses: probability at each control step that the policy begins to act at random for 1 to 10 steps.
         progress: show a progress bar.
 
     Raises:
@@ -122,6 +127,7 @@ def collect(
         episodes_per_shard=episodes_per_shard,
         variation=variation,
         randomisation=randomisation,
+        lapses=lapses,
     )
     if workers < 1:
         raise ValueError(f"workers={workers}; give at least 1")
@@ -168,6 +174,7 @@ def _collect_shard(
                 steps=config.steps,
                 namespace="collect",
                 variation=config.world(episode_id),
+                lapses=config.lapses,
             )
             features = env.state_features(trajectory.states)
             looks = config.looks(episode_id, trajectory.variation)
@@ -264,6 +271,7 @@ def _description(config: CollectConfig) -> dict[str, Any]:
             "episodes_per_shard": config.episodes_per_shard,
             "variation": config.variation,
             **_randomised(config.randomisation),
+            **({"lapses": config.lapses} if config.lapses else {}),
         },
         "versions": {
             "gymnasium": gymnasium.__version__,

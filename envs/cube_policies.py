@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.arm_control import ToolPose
 from envs.cube import WORKSPACE, CubeEnv, rotation_of_cube
 from envs.mujoco_env import Action, State
-from envs.random_policies import LONGEST_HOLD_STEPS, CorrelatedNoise, HeldRandomPolicy, saturated
+from envs.random_policies import LONGEST_HOLD_STEPS, CorrelatedNoise, Lapses, saturated
 
 _SLOWEST, _FASTEST = 0.5, 1.0  # shares of the action limit
 _GAIN_PER_S = 10.0
@@ -46,26 +46,20 @@ def look(env: CubeEnv, state: State) -> Scene:
 
 
 class Drive:
-    """Turns where the tool shall be into a noisy action, at a speed of the episode's own.
-
-    Now and then it lapses into random actions, so that a model sees all of them where they matter: at the cube.
-    """
+    """Turns where the tool shall be into a noisy action, at a speed of the episode's own. Now and then it lapses."""
 
     _LAPSE_PROBABILITY = 0.04
 
     def __init__(self, env: CubeEnv, rng: np.random.Generator, least_noise: float, most_noise: float) -> None:
         self._high = np.asarray(env.action_high)
-        self._rng, self._random, self._lapse_steps = rng, HeldRandomPolicy(env, rng), 0
+        self._lapses = Lapses(env, rng, self._LAPSE_PROBABILITY)
         self._speed = rng.uniform(_SLOWEST, _FASTEST)
         self._noise = CorrelatedNoise(5, rng.uniform(least_noise, most_noise), rng.uniform(1.0, 6.0), rng)
 
     def towards(self, scene: Scene, place: Vector, yaw: float, gripper: float) -> Action:
         """float32 [A]; `gripper` is the unitless rate of opening."""
-        if self._rng.random() < self._LAPSE_PROBABILITY:
-            self._lapse_steps = int(self._rng.integers(1, LONGEST_HOLD_STEPS + 1))
-        if self._lapse_steps > 0:
-            self._lapse_steps -= 1
-            return self._random.act(scene.state)
+        if (lapse := self._lapses.act(scene.state)) is not None:
+            return lapse
         wanted = np.array([*(place - scene.tool.position), yaw - scene.tool.yaw]) * _GAIN_PER_S
         unitless = wanted / self._high[:4]
         unitless[:3] *= min(1.0, self._speed / max(float(np.linalg.norm(unitless[:3])), 1e-9))

@@ -69,6 +69,39 @@ class HeldRandomPolicy:
         return uniform
 
 
+class Lapses:
+    """Moments in which a policy that knows its task gives way to held random actions.
+
+    An expert alone does few of the things that a planner tries, and none of them where they go wrong: in contact.
+    """
+
+    def __init__(self, env: MujocoGoalEnv, rng: np.random.Generator, probability: float) -> None:
+        """`probability`: that one begins at a control step; each lasts 1 to 10."""
+        self._rng, self._random, self._steps_left = rng, HeldRandomPolicy(env, rng), 0
+        self._probability = probability
+
+    def act(self, state: State) -> Action | None:
+        """The action of a lapse, or None when there is none."""
+        if self._rng.random() < self._probability:
+            self._steps_left = int(self._rng.integers(1, LONGEST_HOLD_STEPS + 1))
+        if self._steps_left == 0:
+            return None
+        self._steps_left -= 1
+        return self._random.act(state)
+
+
+class Lapsing:
+    """A policy with lapses. The policy does not notice them, but looks at the state that they led to."""
+
+    def __init__(self, policy: Policy, lapses: Lapses) -> None:
+        self.name = policy.name
+        self._policy, self._lapses = policy, lapses
+
+    def act(self, state: State) -> Action:
+        lapse = self._lapses.act(state)
+        return self._policy.act(state) if lapse is None else lapse
+
+
 class WanderingRandomPolicy:
     """Ornstein-Uhlenbeck actions: smooth, with a memory and strength of the episode's own."""
 

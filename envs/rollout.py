@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from envs import env_class
 from envs.mujoco_env import MujocoGoalEnv
 from envs.policies import COLLECTION_POLICIES
+from envs.random_policies import Lapses, Lapsing
 from envs.variation import Variation
 
 Namespace = Literal["collect", "heldout"]
@@ -38,10 +39,12 @@ def rollout(
     steps: int,
     namespace: Namespace,
     variation: VariationMode | Variation = "nominal",
+    lapses: float = 0.0,
 ) -> Trajectory:
     """Simulate one episode of the collection mixture in `env`, which is left in the episode's last state and variation.
 
     In a given `variation` the random numbers are those of the nominal world: what it leaves alone happens as there.
+    `lapses` is the probability at each control step that the policy begins to act at random for a moment.
 
     Raises:
         ValueError: an unknown namespace or variation mode.
@@ -51,11 +54,13 @@ def rollout(
             f"namespace={namespace!r}, variation={variation!r}; give one of {sorted(_NAMESPACE_KEYS)} and one of "
             f"{list(VARIATION_MODES)}"
         )
-    world_rng, policy_rng = _generators(env_id, seed, namespace, episode_index)
+    world_rng, policy_rng, lapse_rng = _generators(env_id, seed, namespace, episode_index)
     worlds = {"random": lambda: env.variation_class.sample(world_rng), "nominal": env.variation_class}
     env.set_variation(variation if isinstance(variation, Variation) else worlds[variation]())
     env.set_state(env.sample_state(world_rng))
     policy = COLLECTION_POLICIES[env_id](env, policy_rng)
+    if lapses:
+        policy = Lapsing(policy, Lapses(env, lapse_rng, lapses))
     states, actions = [env.get_state()], []
     for _ in range(steps):
         actions.append(policy.act(states[-1]))
@@ -92,9 +97,7 @@ def rollout_states(
         env.close()
 
 
-def _generators(
-    env_id: str, seed: int, namespace: str, episode_index: int
-) -> tuple[np.random.Generator, np.random.Generator]:
+def _generators(env_id: str, seed: int, namespace: str, episode_index: int) -> list[np.random.Generator]:
+    """Of the world, the policy and its lapses."""
     key = (zlib.crc32(env_id.encode()), _NAMESPACE_KEYS[namespace], episode_index)
-    world, policy = np.random.SeedSequence(seed, spawn_key=key).spawn(2)
-    return np.random.default_rng(world), np.random.default_rng(policy)
+    return [np.random.default_rng(each) for each in np.random.SeedSequence(seed, spawn_key=key).spawn(3)]

@@ -47,6 +47,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=1.0,
         help="share of episodes that --vary and --flicker apply to (default %(default)s)",
     )
+    parser.add_argument(
+        "--lapses",
+        type=float,
+        default=0.0,
+        metavar="PROBABILITY",
+        help="that a policy begins to act at random for 1 to 10 steps, at each step: planners try what experts do not "
+        "(default %(default)s)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=run)
 
@@ -83,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
             image_size=arguments.image_size,
             variation=arguments.variation,
             randomisation=_randomisation(arguments),
+            lapses=arguments.lapses,
             progress=not arguments.quiet,
         )
     except (ValueError, RuntimeError) as error:

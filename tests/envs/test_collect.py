@@ -76,7 +76,7 @@ def test_content_does_not_depend_on_the_workers(store: Path, tmp_path: Path) -> 
 
 
 def test_kill_leaves_a_readable_store_and_resuming_completes_it(tmp_path: Path) -> None:
-    parameters = PARAMETERS | {"episodes": 40, "steps": 100}
+    parameters = PARAMETERS | {"episodes": 100, "steps": 100}
     whole = collect(ENV_ID, tmp_path / "whole", workers=1, progress=False, **parameters)
     killed = tmp_path / "killed"
     call = f"from envs.collect import collect; collect({ENV_ID!r}, {str(killed)!r}, workers=2, **{parameters!r})"
@@ -87,7 +87,7 @@ def test_kill_leaves_a_readable_store_and_resuming_completes_it(tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.wait()
     survivors = sorted(killed.glob("shard-*.h5"))
-    assert 0 < len(survivors) < 20, "the collection was to be killed in the middle"
+    assert 0 < len(survivors) < 50, "the collection was to be killed in the middle"
     for path in survivors:
         with h5py.File(path) as shard:
             assert len(shard["frames"]) == 202
@@ -101,14 +101,24 @@ def test_running_again_changes_nothing(store: Path) -> None:
     assert content(store) == before
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"episodes": 12}, {"image_size": 32}, {"steps": 13}])
-def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, int]) -> None:
+@pytest.mark.parametrize("change", [{"seed": 4}, {"episodes": 12}, {"image_size": 32}, {"steps": 13}, {"lapses": 0.1}])
+def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="holds another dataset"):
         collect(ENV_ID, store, progress=False, **(PARAMETERS | change))
 
 
 @pytest.mark.parametrize(
-    "change", [{"episodes": 0}, {"steps": 0}, {"seed": -1}, {"workers": 0}, {"variation": "some"}, {"image_size": 4}]
+    "change",
+    [
+        {"episodes": 0},
+        {"steps": 0},
+        {"seed": -1},
+        {"workers": 0},
+        {"variation": "some"},
+        {"image_size": 4},
+        {"lapses": 1.0},
+        {"lapses": -0.1},
+    ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
@@ -119,6 +129,20 @@ def test_random_variation_shows_in_the_frames(tmp_path: Path) -> None:
     collect(ENV_ID, tmp_path, progress=False, variation="random", **(PARAMETERS | {"episodes": 2}))
     with h5py.File(tmp_path / "shard-00000.h5") as shard:
         assert not np.array_equal(shard["frames"][0, 0, 0], shard["frames"][13, 0, 0])
+
+
+def test_an_expert_that_lapses_holds_random_actions_and_goes_on_from_there(tmp_path: Path) -> None:
+    collect(ENV_ID, tmp_path, progress=False, lapses=0.2, **(PARAMETERS | {"episodes": 8, "steps": 60}))
+    assert json.loads((tmp_path / "dataset.json").read_text())["collection"]["lapses"] == 0.2
+    plain = [rollout_states(ENV_ID, 3, index, 60, namespace="collect") for index in range(8)]
+    index = [each.policy for each in plain].index("expert")
+    with h5py.File(tmp_path / f"shard-{index // 2:05}.h5") as shard:
+        assert shard["policy"].asstr()[index % 2] == "expert"
+        actions, states = (shard[name][(index % 2) * rows :][:rows] for name, rows in (("actions", 60), ("state", 61)))
+    first = int(np.flatnonzero((actions != plain[index].actions).any(1))[0])
+    assert np.array_equal(states[: first + 1], plain[index].states[: first + 1])  # until then nothing differs
+    held = (actions[1:] == actions[:-1]).all(1)
+    assert 0.2 < held.mean() < 0.9  # an expert's noise never repeats an action, lapses do
 
 
 def test_an_error_publishes_nothing(tmp_path: Path) -> None:
