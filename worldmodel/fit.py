@@ -103,7 +103,7 @@ def fit(
         inverse_dynamics=dataclasses.asdict(InverseDynamicsConfig()),
         training={
             **provenance,
-            **({} if origin.described is None else {"start_from": dict(origin.described)}),
+            **origin.described,
             "config": dataclasses.asdict(run.config),
             "devices": f"{processes.count} x {_device_name(processes.device)}",
             "episodes": {"train": len(train), "held_out": len(held_out)},
@@ -135,9 +135,7 @@ def _train(
     held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
-    identity: dict[str, Any] = {"recipe": origin.recipe, "config": config_to_json(origin.config)}
-    if origin.described is not None:
-        identity["start_from"] = dict(origin.described)
+    identity = {"recipe": origin.recipe, "config": config_to_json(origin.config), **origin.described}
     run = Run(run_folder, recipe, training, identity, processes)
     if processes.device.type == "cuda":
         _compile(recipe)

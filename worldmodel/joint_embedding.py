@@ -74,8 +74,22 @@ class JointEmbedding(nn.Module):
 
     def prediction_error(self, latents: Float[Tensor, "b t d"], batch: Windows) -> Float[Tensor, ""]:
         """Mean square over the latents that have one before them. Gradients flow into both sides."""
-        predicted = self.predictor(latents[:, :-1], batch.actions)
-        return (predicted - latents[:, 1:]).float().square().mean()
+        return self.prediction_errors(latents, batch, 1)[0]
+
+    def prediction_errors(
+        self, latents: Float[Tensor, "b t d"], batch: Windows, furthest: int
+    ) -> list[Float[Tensor, ""]]:
+        """Mean squares 1, 2, ... `furthest` steps ahead, `furthest` below t. Gradients flow into both sides.
+
+        Each pass feeds the predictor what the pass before imagined, at every place of a clip at once: after it, each
+        latent but the earliest is imagined from latents that were imagined one step less far.
+        """
+        given, errors = latents[:, :-1], []
+        for step in range(furthest):
+            predicted = self.predictor(given, batch.actions)
+            errors.append((predicted[:, step:] - latents[:, step + 1 :]).float().square().mean())
+            given = torch.cat([latents[:, :1], predicted[:, :-1]], dim=1)
+        return errors
 
     def after_step(self) -> None:
         """Nothing moves but the optimiser: there is no teacher."""

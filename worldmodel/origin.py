@@ -1,7 +1,7 @@
 """What a training begins with: a recipe's configuration, and weights that are random or a checkpoint's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ Changes = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """`weights` is None where they are random; `described` says what they are."""
+    """`weights` is None where they are random."""
 
     recipe: str
     config: JointEmbeddingConfig
     weights: Mapping[str, Tensor] | None = None
-    described: Mapping[str, str] | None = None
+    described: Mapping[str, Any] = field(default_factory=dict)
+    """What a run and a manifest say of it beside the configuration: nothing of random weights."""
 
     @classmethod
     def of_preset(cls, recipe: str = "lewm", preset: str = "small", changes: Changes | None = None) -> "Origin":
@@ -42,11 +43,12 @@ class Origin:
         that do not fit."""
         checkpoint = load_checkpoint(folder)
         manifest, recipe = checkpoint.manifest, checkpoint.world_model.recipe
+        name, version, digest = manifest.name, manifest.version, manifest.weights.sha256
         return cls(
             recipe=manifest.recipe,
             config=_changed(manifest.recipe, recipe.config, changes or {}),
             weights=recipe.state_dict(),
-            described={"name": manifest.name, "version": manifest.version, "weights_sha256": manifest.weights.sha256},
+            described={"start_from": {"name": name, "version": version, "weights_sha256": digest}},
         )
 
     def untrained(self, action_width: int, seed: int) -> JointEmbedding:

@@ -49,7 +49,7 @@ def test_a_training_goes_on_from_a_checkpoint(store: Path, trained: Path, tmp_pa
     before, after = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
     learned = [name for name in before if name.startswith("world_model.") and name.endswith("weight")]
     assert len(learned) > 20 and all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
-    other = dataclasses.replace(config, origin=dataclasses.replace(origin, weights=None, described=None))
+    other = dataclasses.replace(config, origin=dataclasses.replace(origin, weights=None, described={}))
     with pytest.raises(DatasetError, match="other settings"):  # in the same folder, from random weights
         fit(EpisodeStore(store), other, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
 

@@ -136,30 +136,17 @@ class LeWM(JointEmbedding):
         squared error of latents imagined 2, 3, ... steps ahead. All weighted.
         """
         config, latents = self.config, self.encode_clips(batch)
-        predicted = self.predictor(latents[:, :-1], batch.actions)
+        furthest = batch.actions.shape[1] if config.rollout_weight else 1
+        error, *further = self.prediction_errors(latents, batch, furthest)
         regular = sigreg(latents.transpose(0, 1), config.sigreg_directions, generator)
-        terms = {
-            "predict": (predicted - latents[:, 1:]).float().square().mean(),
-            "sigreg": config.sigreg_weight * regular,
-        }
+        terms = {"predict": error, "sigreg": config.sigreg_weight * regular}
         if config.smoothness_weight:
             terms["smoothness"] = config.smoothness_weight * smoothness(latents)
         if config.inverse_weight:
             terms["inverse"] = config.inverse_weight * self._inverse_error(latents, batch)
         if config.rollout_weight:
-            terms["rollout"] = config.rollout_weight * self._rollout_error(latents, predicted, batch)
+            terms["rollout"] = config.rollout_weight * torch.stack(further).mean()
         return terms
-
-    def _rollout_error(
-        self, latents: Float[Tensor, "b t d"], predicted: Float[Tensor, "b t-1 d"], batch: Windows
-    ) -> Float[Tensor, ""]:
-        """Each pass feeds the predictor what the pass before imagined, at every place of a clip at once: after it, each
-        latent but the earliest is imagined from latents that were imagined one step less far."""
-        errors, imagined = [], predicted
-        for step in range(1, predicted.shape[1]):
-            imagined = self.predictor(torch.cat([latents[:, :1], imagined[:, :-1]], dim=1), batch.actions)
-            errors.append((imagined[:, step:] - latents[:, step + 1 :]).float().square().mean())
-        return torch.stack(errors).mean()
 
     def _inverse_error(self, latents: Float[Tensor, "b t d"], batch: Windows) -> Float[Tensor, ""]:
         before, after = (part.flatten(0, 1)[:, None] for part in (latents[:, :-1], latents[:, 1:]))
