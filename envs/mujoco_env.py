@@ -67,7 +67,9 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         high = np.asarray(self.action_high, dtype=np.float32)
         self.action_space = spaces.Box(-high, high, dtype=np.float32)
         self._variation = self.variation_class()
+        self._nominal = self._parsed()
         self._model = self._compile(self._variation)
+        self._numbers = _writeable_arrays(self._model)
         self._data = mujoco.MjData(self._model)
         self._picture_data = mujoco.MjData(self._model)  # so that rendering never touches the simulation
         self._substeps = round(self.dt_s / self._model.opt.timestep)
@@ -161,7 +163,7 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
     def set_variation(self, variation: Variation) -> None:
         """Rebuild the world with other factors, before `set_state` and `set_goal_state`. Free when nothing changes."""
         if variation != self._variation:
-            _copy_model(self._compile(variation), self._model)
+            _copy_model(self._compile(variation), self._model, self._numbers)
             self._variation = variation
 
     def is_success(self, state: State, goal_state: State) -> bool:
@@ -218,10 +220,14 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         self._data.ctrl[:] = action
         mujoco.mj_step(self._model, self._data, self._substeps)
 
-    def _compile(self, variation: Variation) -> mujoco.MjModel:
+    def _parsed(self) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(ASSETS / self.asset_name))
         # A frame buffer of exactly the image's size: clearing and resolving a larger one costs as much as drawing.
         spec.visual.global_.offwidth = spec.visual.global_.offheight = self.image_size
+        return spec
+
+    def _compile(self, variation: Variation) -> mujoco.MjModel:
+        spec = self._nominal.copy()
         self._apply_variation(spec, variation)
         return spec.compile()
 
@@ -267,11 +273,15 @@ def _as_variation(variation_class: type[Variation], given: Variation | Mapping[s
     return variation_class.from_options(given)
 
 
-def _copy_model(source: mujoco.MjModel, target: mujoco.MjModel) -> None:
+def _writeable_arrays(model: mujoco.MjModel) -> tuple[str, ...]:
+    """Names of all that a model's numbers are in. Looking for them takes as long as copying them."""
+    values = {name: getattr(model, name, None) for name in dir(model)}
+    return tuple(name for name, value in values.items() if isinstance(value, np.ndarray) and value.flags.writeable)
+
+
+def _copy_model(source: mujoco.MjModel, target: mujoco.MjModel, arrays: tuple[str, ...]) -> None:
     """Overwrite the numbers of `target` in place: whoever holds it (data, OpenGL context) sees the new world."""
-    for name in dir(source):
-        value = getattr(source, name, None)
-        if isinstance(value, np.ndarray) and value.flags.writeable:
-            getattr(target, name)[...] = value
+    for name in arrays:
+        getattr(target, name)[...] = getattr(source, name)
     for name in _DERIVED_STATISTICS:
         setattr(target.stat, name, getattr(source.stat, name))
