@@ -16,6 +16,7 @@ from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
+from worldmodel.imagined import imagine_along
 from worldmodel.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
@@ -23,13 +24,14 @@ from worldmodel.inverse_dynamics import (
     fit_inverse_dynamics,
 )
 from worldmodel.joint_embedding import JointEmbedding
+from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.origin import Origin
 from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.processes import DeviceChoice, Processes, from_first, joined
 from worldmodel.recipes import config_to_json
-from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
 from worldmodel.world_model import LatentWorldModel
@@ -39,6 +41,7 @@ HORIZON = 5
 CONTEXT_FRAMES = 3
 QUANTILES = 101
 PROBE_EPISODES = 300
+IMAGINED_CLIPS = 40_000
 EVALUATED = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
 """Of HELD_OUT, what a manifest keeps a curve of."""
 
@@ -82,7 +85,8 @@ def fit(
     if not processes.is_first:
         return None
     world_model = LatentWorldModel(recipe)
-    latents = _encode_episodes(world_model, store, train, progress)
+    actions = _actions(store, train)
+    latents = _encode_episodes(world_model, store, train, actions, config.training.seed, progress)
     head_config = StepsToGoConfig()
     manifest = Manifest(
         name=out.name,
@@ -114,7 +118,7 @@ def fit(
         },
     )
     distance = _fit_steps_to_go(latents, head_config, config, progress)
-    inverse = _fit_inverse_dynamics(latents, _actions(store, train), config, progress)
+    inverse = _fit_inverse_dynamics(latents, actions, config, progress)
     return save_checkpoint(out, manifest, world_model, distance, inverse)
 
 
@@ -194,7 +198,12 @@ def _encode(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, 
 
 
 def _encode_episodes(
-    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
+    world_model: LatentWorldModel,
+    store: EpisodeStore,
+    episodes: list[Episode],
+    actions: Float[Tensor, "rows x"],
+    seed: int,
+    progress: Progress,
 ) -> LatentEpisodes:
     parts, last_rows, row = [], [], 0
     for done, episode in enumerate(episodes, start=1):
@@ -202,7 +211,18 @@ def _encode_episodes(
         row += episode.frames
         last_rows.append(torch.full((episode.frames,), row - 1))
         progress("encode episodes", done, len(episodes), {})
-    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+    encoded = LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+    imagined = imagine_along(
+        world_model,
+        encoded,
+        actions,
+        clips=IMAGINED_CLIPS,
+        context=CONTEXT_FRAMES,
+        horizon=HORIZON,
+        control_steps=CONTROL_STEPS,
+        generator=Generator().manual_seed(seed),
+    )
+    return dataclasses.replace(encoded, imagined=imagined)
 
 
 def _fit_steps_to_go(

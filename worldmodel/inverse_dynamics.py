@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
-from worldmodel.steps_to_go import LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes
 
 
 @dataclass(frozen=True, kw_only=True)

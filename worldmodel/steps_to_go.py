@@ -4,7 +4,8 @@ The squared distance of Gaussian latents saturates a short way from the goal and
 trained on the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and,
 across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
 wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
-of goal-conditioned implicit value learning (arXiv:2307.11949).
+of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined
+(`worldmodel/imagined.py`): those are what a planner asks about.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
+from worldmodel.latent_episodes import LatentEpisodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +67,6 @@ class StepsToGo(nn.Module):
         return self.between(flat, goal[:, None, :].expand_as(flat))
 
 
-@dataclass(frozen=True)
-class LatentEpisodes:
-    """Latents of every frame of many episodes, end to end."""
-
-    latents: Float[Tensor, "rows d"]
-    last_row: Int[Tensor, " rows"]
-    """For each row, the row of its episode's last frame."""
-
-
 def fit_steps_to_go(
     data: LatentEpisodes,
     config: StepsToGoConfig,
@@ -109,14 +102,14 @@ def _loss(
     generator: Generator,
 ) -> Float[Tensor, ""]:
     """Half the goals lie later in the same episode, half anywhere."""
-    rows = torch.randint(len(data.latents), (training.batch,), generator=generator)
+    rows, start = _starts(data, training, generator)
     left = data.last_row[rows] - rows
     share = torch.rand(training.batch, generator=generator)
     hindsight_goals = rows + (share * (left + 1)).long()
     any_goals = torch.randint(len(data.latents), (training.batch,), generator=generator)
     own = torch.arange(training.batch) < training.batch // 2
     goals = torch.where(own, hindsight_goals, any_goals)
-    start, goal = _noisy(data.latents[rows], training, generator), data.latents[goals]
+    goal = data.latents[goals]
     following = torch.minimum(rows + control_steps, data.last_row[rows])
     with torch.no_grad():
         onward = target.between(data.latents[following], goal) + (following - rows) / control_steps
@@ -127,5 +120,15 @@ def _loss(
     return (torch.where(error > 0, training.quantile, 1 - training.quantile) * smooth).mean()
 
 
-def _noisy(latents: Tensor, training: StepsToGoTraining, generator: Generator) -> Tensor:
-    return latents + training.noise * torch.randn(latents.shape, generator=generator)
+def _starts(
+    data: LatentEpisodes, training: StepsToGoTraining, generator: Generator
+) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
+    """Rows, and latents of their frames with noise: every other one imagined, if any are."""
+    rows = torch.randint(len(data.latents), (training.batch,), generator=generator)
+    latents = data.latents[rows]
+    if data.imagined is not None:
+        picks = torch.randint(len(data.imagined.rows), (training.batch,), generator=generator)
+        imagined = torch.arange(training.batch) % 2 == 1
+        rows = torch.where(imagined, data.imagined.rows[picks], rows)
+        latents = torch.where(imagined[:, None], data.imagined.latents[picks], latents)
+    return rows, latents + training.noise * torch.randn(latents.shape, generator=generator)

@@ -10,7 +10,7 @@ from worldmodel.inverse_dynamics import (
     InverseDynamicsTraining,
     fit_inverse_dynamics,
 )
-from worldmodel.steps_to_go import LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes
 
 CONTROL_STEPS = 2
 EPISODES, FRAMES = 60, 21

@@ -1,13 +1,15 @@
 """Steps to go, learned on a line where the answer is known."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.steps_to_go import LatentEpisodes, StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 
 CONTROL_STEPS, FRAMES = 5, 41
 
@@ -21,11 +23,11 @@ def line_walks(episodes: int = 20) -> LatentEpisodes:
     return LatentEpisodes(torch.stack([places.flatten(), -places.flatten()], dim=1), last_row)
 
 
-def learned(steps: int = 400) -> StepsToGo:
+def learned(steps: int = 400, walks: LatentEpisodes | None = None) -> StepsToGo:
     torch.manual_seed(0)
     training = StepsToGoTraining(steps=steps, batch=128, learning_rate=3e-3, noise=0.02, target_momentum=0.9)
     config = StepsToGoConfig(width=32, longest=16.0)
-    return fit_steps_to_go(line_walks(), config, training, CONTROL_STEPS, Generator().manual_seed(0))
+    return fit_steps_to_go(walks or line_walks(), config, training, CONTROL_STEPS, Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,16 @@ def test_the_fast_way_gives_what_the_plain_way_gives(head: StepsToGo) -> None:
     wanted = unsettled(latents, goal)
     assert wanted.std() > 0.5, "nothing would be told apart"
     torch.testing.assert_close(FastStepsToGo(unsettled)(latents, goal), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_imagined_of_a_frame_is_as_far_from_a_goal_as_the_frame() -> None:
+    """A model that imagines everything at four times its place: the head learns that these places are the same."""
+    data = line_walks()
+    beyond = (data.latents[:, 0].abs() > 0.6).nonzero().squeeze(1)
+    doubled = dataclasses.replace(data, imagined=Imagined(data.latents[beyond] * 4, beyond))
+    start, goal = at(0.7) * 4, at(1.2)
+    knows, guesses = (float(learned(400, walks).between(start, goal)) for walks in (doubled, data))
+    assert abs(knows - 2) < 1 < abs(guesses - 2), f"{knows} and {guesses} model steps instead of 2"
 
 
 def test_each_step_is_told() -> None:

@@ -1,0 +1,42 @@
+"""What a frozen world model imagines along episodes that it was shown: the latents that its planner will ask about."""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.world_model import LatentWorldModel
+
+CLIPS_AT_A_TIME = 2048
+
+
+@torch.inference_mode()
+def imagine_along(
+    world_model: LatentWorldModel,
+    data: LatentEpisodes,
+    actions: Float[Tensor, "rows x"],
+    *,
+    clips: int,
+    context: int,
+    horizon: int,
+    control_steps: int,
+    generator: Generator,
+) -> Imagined | None:
+    """After `context` frames of each of at most `clips` random clips, the `horizon` model steps that followed.
+
+    `actions` are unitless, row by row what was done after each latent. None where all episodes are too short.
+    """
+    length = (context - 1 + horizon) * control_steps
+    starts = (data.last_row - torch.arange(len(data.last_row)) >= length).nonzero().squeeze(1)
+    if len(starts) == 0:
+        return None
+    chosen = starts[torch.randperm(len(starts), generator=generator)[:clips]]
+    latents = []
+    for part in chosen.split(CLIPS_AT_A_TIME):
+        seen = data.latents[part[:, None] + control_steps * torch.arange(context)].to(world_model.device)
+        done = actions[part[:, None] + torch.arange(length)].unflatten(1, (-1, control_steps)).flatten(2)  # [b steps a]
+        past, future = done.to(world_model.device).split([context - 1, horizon], dim=1)
+        state = world_model.begin(seen.unsqueeze(2), past)
+        latents.append(world_model.rollout(state, future.unsqueeze(1))[:, 0, :, 0].flatten(0, 1).cpu())
+    steps = control_steps * torch.arange(context, context + horizon)
+    return Imagined(torch.cat(latents).clone(), (chosen[:, None] + steps).flatten())
