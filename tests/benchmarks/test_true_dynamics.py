@@ -1,0 +1,60 @@
+"""Planning on true dynamics: a search that sees the real future must reach what is near."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.true_dynamics import TrueDynamicsAgent, missed, plan_again, summary
+from envs.two_room import TwoRoomEnv
+from planner.presets import PRESETS, Preset
+from tests.tiny import write_tiny_checkpoint
+from worldmodel.checkpoint import load_checkpoint
+
+EVALUATION = {
+    "model": "tiny-lewm",
+    "task": "telos/TwoRoom-v0",
+    "weights_sha256": "",
+    "protocol": "offset25",
+    "preset": "fast",
+    "seed": 0,
+    "episodes": 3,
+    "rows": [
+        {"success": True, "least_distance": 0.1},
+        {"success": False, "least_distance": 0.5},
+        {"success": False, "least_distance": 0.6},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_tiny_checkpoint(folder, task="telos/TwoRoom-v0")
+    return folder
+
+
+def test_only_what_was_missed_is_planned_again() -> None:
+    assert missed(EVALUATION, 10) == [1, 2] and missed(EVALUATION, 1) == [1]
+
+
+def test_the_world_is_left_as_it_was_and_the_real_future_is_what_is_scored(checkpoints: Path) -> None:
+    env = TwoRoomEnv(image_size=32)
+    env.reset(seed=0)
+    state = env.get_state()
+    agent = TrueDynamicsAgent(env, load_checkpoint(checkpoints / "tiny-lewm"), "fast", 0, env.render_state(state))
+    actions = agent.act(env.render_state(state))
+    assert np.array_equal(env.get_state(), state) and actions.shape == (5, 2)
+    moved = [np.linalg.norm(env.advance(action.astype(np.float32))[:2] - state[:2]) for action in actions]
+    assert max(moved) < 0.3, "the goal is where the robot is, and the encoder of random weights sees that"
+    agent.close()
+    env.close()
+
+
+def test_a_pair_is_planned_again_and_counted(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "fast", Preset(candidates=4, elites=2, iterations=1))
+    row = plan_again(argparse.Namespace(checkpoints=checkpoints), EVALUATION, 1)
+    assert row["index"] == 1 and row["least_distance_imagined"] == 0.5 and row["least_distance"] >= 0
+    result = summary(EVALUATION, [row])
+    assert result["planned_again"] == 1 and result["reached"] == int(row["success"])
