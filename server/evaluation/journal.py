@@ -1,5 +1,6 @@
 """Finished episodes on disk as soon as they are known, so that a killed evaluation goes on where it was."""
 
+import fcntl
 import json
 import os
 import tempfile
@@ -13,12 +14,12 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """JSON lines: the settings, then one episode a line. One evaluation writes it at a time."""
+    """JSON lines: the settings, then one episode a line. One evaluation writes it at a time, under the file's lock."""
 
     def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
         """Reads what is there; without a path nothing is kept beyond this process.
 
-        Raises CommandError when it belongs to an evaluation with other settings.
+        Raises CommandError when it belongs to an evaluation with other settings, or another process writes it.
         """
         self.path = path
         self.rows: dict[str, Row] = {}
@@ -26,6 +27,7 @@ class Journal:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile() if path is None else path.open("a+b")
+        self._lock()
         self._read()
 
     def __enter__(self) -> Self:
@@ -43,6 +45,16 @@ class Journal:
         """Once a result holds everything."""
         if self.path is not None:
             self.path.unlink()
+
+    def _lock(self) -> None:
+        """Held until the file is closed, by the kernel if need be."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise CommandError(
+                f"another evaluation is writing {self.path}; wait for it, or give another --out"
+            ) from error
 
     def _read(self) -> None:
         self._file.seek(0)
