@@ -324,7 +324,7 @@ def _settled(recipe: JointEmbedding, store: EpisodeStore, episodes: list[Episode
 def _curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
     """The losses thinned to about `points`, and every evaluation."""
     losses, evaluations = ([row for row in rows if key in row] for key in ("predict", EVALUATED[0]))
-    names = [name for name in losses[0] if name not in ("step", *HELD_OUT)]
+    names = [name for name in losses[0] if name not in ("step", *HELD_OUT)] if losses else []
     thin = losses[:: max(1, len(losses) // points)]
     return {
         "step": [row["step"] for row in thin],

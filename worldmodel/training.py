@@ -31,6 +31,7 @@ class TrainingConfig:
     """Optimisation; the model's own configuration is the recipe's."""
 
     steps: int = 3000
+    """0 leaves a model as it is: the same data, measures and heads without a training."""
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
@@ -45,8 +46,8 @@ class TrainingConfig:
     save_every_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2:
-            raise ValueError(f"steps={self.steps} must be at least 1 and batch={self.batch} at least 2")
+        if self.steps < 0 or self.batch < 2:
+            raise ValueError(f"steps={self.steps} must be at least 0 and batch={self.batch} at least 2")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0 and at most 1")
 
@@ -99,6 +100,8 @@ class Run:
         source = BatchSource(
             sampler=sampler, size=config.batch, seed=config.seed, processes=self.processes, readers=readers
         )
+        if is_first and config.steps == 0 and not self.metrics():
+            self._log(evaluate())
         saved = time.monotonic()
         for windows in source.read(self.step, config.steps):
             losses = self._advance(windows)

@@ -43,7 +43,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="another value for a setting of the recipe, such as smoothness_weight=0; may be given several times",
     )
-    parser.add_argument("--steps", type=int, default=5000, help="optimiser steps (default %(default)s)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=5000,
+        help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and learns steps to go and inverse "
+        "dynamics, calibrates and probes on this data",
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
@@ -113,8 +119,9 @@ def run(arguments: argparse.Namespace) -> None:
             raise CommandError(str(error)) from error
     if manifest is None:  # the first process writes
         return
-    curves = plot_curves(manifest.name, manifest.training["curves"], manifest.config["latent_width"])
-    (arguments.out / "curves.png").write_bytes(curves)
+    if arguments.steps:
+        curves = plot_curves(manifest.name, manifest.training["curves"], manifest.config["latent_width"])
+        (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:
         sys.stderr.write(f"alarm: {alarm}\n")
     if arguments.json:
@@ -129,6 +136,8 @@ def _origin(arguments: argparse.Namespace) -> "Origin":
 
     changes = dict(arguments.set)
     if arguments.start_from is None:
+        if arguments.steps == 0:
+            raise CommandError("0 steps leave a model as it is; say which with --start-from, or give more steps")
         return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
     if arguments.recipe or arguments.preset:
         raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
