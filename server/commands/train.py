@@ -47,8 +47,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--steps",
         type=int,
         default=5000,
-        help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and learns steps to go and inverse "
-        "dynamics, calibrates and probes on this data",
+        help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and on this data learns "
+        "steps to go and inverse dynamics, calibrates and probes",
     )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")

@@ -54,6 +54,20 @@ def test_a_training_goes_on_from_a_checkpoint(store: Path, trained: Path, tmp_pa
         fit(EpisodeStore(store), other, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
 
 
+def test_no_steps_leave_the_model_and_learn_its_heads_on_other_data(store: Path, trained: Path, tmp_path: Path) -> None:
+    training = TrainingConfig(steps=0, batch=16, held_out=0.25, seed=1)
+    config = dataclasses.replace(CONFIG, origin=Origin.of_checkpoint(trained), training=training)
+    for _ in range(2):  # the second time there is nothing left to do, and nothing is logged twice
+        manifest = fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+    assert manifest is not None
+    assert manifest.training["held_out"]["step"] == 0 and manifest.training["held_out"]["predict_mse"] > 0
+    assert manifest.training["curves"]["evaluation_step"] == [0] and not manifest.training["curves"]["step"]
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("world_model.")} <= same
+    assert any(name.startswith("steps_to_go.") for name in before.keys() - same)
+
+
 def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_path: Path) -> None:
     """A checkpoint trained without inverse dynamics has no head for it."""
     without = Origin.of_checkpoint(trained, {"inverse_weight": 0})

@@ -33,6 +33,7 @@ MISTAKES = {
         "smoothness_weight is 'much'; wanted float",
     ),
     "no learning": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--learning-rate", "0"], "learning_rate=0.0"),
+    "no steps from nothing": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--steps", "0"], "--start-from"),
     "a checkpoint's recipe and another": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--start-from", "{tmp}/tiny-lewm", "--recipe", "pldm"],
         "leave out --recipe and --preset",
