@@ -4,8 +4,8 @@
         --out benchmarks/results/pusht-true-dynamics.json
 
 Encoder, cost and search stay as they are; each candidate is simulated, drawn and encoded. What is reached now was
-missed for what the predictor imagined, the rest for the cost or the search. Half a minute an episode and core. Resumes
-where it was stopped.
+missed for what the predictor imagined, the rest for the cost or the search. Half a minute to two an episode and core.
+Resumes where it was stopped.
 """
 
 import argparse
@@ -132,25 +132,25 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    made_by = {**provenance(), "command": shlex.join(["python", *sys.argv])}
     evaluation = json.loads(arguments.evaluation.read_text())
     rows: list[dict[str, Any]] = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
     left = sorted(set(missed(evaluation, arguments.most)) - {row["index"] for row in rows})
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
         for job in as_completed([pool.submit(plan_again, arguments, evaluation, index) for index in left]):
             rows = sorted([*rows, job.result()], key=lambda row: row["index"])
-            arguments.out.write_text(json.dumps(summary(evaluation, rows), indent=1) + "\n", encoding="utf-8")
-    result = summary(evaluation, rows)
+            arguments.out.write_text(json.dumps(summary(evaluation, rows, made_by), indent=1) + "\n", encoding="utf-8")
+    result = summary(evaluation, rows, made_by)
     sys.stdout.write(f"{result['reached']} of {result['planned_again']} missed pairs reached on true dynamics\n")
 
 
-def summary(evaluation: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(evaluation: dict[str, Any], rows: list[dict[str, Any]], made_by: dict[str, Any]) -> dict[str, Any]:
     """How many of the missed pairs true dynamics reach, and what made it."""
     reached = sum(row["success"] for row in rows)
     named = {name: evaluation[name] for name in ("model", "weights_sha256", "protocol", "preset", "seed", "episodes")}
     return {
         **named,
-        **provenance(),
-        "command": shlex.join(["python", *sys.argv]),
+        **made_by,
         "planned_again": len(rows),
         "reached": reached,
         "reached_ci95": ci95(reached, len(rows)),

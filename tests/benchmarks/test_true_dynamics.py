@@ -56,5 +56,5 @@ def test_a_pair_is_planned_again_and_counted(checkpoints: Path, monkeypatch: pyt
     monkeypatch.setitem(PRESETS, "fast", Preset(candidates=4, elites=2, iterations=1))
     row = plan_again(argparse.Namespace(checkpoints=checkpoints), EVALUATION, 1)
     assert row["index"] == 1 and row["least_distance_imagined"] == 0.5 and row["least_distance"] >= 0
-    result = summary(EVALUATION, [row])
+    result = summary(EVALUATION, [row], {"commit": "abc"})
     assert result["planned_again"] == 1 and result["reached"] == int(row["success"])
