@@ -32,7 +32,7 @@ WRONG = [
     (LeWMConfig, {"rollout_weight": 0.1, "clip_frames": 2}),
     (LeWMConfig, {"pixel_std": (0.5, 0.0, 0.5)}),
     (StepsToGoConfig, {"longest": 0.0}),
-    (TrainingConfig, {"steps": 0}),
+    (TrainingConfig, {"steps": -1}),
     (TrainingConfig, {"batch": 1}),
 ]
 
