@@ -40,10 +40,11 @@ from worldmodel.checkpoint import Checkpoint, load_checkpoint
 class TrueDynamicsAgent:
     """Plans from where the simulator is, for one model step at a time."""
 
-    def __init__(self, env: MujocoGoalEnv, checkpoint: Checkpoint, preset: str, seed: int, goal: Image) -> None:
-        self._env = env
-        self._futures = type(env)(image_size=env.image_size)
-        self._futures.set_variation(env.variation)
+    def __init__(
+        self, env: MujocoGoalEnv, futures: MujocoGoalEnv, checkpoint: Checkpoint, preset: str, seed: int, goal: Image
+    ) -> None:
+        """`futures` is another such environment, in which candidates are tried."""
+        self._env, self._futures = env, futures
         self._checkpoint = checkpoint
         self._preset = PRESETS[preset]
         self._bounds = bounds(checkpoint.manifest.action, None)
@@ -75,9 +76,6 @@ class TrueDynamicsAgent:
         self._warm_start = space.shift(search.plan.variables, 1)
         return self._bounds.to_physical(search.plan.actions[:1])
 
-    def close(self) -> None:
-        self._futures.close()
-
     def _future(self, state: State, candidate: Float[Tensor, "h a"]) -> Float[Tensor, "h n d"]:
         self._futures.set_state(state)
         control_steps = self._checkpoint.manifest.action.control_steps
@@ -103,18 +101,12 @@ def plan_again(arguments: argparse.Namespace, evaluation: dict[str, Any], index:
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(arguments.checkpoints / evaluation["model"])
     protocol, task, seed = PROTOCOLS[evaluation["protocol"]], evaluation["task"], evaluation["seed"]
-    env = env_class(task)(image_size=checkpoint.manifest.observation.height_px)
+    env, futures = (env_class(task)(image_size=checkpoint.manifest.observation.height_px) for _ in range(2))
     pair = next(itertools.islice(draw_pairs(env, task, protocol, seed), index, None))
-    make = functools.partial(TrueDynamicsAgent, env, checkpoint, evaluation["preset"], plan_seed(seed, index))
-    agents: list[TrueDynamicsAgent] = []
-
-    def kept(goal: Image) -> TrueDynamicsAgent:
-        agents.append(make(goal))
-        return agents[-1]
-
-    episode = run_episode(env, pair, protocol.budget_steps, kept, stop_at_success=True)
-    for each in (*agents, env):
-        each.close()
+    agent = functools.partial(TrueDynamicsAgent, env, futures, checkpoint, evaluation["preset"], plan_seed(seed, index))
+    episode = run_episode(env, pair, protocol.budget_steps, agent, stop_at_success=True)
+    env.close()
+    futures.close()
     return {
         "index": index,
         "episode": pair.episode,

@@ -24,7 +24,7 @@ from worldmodel.inverse_dynamics import (
     fit_inverse_dynamics,
 )
 from worldmodel.joint_embedding import JointEmbedding
-from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.latent_episodes import Imagined, LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.origin import Origin
 from worldmodel.precision import DTYPES, Precision, faster_precision
@@ -86,7 +86,7 @@ def fit(
         return None
     world_model = LatentWorldModel(recipe)
     actions = _actions(store, train)
-    latents = _encode_episodes(world_model, store, train, actions, config.training.seed, progress)
+    latents = _encode_episodes(world_model, store, train, progress)
     head_config = StepsToGoConfig()
     manifest = Manifest(
         name=out.name,
@@ -117,7 +117,8 @@ def fit(
             "curves": _curves(run.metrics()),
         },
     )
-    distance = _fit_steps_to_go(latents, head_config, config, progress)
+    imagined = _imagine(world_model, latents, actions, config.training.seed)
+    distance = _fit_steps_to_go(dataclasses.replace(latents, imagined=imagined), head_config, config, progress)
     inverse = _fit_inverse_dynamics(latents, actions, config, progress)
     return save_checkpoint(out, manifest, world_model, distance, inverse)
 
@@ -198,12 +199,7 @@ def _encode(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, 
 
 
 def _encode_episodes(
-    world_model: LatentWorldModel,
-    store: EpisodeStore,
-    episodes: list[Episode],
-    actions: Float[Tensor, "rows x"],
-    seed: int,
-    progress: Progress,
+    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
 ) -> LatentEpisodes:
     parts, last_rows, row = [], [], 0
     for done, episode in enumerate(episodes, start=1):
@@ -211,10 +207,15 @@ def _encode_episodes(
         row += episode.frames
         last_rows.append(torch.full((episode.frames,), row - 1))
         progress("encode episodes", done, len(episodes), {})
-    encoded = LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
-    imagined = imagine_along(
+    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+
+
+def _imagine(
+    world_model: LatentWorldModel, latents: LatentEpisodes, actions: Float[Tensor, "rows x"], seed: int
+) -> Imagined | None:
+    return imagine_along(
         world_model,
-        encoded,
+        latents,
         actions,
         clips=IMAGINED_CLIPS,
         context=CONTEXT_FRAMES,
@@ -222,7 +223,6 @@ def _encode_episodes(
         control_steps=CONTROL_STEPS,
         generator=Generator().manual_seed(seed),
     )
-    return dataclasses.replace(encoded, imagined=imagined)
 
 
 def _fit_steps_to_go(
