@@ -53,6 +53,7 @@ def test_nothing_is_forgotten_or_repeated_when_the_wall_clock_jumps(
     asyncio.run(main())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seconds", [-DAY_S, DAY_S])
 def test_a_deadline_is_kept_when_the_wall_clock_jumps(
     live: Live, jump: Callable[[float], None], seconds: float, measure: Measure
