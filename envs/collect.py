@@ -69,11 +69,17 @@ class CollectConfig:
             return self.variation
         return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
 
-    def looks(self, episode_id: int, world: Variation) -> list[Variation]:
-        """What each frame of an episode is drawn in that was simulated in `world`."""
-        if self.randomisation is None:
-            return [world] * (self.steps + 1)
-        return self.randomisation.looks(type(world), self.env_id, self.seed, episode_id, self.steps + 1)
+    @property
+    def has_twins(self) -> bool:
+        """Whether every frame is drawn a second time."""
+        return self.randomisation is not None and bool(self.randomisation.twins)
+
+    def twin_worlds(self, episode_id: int) -> list[Variation]:
+        """What the twin of each frame of an episode is drawn in; none where there are no twins."""
+        if self.randomisation is None or not self.has_twins:
+            return []
+        cls = env_class(self.env_id).variation_class
+        return self.randomisation.twin_worlds(cls, self.env_id, self.seed, episode_id, self.steps + 1)
 
     def episode_ids(self, shard: int) -> range:
         first = shard * self.episodes_per_shard
@@ -164,6 +170,7 @@ def _collect_shard(
         action_width=len(env.action_names),
         state_width=len(env.state_names),
         feature_width=len(env.feature_names),
+        twins=config.has_twins,
     ) as writer:
         for episode_id in config.episode_ids(shard):
             trajectory = rollout(
@@ -177,9 +184,10 @@ def _collect_shard(
                 lapses=config.lapses,
             )
             features = env.state_features(trajectory.states)
-            looks = config.looks(episode_id, trajectory.variation)
+            worlds = config.twin_worlds(episode_id)
             writer.add(
-                frames=np.stack([_drawn(env, *each) for each in zip(trajectory.states, looks, strict=True)]),
+                frames=np.stack([env.render_state(state) for state in trajectory.states]),
+                twins=[_drawn(env, *each) for each in zip(trajectory.states, worlds, strict=True)] if worlds else None,
                 actions=trajectory.actions,
                 state=trajectory.states,
                 features=features,
@@ -189,8 +197,8 @@ def _collect_shard(
             report()
 
 
-def _drawn(env: MujocoGoalEnv, state: State, look: Variation) -> Image:
-    env.set_variation(look)
+def _drawn(env: MujocoGoalEnv, state: State, world: Variation) -> Image:
+    env.set_variation(world)
     return env.render_state(state)
 
 
@@ -287,5 +295,5 @@ def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
     """Nothing where there is none, so that older stores are still what they say."""
     if randomisation is None:
         return {}
-    flickering = {"flickering_factors": list(randomisation.flickering)} if randomisation.flickering else {}
-    return {"varied_factors": list(randomisation.factors), **flickering, "varied_share": randomisation.share}
+    twins = {"twin_factors": list(randomisation.twins)} if randomisation.twins else {}
+    return {"varied_factors": list(randomisation.factors), **twins, "varied_share": randomisation.share}

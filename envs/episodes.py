@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,24 +75,33 @@ class EpisodeWriter:
         path: the shard's final path.
         image_size_px: height and width of the frames.
         action_width, state_width, feature_width: numbers per row.
+        twins: whether every frame comes with a second picture of the same state.
     """
 
     def __init__(
-        self, path: Path, *, image_size_px: int, action_width: int, state_width: int, feature_width: int
+        self,
+        path: Path,
+        *,
+        image_size_px: int,
+        action_width: int,
+        state_width: int,
+        feature_width: int,
+        twins: bool = False,
     ) -> None:
         self._path = path
         self._temporary = _temporary_path(path)
         self._file = h5py.File(self._temporary, "w")
         frame = (image_size_px, image_size_px, 3)
-        self._file.create_dataset(
-            "frames",
-            (0, *frame),
-            np.uint8,
-            maxshape=(None, *frame),
-            chunks=(1, *frame),
-            compression=COMPRESSION,
-            compression_opts=COMPRESSION_LEVEL,
-        )
+        for name in ("frames", "twins") if twins else ("frames",):
+            self._file.create_dataset(
+                name,
+                (0, *frame),
+                np.uint8,
+                maxshape=(None, *frame),
+                chunks=(1, *frame),
+                compression=COMPRESSION,
+                compression_opts=COMPRESSION_LEVEL,
+            )
         widths = {"actions": action_width, "state": state_width, "features": feature_width}
         types = {"actions": np.float32, "state": np.float64, "features": np.float32}
         for name, width in widths.items():
@@ -124,6 +133,7 @@ class EpisodeWriter:
         episode_id: int,
         policy: str,
         task: str = "",
+        twins: Sequence[NDArray[np.uint8]] | None = None,
     ) -> None:
         """Append one episode of L control steps.
 
@@ -135,10 +145,13 @@ class EpisodeWriter:
             episode_id: unique in the whole store.
             policy: name of the policy that acted.
             task: what it was asked to do, in words; empty where nobody said.
+            twins: L+1 images uint8 [H, W, 3] of the same states in other worlds; of stores with twins.
         """
         no_action = np.full((1, actions.shape[1]), np.nan, np.float32)
         for block in [frames] if isinstance(frames, np.ndarray) else frames:
             self._append("frames", block)
+        if twins is not None:
+            self._append("twins", np.stack(twins))
         self._append("actions", np.concatenate([actions, no_action]))
         self._append("state", state)
         self._append("features", features)

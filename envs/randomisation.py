@@ -1,7 +1,7 @@
-"""Domain randomisation: which factors of variation are drawn anew for an episode, and for what share of the episodes.
+"""Domain randomisation: in which worlds episodes happen, and what else their frames might have looked like.
 
-What else happens in an episode does not depend on it: the same start and the same policy's random numbers, in another
-world.
+What happens in an episode does not depend on either: the same start and the same policy's random numbers, in another
+world; and the same states, drawn a second time.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from envs.variation import Variation
 
 V = TypeVar("V", bound=Variation)
-_WORLD, _LOOKS = 2, 3
+_WORLD, _TWINS = 2, 3
 """Beside the namespaces of `envs.rollout`, 0 and 1: worlds share no random numbers with what happens in them."""
 
 
@@ -21,48 +21,49 @@ _WORLD, _LOOKS = 2, 3
 class Randomisation:
     """Whole names of factors (`Variation.factors`), and the share of episodes that are varied; the rest are nominal.
 
-    `factors` are drawn once an episode: a model can see them, and adapt. `flickering` ones (`Variation.looks`) are
-    drawn anew for every frame: what the next frame looks like cannot be predicted from them, so a model that predicts
-    latents learns to look through them.
+    `factors` are drawn once an episode, in which the robot then acts: a model can see them, and adapt. `twins` are
+    drawn for a second picture of every frame: the same state in another world, for a model to learn that both are one.
     """
 
     factors: tuple[str, ...] = ()
-    flickering: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.factors and not self.flickering:
+        if not self.factors and not self.twins:
             raise ValueError("no factor of variation is named; give one or more, such as light or camera")
-        if twice := sorted(set(self.factors) & set(self.flickering)):
-            raise ValueError(f"{twice} cannot both vary by episode and flicker; name each once")
+        if twice := sorted(set(self.factors) & set(self.twins)):
+            raise ValueError(f"{twice} cannot both vary by episode and between twins; name each once")
         if not 0 < self.share <= 1:
             raise ValueError(f"varied share {self.share} must be above 0 and at most 1")
 
     def check(self, cls: type[Variation]) -> None:
-        """Raises ValueError for names that are not whole, and for what flickers but is more than looks."""
-        named = {*self.factors, *self.flickering}
+        """Raises ValueError for names that are not whole."""
+        named = {*self.factors, *self.twins}
         if named != set(cls.factors(named)):
             raise ValueError(f"factors {sorted(named)} are not whole names; give {list(cls.factors(named))}")
-        if wrong := sorted(set(self.flickering) - set(cls.looks())):
-            raise ValueError(f"{wrong} cannot flicker, since only looks can; {cls.__name__} has {list(cls.looks())}")
 
     def variation(self, cls: type[V], env_id: str, seed: int, episode_id: int) -> V:
         """The world of one collected episode: a function of these arguments alone."""
         rng = _generator(env_id, seed, _WORLD, episode_id)
-        return cls.sample(rng, self.factors) if self._is_varied(rng) else cls()
+        return cls.sample(rng, self.factors) if rng.random() < self.share else cls()
 
-    def looks(self, cls: type[V], env_id: str, seed: int, episode_id: int, frames: int) -> list[V]:
-        """The world that each frame of the episode is drawn in."""
+    def twin_worlds(self, cls: type[V], env_id: str, seed: int, episode_id: int, frames: int) -> list[V]:
+        """The world that the twin of each of the first `frames` frames is drawn in: the episode's, but for some of
+        `twins`.
+
+        How many differ is drawn too, from none to all: a world where everything is strange teaches little of one where
+        one thing is.
+        """
         world = self.variation(cls, env_id, seed, episode_id)
-        if not self.flickering or not self._is_varied(_generator(env_id, seed, _WORLD, episode_id)):
-            return [world] * frames
-        rng = _generator(env_id, seed, _LOOKS, episode_id)
-        drawn = [cls.sample(rng, self.flickering) for _ in range(frames)]
-        return [dataclasses.replace(world, **{name: getattr(look, name) for name in self.flickering}) for look in drawn]
+        rng = _generator(env_id, seed, _TWINS, episode_id)
+        return [self._twin(world, rng) for _ in range(frames)]
 
-    def _is_varied(self, rng: np.random.Generator) -> bool:
-        """By the first number of an episode's world."""
-        return bool(rng.random() < self.share)
+    def _twin(self, world: V, rng: np.random.Generator) -> V:
+        differs = rng.random(len(self.twins)) < rng.random()
+        drawn = type(world).sample(rng, self.twins)
+        names = [name for name, one in zip(self.twins, differs, strict=True) if one]
+        return dataclasses.replace(world, **{name: getattr(drawn, name) for name in names})
 
 
 def _generator(env_id: str, seed: int, key: int, episode_id: int) -> np.random.Generator:

@@ -67,19 +67,29 @@ def describe(image_px: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def write_store(folder: Path, episodes: Iterable[Rows], per_shard: int = 4) -> Path:
-    """Writes folder/dataset.json and its shards; episode ids count from 0. Returns the folder."""
+def write_store(folder: Path, episodes: Iterable[Rows], per_shard: int = 4, twins: bool = False) -> Path:
+    """Writes folder/dataset.json and its shards; episode ids count from 0. Returns the folder.
+
+    `twins` are the frames' negatives.
+    """
     listed = list(episodes)
     folder.mkdir(parents=True, exist_ok=True)
     image_px = listed[0].frames.shape[1]
-    (folder / "dataset.json").write_text(json.dumps(describe(image_px)))
+    collection = {"collection": {"twin_factors": ["all_rgb"]}} if twins else {}
+    (folder / "dataset.json").write_text(json.dumps(describe(image_px, **collection)))
     for shard, first in enumerate(range(0, len(listed), per_shard)):
         with EpisodeWriter(
-            shard_path(folder, shard), image_size_px=image_px, action_width=2, state_width=2, feature_width=3
+            shard_path(folder, shard),
+            image_size_px=image_px,
+            action_width=2,
+            state_width=2,
+            feature_width=3,
+            twins=twins,
         ) as writer:
             for number, rows in enumerate(listed[first : first + per_shard], start=first):
                 writer.add(
                     frames=rows.frames,
+                    twins=list(255 - rows.frames) if twins else None,
                     actions=rows.actions,
                     state=rows.state,
                     features=rows.features,
@@ -89,9 +99,9 @@ def write_store(folder: Path, episodes: Iterable[Rows], per_shard: int = 4) -> P
     return folder
 
 
-def write_dot_store(folder: Path, episodes: int = 12, steps: int = 30, image_px: int = 32) -> Path:
+def write_dot_store(folder: Path, episodes: int = 12, steps: int = 30, image_px: int = 32, twins: bool = False) -> Path:
     """A deterministic store that the tiny preset learns from."""
-    return write_store(folder, (dot_episode(number, steps, image_px) for number in range(episodes)))
+    return write_store(folder, (dot_episode(number, steps, image_px) for number in range(episodes)), twins=twins)
 
 
 def _physical(unitless: np.ndarray) -> np.ndarray:

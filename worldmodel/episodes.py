@@ -49,6 +49,7 @@ class _Shard:
                 given, wanted = list(rows[name].shape), [count, *shape]
                 raise DatasetError(f"{path}: {name} is {given}; {wanted} follows from dataset.json and its lengths")
         self.frames, self.actions, self.features = rows["frames"], rows["actions"], rows["features"]
+        self.twins = rows.get("twins")
 
 
 class EpisodeStore:
@@ -68,6 +69,8 @@ class EpisodeStore:
             "actions": (len(self.description["action"]["names"]),),
             "features": (len(self.description["features"]["names"]),),
         }
+        if self.has_twins:
+            row_shapes["twins"] = row_shapes["frames"]
         self._shards = [_Shard(path, row_shapes) for path in paths]
         self.episodes: list[Episode] = []
         for index, shard in enumerate(self._shards):
@@ -86,6 +89,11 @@ class EpisodeStore:
         """Pixels a side of the square frames."""
         return int(self.description["image"]["height_px"])
 
+    @property
+    def has_twins(self) -> bool:
+        """Whether there is a second picture of every frame, of the same state in another world."""
+        return bool(self.description.get("collection", {}).get("twin_factors"))
+
     @cached_property
     def action_limits(self) -> Float[np.ndarray, "2 x"]:
         """Lowest and highest action, in physical units."""
@@ -95,9 +103,14 @@ class EpisodeStore:
     def frames(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
         """RGB uint8 [count h w 3]: rows start, start + skip, … of the episode. Raises IndexError beyond its end."""
         first = _first_row(episode, start, start + (count - 1) * skip)
-        rows = self._shards[episode.shard].frames
-        # One chunk a frame: reading frame by frame is a hundred times faster than HDF5's strided selection.
-        return np.stack([rows[row] for row in range(first, first + count * skip, skip)])
+        return _images(self._shards[episode.shard].frames, first, count, skip)
+
+    def twins(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
+        """The second pictures of `frames`, alike; of a store that `has_twins`."""
+        first = _first_row(episode, start, start + (count - 1) * skip)
+        twins = self._shards[episode.shard].twins
+        assert twins is not None
+        return _images(twins, first, count, skip)
 
     def actions(self, episode: Episode, start: int, count: int) -> Float[np.ndarray, "count x"]:
         """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits. The last frame has none."""
@@ -123,8 +136,22 @@ class EpisodeStore:
 class WindowSampler:
     """Uniform random windows over episodes: a pure function of (seed, step), so a resumed training sees the same."""
 
-    def __init__(self, store: EpisodeStore, episodes: list[Episode], *, clip_frames: int, control_steps: int) -> None:
+    def __init__(
+        self,
+        store: EpisodeStore,
+        episodes: list[Episode],
+        *,
+        clip_frames: int,
+        control_steps: int,
+        twins: bool = False,
+    ) -> None:
+        """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
+        if twins and not store.has_twins:
+            raise DatasetError(
+                f"{store.folder} has no twins of its frames, which twin_weight wants: telos collect --twins looks,camera"
+            )
         self.store = store
+        self.twins = twins
         self.clip_frames = clip_frames
         self.control_steps = control_steps
         span = (clip_frames - 1) * control_steps + 1
@@ -147,7 +174,11 @@ class WindowSampler:
         frames = np.stack([self.store.frames(e, start, self.clip_frames, self.control_steps) for e, start in places])
         steps = self.clip_frames - 1
         actions = np.stack([self.store.actions(e, start, steps * self.control_steps) for e, start in places])
-        return Windows(torch.from_numpy(frames), torch.from_numpy(actions.reshape(len(places), steps, -1)))
+        twins = None
+        if self.twins:
+            drawn = [self.store.twins(e, start, self.clip_frames, self.control_steps) for e, start in places]
+            twins = torch.from_numpy(np.stack(drawn))
+        return Windows(torch.from_numpy(frames), torch.from_numpy(actions.reshape(len(places), steps, -1)), twins)
 
     def _locate(self, pick: int) -> tuple[Episode, int]:
         index = int(np.searchsorted(self._ends, pick, side="right"))
@@ -187,6 +218,11 @@ def _first_row(episode: Episode, start: int, last: int) -> int:
     if start < 0 or last >= episode.frames:
         raise IndexError(f"frames {start}..{last} are not all in episode {episode.id} of {episode.frames} frames")
     return episode.start + start
+
+
+def _images(rows: h5py.Dataset, first: int, count: int, skip: int) -> np.ndarray:
+    """One chunk an image: reading one by one is a hundred times faster than HDF5's strided selection."""
+    return np.stack([rows[row] for row in range(first, first + count * skip, skip)])
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

@@ -56,7 +56,7 @@ class FastPredictor:
         self.action_condition = PackedLinear(*affine(encoder.embed[2]), dtype)
         self.to_modulations = PackedLinear(*_all_modulations(predictor), dtype)
         self.blocks = [FastBlock(block, predictor.config, dtype) for block in predictor.every_block()]
-        self.leave = FoldedProjector(predictor.leave, dtype, predictor.norm)
+        self.head = FoldedProjector(predictor.head, dtype, predictor.norm)
 
     def begin(self, context: Float[Tensor, "b t d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Run the tokens that all candidates share, once.
@@ -94,7 +94,8 @@ class FastPredictor:
         imagined: list[Tensor] = []
         for step in range(horizon):
             entered.append(self._enter(newest))
-            newest = self._to_latents(self._step(prefix, step, entered, modulations, caches, turns))
+            predicted = self._predicted(self._step(prefix, step, entered, modulations, caches, turns))
+            newest = newest + predicted if self.config.residual else predicted
             imagined.append(newest)
         return torch.cat(imagined, dim=2)
 
@@ -163,8 +164,8 @@ class FastPredictor:
         turned = angles(first, steps, self.config.head_width, self.to_modulations.bias.device)
         return torch.polar(torch.ones_like(turned), turned)[:, None, None]
 
-    def _to_latents(self, tokens: Float[Tensor, "b s t w"]) -> Float[Tensor, "b s t d"]:
-        return self.leave(F.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)).float()
+    def _predicted(self, tokens: Float[Tensor, "b s t w"]) -> Float[Tensor, "b s t d"]:
+        return self.head(F.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)).float()
 
 
 def _robots(prefix: Prefix, part: slice) -> Prefix:

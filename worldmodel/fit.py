@@ -135,7 +135,7 @@ def _train(
     origin = config.origin
     recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
     windows = {"clip_frames": origin.config.clip_frames, "control_steps": CONTROL_STEPS}
-    sampler = WindowSampler(store, train, **windows)
+    sampler = WindowSampler(store, train, twins=origin.config.wants_twins, **windows)
     held_out_sampler = WindowSampler(store, held_out, **windows)
     held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)

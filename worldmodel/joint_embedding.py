@@ -37,6 +37,11 @@ class JointEmbeddingConfig:
         if min(self.pixel_std) <= 0:
             raise ValueError(f"pixel_std={self.pixel_std} must be above 0")
 
+    @property
+    def wants_twins(self) -> bool:
+        """Whether a loss needs twins of the frames."""
+        return False
+
     def architecture(self) -> dict[str, Any]:
         """The fields that every recipe has: `OtherConfig(**config.architecture())` is the same network."""
         return {each.name: getattr(self, each.name) for each in dataclasses.fields(JointEmbeddingConfig)}

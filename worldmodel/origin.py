@@ -14,7 +14,8 @@ from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.recipes import RECIPES, config_from_json, config_to_json
 
 Changes = Mapping[str, Any]
-"""Fields of a recipe's configuration that are to have other values, as JSON has them."""
+"""Fields of a recipe's configuration that are to have other values, as JSON has them; those of a part of it have the
+part's name and a dot before theirs, such as predictor.depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,20 @@ class Origin:
 
 def _changed(recipe: str, config: JointEmbeddingConfig, changes: Changes) -> JointEmbeddingConfig:
     fields = config_to_json(config)
-    if unknown := sorted(set(changes) - set(fields)):
-        raise TrainingError(f"recipe {recipe} has no setting {unknown[0]!r}; it has {sorted(fields)}")
+    for name, value in changes.items():
+        part, _, key = name.rpartition(".")
+        holder = fields.get(part) if part else fields
+        if not isinstance(holder, dict) or key not in holder:
+            raise TrainingError(f"recipe {recipe} has no setting {name!r}; it has {_names(fields)}")
+        holder[key] = value
     try:
-        changed: JointEmbeddingConfig = config_from_json(recipe, {**fields, **changes})
+        changed: JointEmbeddingConfig = config_from_json(recipe, fields)
     except CheckpointError as error:
         raise TrainingError(str(error)) from error
     return changed
+
+
+def _names(fields: Mapping[str, Any]) -> list[str]:
+    parts = {name: value for name, value in fields.items() if isinstance(value, dict)}
+    inner = [f"{name}.{key}" for name, part in parts.items() for key in part if key != "type"]
+    return sorted([*fields, *inner])

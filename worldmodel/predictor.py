@@ -36,6 +36,8 @@ class PredictorConfig:
     """Tokens that one token can see, itself included."""
     double_norm: bool = True
     """Normalise once more after the modulation, as the published weights do."""
+    residual: bool = False
+    """Predict how a latent changes, not what it becomes: what rests need not be learned."""
 
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "width", "heads", "head_width", "mlp_width", "projector_width", "window")
@@ -127,7 +129,18 @@ class Predictor(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.leave = projector(config.width, config.projector_width, latent_width)
+        head = projector(config.width, config.projector_width, latent_width)
+        if config.residual:
+            nn.init.zeros_(head[-1].weight)
+            nn.init.zeros_(head[-1].bias)
+            self.change = head
+        else:
+            self.leave = head
+
+    @property
+    def head(self) -> nn.Sequential:
+        """From the last block to the change of the latent, or to the latent."""
+        return self.change if self.config.residual else self.leave
 
     def every_block(self) -> list[Block]:
         """The blocks, with their type."""
@@ -147,12 +160,8 @@ class Predictor(nn.Module):
         visible = band(steps, self.config.window, latents.device)
         for block in self.blocks:
             tokens = block(tokens, conditions, visible)
-        return self.to_latents(tokens)
-
-    def to_latents(self, tokens: Float[Tensor, "*b w"]) -> Float[Tensor, "*b d"]:
-        """What the last block leaves, as predicted latents."""
-        flat = self.leave(self.norm(tokens).flatten(0, -2))  # BatchNorm1d wants [rows w]
-        return flat.unflatten(0, tokens.shape[:-1])
+        predicted = self.head(self.norm(tokens).flatten(0, -2)).unflatten(0, tokens.shape[:-1])  # BatchNorm1d: [rows w]
+        return latents + predicted if self.config.residual else predicted
 
 
 def band(steps: int, window: int, device: torch.device) -> Bool[Tensor, "t t"]:

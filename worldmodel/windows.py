@@ -1,5 +1,6 @@
 """Windows: short clips cut from episodes, what recipes train on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +14,17 @@ class Windows:
 
     frames: UInt8[Tensor, "b t height width 3"]
     actions: Float[Tensor, "b t-1 a"]
+    twins: UInt8[Tensor, "b t height width 3"] | None = None
+    """The same states, drawn in other worlds."""
 
     def to(self, device: torch.device) -> "Windows":
         """On that device; from pinned memory without waiting."""
-        return Windows(self.frames.to(device, non_blocking=True), self.actions.to(device, non_blocking=True))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Windows":
         """In memory that a GPU copies from by itself."""
-        return Windows(self.frames.pin_memory(), self.actions.pin_memory())
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Windows":
+        twins = None if self.twins is None else change(self.twins)
+        return Windows(change(self.frames), change(self.actions), twins)

@@ -36,16 +36,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--vary", metavar="NAMES", help="draw only these factors, for example light,camera or agent_rgb,floor_rgb"
     )
     parser.add_argument(
-        "--flicker",
-        metavar="NAMES",
-        help="draw these colours and lights anew for every frame, so that models learn to look through them; "
-        "looks stands for all",
-    )
-    parser.add_argument(
         "--varied-share",
         type=float,
         default=1.0,
-        help="share of episodes that --vary and --flicker apply to (default %(default)s)",
+        help="share of episodes that --vary applies to (default %(default)s)",
+    )
+    parser.add_argument(
+        "--twins",
+        metavar="NAMES",
+        help="draw every frame a second time, with some of these factors drawn anew: a model trained with "
+        "--set twin_weight=1 learns that both are one; looks stands for all colours and lights",
     )
     parser.add_argument(
         "--lapses",
@@ -64,15 +64,18 @@ def _randomisation(arguments: argparse.Namespace) -> "Randomisation | None":
     from envs import env_class
     from envs.randomisation import Randomisation
 
-    if arguments.vary is None and arguments.flicker is None:
+    if arguments.vary is None and arguments.twins is None:
         return None
     known = env_class(arguments.env).variation_class
-    flickering = known.looks() if arguments.flicker == "looks" else _factors(known, arguments.flicker)
-    return Randomisation(factors=_factors(known, arguments.vary), flickering=flickering, share=arguments.varied_share)
+    factors, twins = (_factors(known, names) for names in (arguments.vary, arguments.twins))
+    return Randomisation(factors=factors, twins=twins, share=arguments.varied_share)
 
 
 def _factors(known: "type[Variation]", names: str | None) -> tuple[str, ...]:
-    return known.factors(names.split(",")) if names else ()
+    if not names:
+        return ()
+    given = [each for name in names.split(",") for each in (known.looks() if name == "looks" else (name,))]
+    return known.factors(given)
 
 
 def run(arguments: argparse.Namespace) -> None:

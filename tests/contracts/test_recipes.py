@@ -212,7 +212,9 @@ class TestLeWorldModel:
         recipe = LeWM(two, ACTION_WIDTH)
         assert set(losses(recipe, "lewm")) == {"predict", "sigreg"}
         assert not [name for name, _ in recipe.named_parameters() if name.startswith("inverse")]
-        assert (paper().smoothness_weight, paper().inverse_weight, paper().rollout_weight) == (0.0, 0.0, 0.0)
+        published = paper()
+        assert (published.smoothness_weight, published.inverse_weight) == (0.0, 0.0)
+        assert (published.rollout_weight, published.twin_weight) == (0.0, 0.0)
 
     def test_the_rollout_error_is_that_of_predictions_from_predictions(self) -> None:
         """Spelled out: depth by depth, each place imagined from the first latent and from what was imagined before."""
@@ -235,6 +237,20 @@ class TestLeWorldModel:
                 )
         wanted = 0.5 * torch.stack(errors).mean().item()
         assert losses(recipe, "lewm")["rollout"].item() == pytest.approx(wanted, rel=1e-4)
+
+    def test_twins_are_to_be_where_their_frames_are_and_do_not_move_them(self) -> None:
+        """In one pass with them: both have the same BatchNorm statistics."""
+        recipe, batch = LeWM(dataclasses.replace(tiny(), twin_weight=0.5), ACTION_WIDTH), windows("lewm")
+        twins = windows("lewm", seed=1).frames
+        terms = recipe.losses(dataclasses.replace(batch, twins=twins), Generator().manual_seed(0))
+        both = recipe.encode(torch.cat([batch.frames, twins]).flatten(0, 1))
+        frames, others = both.chunk(2)
+        wanted = 0.5 * F.mse_loss(others, frames.detach())
+        assert terms["twin"].item() == pytest.approx(wanted.item(), rel=1e-4)
+        (moved,) = torch.autograd.grad(wanted, both, retain_graph=True)
+        assert not moved[: len(frames)].any() and moved[len(frames) :].any(1).all()
+        same = recipe.losses(dataclasses.replace(batch, twins=batch.frames), Generator().manual_seed(0))
+        assert same["twin"].item() == pytest.approx(0, abs=1e-9)
 
     @pytest.mark.parametrize("term", ["smoothness", "inverse"])
     def test_smoothness_and_inverse_dynamics_move_every_frame(self, term: str) -> None:

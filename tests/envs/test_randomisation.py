@@ -35,31 +35,40 @@ def test_a_share_of_the_episodes_happens_in_other_worlds_and_nothing_else_change
     assert "varied_factors" not in json.loads((tmp_path / "nominal" / "dataset.json").read_text())["collection"]
 
 
-def test_looks_that_flicker_differ_from_frame_to_frame_in_one_and_the_same_world(tmp_path: Path) -> None:
-    half = Randomisation(factors=("camera_x_m",), flickering=TwoRoomVariation.looks(), share=0.5)
-    steady = Randomisation(factors=("camera_x_m",), share=0.5)
-    with store(tmp_path / "steady", steady) as one, store(tmp_path / "half", half) as other:
-        for name in ("state", "actions", "features"):
-            assert np.array_equal(one[name], other[name], equal_nan=True), f"{name} depends on how frames look"
-        alike = np.array([np.array_equal(a, b) for a, b in zip(one["frames"], other["frames"], strict=True)])
-    for episode, frames in enumerate(alike.reshape(6, 9)):
-        world, looks = (
-            of(TwoRoomVariation, ENV_ID, 3, episode, *n) for of, n in ((half.variation, ()), (half.looks, (9,)))
-        )
-        assert {look.camera_x_m for look in looks} == {world.camera_x_m}
-        flickers = world != TwoRoomVariation()
-        assert len({look.floor_rgb for look in looks}) == (9 if flickers else 1)
-        assert frames.any() != flickers
-    assert half.looks(TwoRoomVariation, ENV_ID, 3, 1, 9)[:4] == half.looks(TwoRoomVariation, ENV_ID, 3, 1, 4)
+def test_twins_show_the_same_states_in_other_worlds(tmp_path: Path) -> None:
+    """Nothing else in the store changes; a twin differs from its frame where its world does."""
+    twins = (*TwoRoomVariation.looks(), "camera_x_m", "agent_radius_m")
+    half = Randomisation(factors=("door_y_m",), twins=twins, share=0.5)
+    alone = Randomisation(factors=("door_y_m",), share=0.5)
+    with store(tmp_path / "alone", alone) as one, store(tmp_path / "half", half) as other:
+        for name in ("frames", "state", "actions", "features"):
+            assert np.array_equal(one[name], other[name], equal_nan=True), f"{name} depends on there being twins"
+        assert "twins" not in one
+        alike = np.array([np.array_equal(a, b) for a, b in zip(other["frames"], other["twins"], strict=True)])
+    for episode, same in enumerate(alike.reshape(6, 9)):
+        world = half.variation(TwoRoomVariation, ENV_ID, 3, episode)
+        worlds = half.twin_worlds(TwoRoomVariation, ENV_ID, 3, episode, 9)
+        assert {each.door_y_m for each in worlds} == {world.door_y_m}
+        assert same.tolist() == [each == world for each in worlds]
+    assert half.twin_worlds(TwoRoomVariation, ENV_ID, 3, 1, 9)[:4] == half.twin_worlds(
+        TwoRoomVariation, ENV_ID, 3, 1, 4
+    )
     description = json.loads((tmp_path / "half" / "dataset.json").read_text())["collection"]
-    assert description["flickering_factors"] == list(TwoRoomVariation.looks())
+    assert description["twin_factors"] == list(twins)
+    assert "twin_factors" not in json.loads((tmp_path / "alone" / "dataset.json").read_text())["collection"]
 
 
-def test_what_is_more_than_looks_cannot_flicker(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\['camera_x_m'\] cannot flicker, since only looks can; .*'light_intensity'"):
-        store(tmp_path, Randomisation(flickering=("light_intensity", "camera_x_m")))
+def test_twins_differ_in_one_factor_in_all_and_in_any_number_between() -> None:
+    every = Randomisation(twins=TwoRoomVariation.looks())
+    worlds = every.twin_worlds(TwoRoomVariation, ENV_ID, 0, 0, 700)
+    numbers_changed = np.bincount([len(world.changed()) for world in worlds], minlength=7)
+    assert (np.abs(numbers_changed - 100) < 40).all()
+    assert len({world.floor_rgb for world in worlds}) > 300
+
+
+def test_a_factor_is_named_once() -> None:
     with pytest.raises(ValueError, match=r"\['light_tilt_x'\] cannot both"):
-        Randomisation(factors=("light_tilt_x",), flickering=("light_tilt_x",))
+        Randomisation(factors=("light_tilt_x",), twins=("light_tilt_x",))
 
 
 @pytest.mark.parametrize("env_id", ENVS)

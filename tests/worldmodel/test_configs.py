@@ -29,6 +29,7 @@ WRONG = [
     (LeWMConfig, {"inverse_weight": -0.1}),
     (LeWMConfig, {"inverse_width": 0}),
     (LeWMConfig, {"rollout_weight": -0.1}),
+    (LeWMConfig, {"twin_weight": -0.1}),
     (LeWMConfig, {"rollout_weight": 0.1, "clip_frames": 2}),
     (LeWMConfig, {"pixel_std": (0.5, 0.0, 0.5)}),
     (StepsToGoConfig, {"longest": 0.0}),

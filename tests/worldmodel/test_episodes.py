@@ -83,6 +83,20 @@ def test_actions_are_scaled_by_the_limits(store: EpisodeStore) -> None:
     np.testing.assert_allclose(store.actions(store.episodes[2], 7, 2), [[0.07, 0.02], [0.08, 0.02]], atol=1e-6)
 
 
+def test_twins_belong_to_their_frames(tmp_path: Path) -> None:
+    twins = EpisodeStore(write_store(tmp_path / "twins", [counting_episode(n) for n in range(3)], twins=True))
+    batch = sampler(twins, twins=True).sample(20, seed=0, step=0)
+    assert batch.twins is not None and torch.equal(batch.twins, 255 - batch.frames)
+    assert sampler(twins).sample(20, seed=0, step=0).twins is None, "nobody asked"
+
+
+def test_twins_that_are_not_there_are_asked_for_in_words(store: EpisodeStore) -> None:
+    with pytest.raises(
+        DatasetError, match="has no twins of its frames, which twin_weight wants: telos collect --twins"
+    ):
+        sampler(store, twins=True)
+
+
 def test_features_belong_to_their_frames(store: EpisodeStore) -> None:
     assert store.features(store.episodes[4], 2, 3, 5).tolist() == [[2, 4, 7], [7, 4, 7], [12, 4, 7]]
 
@@ -216,6 +230,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "lengths do not add up": (shard(lambda file: replace(file, "lengths", np.array([99, 31]))), "frames is"),
 }
+
+
+def test_a_shard_without_the_twins_that_are_promised_is_refused(tmp_path: Path) -> None:
+    folder = write_store(tmp_path / "store", [counting_episode(0)], twins=True)
+    shard(lambda file: file.pop("twins"))(folder)
+    with pytest.raises(DatasetError, match="not a readable shard"):
+        EpisodeStore(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

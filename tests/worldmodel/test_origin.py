@@ -80,6 +80,22 @@ def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_pat
         assert torch.equal(value, origin.weights.get(name, random.state_dict()[name])), name
 
 
+def test_a_predictor_becomes_residual_and_keeps_all_but_its_head(trained: Path) -> None:
+    origin = Origin.of_checkpoint(trained, {"predictor.residual": True})
+    module = origin.module(WIDTH, 3)
+    latents, actions = torch.randn(2, 3, origin.config.latent_width), torch.randn(2, 3, WIDTH)
+    assert torch.equal(module.predictor(latents, actions), latents), "until it has learned, all rests"
+    assert origin.weights is not None
+    kept = [name for name in module.state_dict() if not name.startswith("predictor.change.")]
+    assert all(torch.equal(module.state_dict()[name], origin.weights[name]) for name in kept) and len(kept) > 30
+
+
+@pytest.mark.parametrize("name", ["depth", "predictor.deep", "predictor.", "decoder.depth", "latent_width.x"])
+def test_a_setting_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(TrainingError, match=rf"has no setting '{name}'; it has \[.*'predictor.depth'.*'twin_weight'"):
+        Origin.of_preset("lewm", "tiny", {name: 1})
+
+
 def test_weights_of_another_shape_are_refused(trained: Path) -> None:
     with pytest.raises(TrainingError, match=r"this training's \[.*as many actions a control step"):
         Origin.of_checkpoint(trained).module(WIDTH + 5, 0)

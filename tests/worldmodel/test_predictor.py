@@ -23,12 +23,17 @@ SMALL = {
 }
 
 
-def make(positions: Positions, window: int, *, depth: int = 2, double_norm: bool = False) -> Predictor:
+def make(
+    positions: Positions, window: int, *, depth: int = 2, double_norm: bool = False, residual: bool = False
+) -> Predictor:
     torch.manual_seed(0)
-    config = PredictorConfig(**{**SMALL, "depth": depth}, positions=positions, window=window, double_norm=double_norm)
+    config = PredictorConfig(
+        **{**SMALL, "depth": depth}, positions=positions, window=window, double_norm=double_norm, residual=residual
+    )
     predictor = Predictor(config, LATENT, ACTION)
     for block in predictor.every_block():
         torch.nn.init.normal_(block.modulation.weight, std=0.3)
+    torch.nn.init.normal_(predictor.head[-1].weight, std=0.3)
     return predictor.eval().requires_grad_(False)
 
 
@@ -111,6 +116,21 @@ def test_a_new_predictor_ignores_actions() -> None:
     predictor = Predictor(PredictorConfig(**SMALL), LATENT, ACTION).eval()
     latents, actions = sequence(3)
     assert torch.equal(predictor(latents, actions), predictor(latents, -actions))
+
+
+def test_a_new_residual_predictor_expects_that_all_rests() -> None:
+    torch.manual_seed(0)
+    latents, actions = sequence(3)
+    predictor = Predictor(PredictorConfig(**SMALL, residual=True), LATENT, ACTION).eval()
+    assert torch.equal(predictor(latents, actions), latents)
+
+
+def test_a_residual_predictor_adds_what_another_one_with_its_weights_predicts() -> None:
+    residual, plain = make("rotary", 5, residual=True), make("rotary", 5)
+    weights = {name.replace("change.", "leave."): value for name, value in residual.state_dict().items()}
+    plain.load_state_dict(weights)
+    latents, actions = sequence(4)
+    torch.testing.assert_close(residual(latents, actions), latents + plain(latents, actions))
 
 
 def test_dropout_is_drawn_in_training_only() -> None:

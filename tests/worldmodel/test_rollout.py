@@ -16,9 +16,9 @@ EXACT = 1e-4
 """Relative error in float32."""
 
 
-def unsettled(positions: Positions, window: int, *, double_norm: bool = False) -> Predictor:
+def unsettled(positions: Positions, window: int, *, double_norm: bool = False, residual: bool = False) -> Predictor:
     """Every weight and statistic that could be folded wrongly is away from its neutral value."""
-    predictor = make(positions, window, double_norm=double_norm)
+    predictor = make(positions, window, double_norm=double_norm, residual=residual)
     generator = Generator().manual_seed(2)
     for module in predictor.modules():
         if isinstance(module, nn.LayerNorm | nn.BatchNorm1d) and module.weight is not None:
@@ -58,10 +58,12 @@ def relative_error(given: Tensor, wanted: Tensor) -> float:
     ("positions", "window"),
     [("rotary", 1), ("rotary", 2), ("rotary", 4), ("rotary", 20), ("learned", 3), ("learned", 1)],
 )
-@pytest.mark.parametrize("double_norm", [False, True])
-def test_fast_is_naive(positions: Positions, window: int, context: int, horizon: int, double_norm: bool) -> None:
+@pytest.mark.parametrize(("double_norm", "residual"), [(False, False), (True, False), (False, True)])
+def test_fast_is_naive(
+    positions: Positions, window: int, context: int, horizon: int, double_norm: bool, residual: bool
+) -> None:
     """Learned positions are given a fourth frame too: the newest three count, as in the reference."""
-    predictor = unsettled(positions, window, double_norm=double_norm)
+    predictor = unsettled(positions, window, double_norm=double_norm, residual=residual)
     given = problem(context, horizon)
     wanted = naive_rollout(predictor, *given)
     assert relative_error(fast_rollout(predictor, *given), wanted) < EXACT

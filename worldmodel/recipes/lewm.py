@@ -12,6 +12,8 @@ Departures:
   Without inverse dynamics, what is small goes missing, such as PushT's disc;
 - a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of what is imagined from what
   was imagined before;
+- twins may be learned from (`twin_weight`, 0 in every preset): the latent of a frame's twin, the same state drawn in
+  another world, is to be the frame's. No other loss sees twins, so what is learned of dynamics stays;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
   one normalisation before each modulation instead of two, no dropout, clips of 6 frames, 256 directions.
 """
@@ -42,13 +44,19 @@ class LeWMConfig(JointEmbeddingConfig):
     inverse_weight: float = 0.0
     inverse_width: int = 256
     rollout_weight: float = 0.0
+    twin_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, 1, WIDEST, "sigreg_directions", "inverse_width")
         require_range(self, 0, WIDEST, "sigreg_weight", "smoothness_weight", "inverse_weight", "rollout_weight")
+        require_range(self, 0, WIDEST, "twin_weight")
         if self.rollout_weight and self.clip_frames < 3:
             raise ValueError(f"rollout_weight={self.rollout_weight} wants clip_frames of 3 at least, not 2")
+
+    @property
+    def wants_twins(self) -> bool:
+        return self.twin_weight > 0
 
 
 def paper() -> LeWMConfig:
@@ -133,9 +141,10 @@ class LeWM(JointEmbedding):
     def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent. `sigreg`: over the batch of each time step. `smoothness`:
         mean squared change from one latent to the next. `inverse`: mean squared error of the actions. `rollout`: mean
-        squared error of latents imagined 2, 3, ... steps ahead. All weighted.
+        squared error of latents imagined 2, 3, ... steps ahead. `twin`: mean squared error of twins' latents. All
+        weighted.
         """
-        config, latents = self.config, self.encode_clips(batch)
+        config, (latents, twins) = self.config, self._encode(batch)
         furthest = batch.actions.shape[1] if config.rollout_weight else 1
         error, *further = self.prediction_errors(latents, batch, furthest)
         regular = sigreg(latents.transpose(0, 1), config.sigreg_directions, generator)
@@ -146,7 +155,18 @@ class LeWM(JointEmbedding):
             terms["inverse"] = config.inverse_weight * self._inverse_error(latents, batch)
         if config.rollout_weight:
             terms["rollout"] = config.rollout_weight * torch.stack(further).mean()
+        if twins is not None:
+            terms["twin"] = config.twin_weight * F.mse_loss(twins, latents.detach())
         return terms
+
+    def _encode(self, batch: Windows) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"] | None]:
+        """Latents of the frames, and of their twins: in one pass, so that BatchNorm sees the same mixture of both that
+        it keeps statistics of."""
+        if batch.twins is None:
+            return self.encode_clips(batch), None
+        both = self.encode(torch.cat([batch.frames, batch.twins]).flatten(0, 1))
+        latents, twins = both.unflatten(0, (-1, batch.frames.shape[1])).chunk(2)
+        return latents, twins
 
     def _inverse_error(self, latents: Float[Tensor, "b t d"], batch: Windows) -> Float[Tensor, ""]:
         before, after = (part.flatten(0, 1)[:, None] for part in (latents[:, :-1], latents[:, 1:]))
