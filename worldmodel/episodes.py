@@ -148,7 +148,7 @@ class WindowSampler:
         """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
         if twins and not store.has_twins:
             raise DatasetError(
-                f"{store.folder} has no twins of its frames, which twin_weight wants: telos collect --twins looks,camera"
+                f"{store.folder} has no twins of its frames, which twin_weight wants; collect with --twins looks,camera"
             )
         self.store = store
         self.twins = twins

@@ -1,6 +1,7 @@
 """From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write it all down."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +135,8 @@ def _train(
 ) -> tuple[JointEmbedding, Run]:
     origin = config.origin
     recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
-    windows = {"clip_frames": origin.config.clip_frames, "control_steps": CONTROL_STEPS}
-    sampler = WindowSampler(store, train, twins=origin.config.wants_twins, **windows)
-    held_out_sampler = WindowSampler(store, held_out, **windows)
+    cut = functools.partial(WindowSampler, store, clip_frames=origin.config.clip_frames, control_steps=CONTROL_STEPS)
+    sampler, held_out_sampler = cut(train, twins=origin.config.wants_twins), cut(held_out)
     held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))

@@ -131,8 +131,8 @@ class Predictor(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         head = projector(config.width, config.projector_width, latent_width)
         if config.residual:
-            nn.init.zeros_(head[-1].weight)
-            nn.init.zeros_(head[-1].bias)
+            for parameter in head[-1].parameters():
+                nn.init.zeros_(parameter)
             self.change = head
         else:
             self.leave = head

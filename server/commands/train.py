@@ -41,7 +41,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=[],
         type=_setting,
         metavar="NAME=VALUE",
-        help="another value for a setting of the recipe, such as smoothness_weight=0 or predictor.depth=4; may be given several times",
+        help="another value for a setting of the recipe, such as smoothness_weight=0 or predictor.depth=4; "
+        "may be given several times",
     )
     parser.add_argument(
         "--steps",
