@@ -9,6 +9,7 @@ Resumes where it was stopped.
 """
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import json
@@ -46,7 +47,7 @@ class TrueDynamicsAgent:
         """`futures` is another such environment, in which candidates are tried."""
         self._env, self._futures = env, futures
         self._checkpoint = checkpoint
-        self._preset = PRESETS[preset]
+        self._preset = dataclasses.replace(PRESETS[preset], horizon=checkpoint.manifest.planning.horizon)
         self._bounds = bounds(checkpoint.manifest.action, None)
         self._seed = seed
         self._warm_start: Tensor | None = None
@@ -92,7 +93,14 @@ class TrueDynamicsAgent:
 
 
 def missed(evaluation: dict[str, Any], most: int) -> list[int]:
-    """Which of its pairs the evaluation did not reach, the first `most` of them."""
+    """Which of its pairs the evaluation did not reach, the first `most` of them.
+
+    Raises ValueError where its preset uses what the model proposes: there is no proposing on true dynamics.
+    """
+    if (use := PRESETS[evaluation["preset"]].proposal) != "none":
+        raise ValueError(
+            f"the evaluation is of preset {evaluation['preset']!r}, whose proposal is {use!r}; give one without proposals"
+        )
     return [index for index, row in enumerate(evaluation["rows"]) if not row["success"]][:most]
 
 

@@ -39,6 +39,12 @@ def test_only_what_was_missed_is_planned_again() -> None:
     assert missed(EVALUATION, 10) == [1, 2] and missed(EVALUATION, 1) == [1]
 
 
+@pytest.mark.parametrize("preset", ["guided", "reactive"])
+def test_what_the_model_proposes_cannot_be_planned_again(preset: str) -> None:
+    with pytest.raises(ValueError, match=f"of preset '{preset}', whose proposal is"):
+        missed({**EVALUATION, "preset": preset}, 10)
+
+
 def test_the_world_is_left_as_it_was_and_the_real_future_is_what_is_scored(checkpoints: Path) -> None:
     env, futures = TwoRoomEnv(image_size=32), TwoRoomEnv(image_size=32)
     env.reset(seed=0)
