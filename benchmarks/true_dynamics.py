@@ -99,7 +99,7 @@ def missed(evaluation: dict[str, Any], most: int) -> list[int]:
     """
     if (use := PRESETS[evaluation["preset"]].proposal) != "none":
         raise ValueError(
-            f"the evaluation is of preset {evaluation['preset']!r}, whose proposal is {use!r}; give one without proposals"
+            f"the evaluation is of preset {evaluation['preset']!r}, whose proposal is {use!r}; give one without"
         )
     return [index for index, row in enumerate(evaluation["rows"]) if not row["success"]][:most]
 
