@@ -15,6 +15,8 @@ from envs.variation import Variation
 V = TypeVar("V", bound=Variation)
 _WORLD, _TWINS = 2, 3
 """Beside the namespaces of `envs.rollout`, 0 and 1: worlds share no random numbers with what happens in them."""
+FRAMES_A_TWIN_WORLD = 4
+"""Building a world takes as long as drawing several pictures; and frames one model step apart are in different ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,8 @@ class Randomisation:
         """
         world = self.variation(cls, env_id, seed, episode_id)
         rng = _generator(env_id, seed, _TWINS, episode_id)
-        return [self._twin(world, rng) for _ in range(frames)]
+        worlds = [self._twin(world, rng) for _ in range(0, frames, FRAMES_A_TWIN_WORLD)]
+        return [worlds[frame // FRAMES_A_TWIN_WORLD] for frame in range(frames)]
 
     def _twin(self, world: V, rng: np.random.Generator) -> V:
         differs = rng.random(len(self.twins)) < rng.random()
