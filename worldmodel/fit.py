@@ -136,7 +136,7 @@ def _train(
     origin = config.origin
     recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
     cut = functools.partial(WindowSampler, store, clip_frames=origin.config.clip_frames, control_steps=CONTROL_STEPS)
-    sampler, held_out_sampler = cut(train, twins=origin.config.wants_twins), cut(held_out)
+    sampler, held_out_sampler = cut(train, twins=origin.config.wants_twins and config.training.steps > 0), cut(held_out)
     held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
