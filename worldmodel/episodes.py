@@ -92,7 +92,8 @@ class EpisodeStore:
     @property
     def has_twins(self) -> bool:
         """Whether there is a second picture of every frame, of the same state in another world."""
-        return bool(self.description.get("collection", {}).get("twin_factors"))
+        collection = self.description.get("collection")
+        return isinstance(collection, dict) and bool(collection.get("twin_factors"))
 
     @cached_property
     def action_limits(self) -> Float[np.ndarray, "2 x"]:

@@ -230,6 +230,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def test_a_store_that_says_nothing_of_its_collection_has_no_twins(tmp_path: Path) -> None:
+    folder = write_store(tmp_path / "store", [counting_episode(0)])
+    description(lambda data: data.update(collection=None))(folder)
+    assert not EpisodeStore(folder).has_twins
+
+
 def test_a_shard_without_the_twins_that_are_promised_is_refused(tmp_path: Path) -> None:
     folder = write_store(tmp_path / "store", [counting_episode(0)], twins=True)
     shard(lambda file: file.pop("twins"))(folder)
