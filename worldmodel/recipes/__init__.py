@@ -63,7 +63,8 @@ def _build(cls: type, data: dict[str, Any], where: str) -> Any:
     known = {part.__name__: part for part in _CONFIG_PARTS}
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if set(data) != set(fields):
-        raise CheckpointError(f"{where} has keys {sorted(data)}; wanted exactly {sorted(fields)}")
+        missing, unknown = sorted(set(fields) - set(data)), sorted(set(data) - set(fields))
+        raise CheckpointError(f"{where} lacks keys {missing} and has unknown ones {unknown}; wanted neither")
     values = {}
     for key, value in data.items():
         if isinstance(value, dict):

@@ -56,6 +56,7 @@ class LeWMConfig(JointEmbeddingConfig):
 
     @property
     def wants_twins(self) -> bool:
+        """Where the loss on them has a weight."""
         return self.twin_weight > 0
 
 
