@@ -59,6 +59,7 @@ def test_recovery_lasts_until_the_last_that_was_late() -> None:
     assert recovery_s(samples[2:3], 0.2) == 0.0
 
 
+@pytest.mark.alone
 def test_a_server_in_a_process_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "service.json"
     quick = ["--rates", "20", "--seconds", "0.5", "--warm-up-s", "0.1", "--transports", "grpc", "--image-side-px", "32"]

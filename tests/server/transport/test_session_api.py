@@ -125,6 +125,7 @@ def test_http_requests_have_a_deadline_and_a_key_in_their_headers(live: Live) ->
     assert post(plan_payload(), Idempotency_Key="k" * 257).code == "validation-failed"
 
 
+@pytest.mark.alone
 def test_grpc_requests_have_a_deadline_and_a_key_in_their_metadata(live: Live) -> None:
     data = to_message(pb.PlanRequest, plan_payload(planner=HEAVY)).SerializeToString()
     with grpc.insecure_channel(f"127.0.0.1:{live.running.grpc_port}") as channel:
