@@ -20,10 +20,11 @@ import numpy as np
 from tqdm import tqdm
 
 from envs import env_class
+from envs.driver import Driver
 from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
 from envs.mujoco_env import Image, MujocoGoalEnv, State
 from envs.pixel_camera import gl_renderer_name
-from envs.policies import COLLECTION_POLICIES
+from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.randomisation import Randomisation
 from envs.rollout import VARIATION_MODES, VariationMode, rollout
 from envs.variation import Variation
@@ -42,6 +43,7 @@ class CollectConfig:
     variation: VariationMode
     randomisation: Randomisation | None = None
     lapses: float = 0.0
+    driver: Driver | None = None
 
     def __post_init__(self) -> None:
         env_class(self.env_id)
@@ -68,6 +70,12 @@ class CollectConfig:
         if self.randomisation is None:
             return self.variation
         return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
+
+    def policies(self, episode_id: int) -> PolicyFactory | None:
+        """What `rollout` is to let drive; None is the task's mixture."""
+        if self.driver is None or not self.driver.drives(self.env_id, self.seed, episode_id):
+            return None
+        return self.driver.policies
 
     @property
     def has_twins(self) -> bool:
@@ -99,6 +107,7 @@ def collect(
     variation: VariationMode = "nominal",
     randomisation: Randomisation | None = None,
     lapses: float = 0.0,
+    driver: Driver | None = None,
     progress: bool = True,
 ) -> Path:
     """Fill the store in `out` (made if missing) and return its path; shards that are already there are kept.
@@ -118,6 +127,7 @@ def collect(
         variation: "nominal", or "random": every factor of variation is drawn for each episode.
         randomisation: some factors are drawn, for a share of the episodes.
         lapses: probability at each control step that the policy begins to act at random for 1 to 10 steps.
+        driver: drives a share of the episodes in place of the task's collection mixture.
         progress: show a progress bar.
 
     Raises:
@@ -134,6 +144,7 @@ def collect(
         variation=variation,
         randomisation=randomisation,
         lapses=lapses,
+        driver=driver,
     )
     if workers < 1:
         raise ValueError(f"workers={workers}; give at least 1")
@@ -182,6 +193,7 @@ def _collect_shard(
                 namespace="collect",
                 variation=config.world(episode_id),
                 lapses=config.lapses,
+                policies=config.policies(episode_id),
             )
             features = env.state_features(trajectory.states)
             worlds = config.twin_worlds(episode_id)
@@ -280,6 +292,7 @@ def _description(config: CollectConfig) -> dict[str, Any]:
             "variation": config.variation,
             **_randomised(config.randomisation),
             **({"lapses": config.lapses} if config.lapses else {}),
+            **({"driver": config.driver.name, "driven_share": config.driver.share} if config.driver else {}),
         },
         "versions": {
             "gymnasium": gymnasium.__version__,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from envs import env_class
 from envs.mujoco_env import MujocoGoalEnv
-from envs.policies import COLLECTION_POLICIES
+from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import Lapses, Lapsing
 from envs.variation import Variation
 
@@ -40,11 +40,13 @@ def rollout(
     namespace: Namespace,
     variation: VariationMode | Variation = "nominal",
     lapses: float = 0.0,
+    policies: PolicyFactory | None = None,
 ) -> Trajectory:
-    """Simulate one episode of the collection mixture in `env`, which is left in the episode's last state and variation.
+    """Simulate one episode of the task's collection mixture, or of `policies`, in `env`, which is left in the episode's
+    last state and variation.
 
     In a given `variation` the random numbers are those of the nominal world: what it leaves alone happens as there.
-    `lapses` is the probability at each control step that the policy begins to act at random for a moment.
+    `lapses` is the probability at each control step that a policy of the mixture begins to act at random for a moment.
 
     Raises:
         ValueError: an unknown namespace or variation mode.
@@ -58,8 +60,8 @@ def rollout(
     worlds = {"random": lambda: env.variation_class.sample(world_rng), "nominal": env.variation_class}
     env.set_variation(variation if isinstance(variation, Variation) else worlds[variation]())
     env.set_state(env.sample_state(world_rng))
-    policy = COLLECTION_POLICIES[env_id](env, policy_rng)
-    if lapses:
+    policy = (policies or COLLECTION_POLICIES[env_id])(env, policy_rng)
+    if lapses and policies is None:
         policy = Lapsing(policy, Lapses(env, lapse_rng, lapses))
     states, actions = [env.get_state()], []
     for _ in range(steps):

@@ -1,6 +1,7 @@
 """Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training windows from them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,17 +54,14 @@ class _Shard:
 
 
 class EpisodeStore:
-    """A folder of HDF5 shards. Unfinished shards, left by a killed collection, are not seen."""
+    """One or more folders of HDF5 shards. Unfinished shards, left by a killed collection, are not seen."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises DatasetError when the folder is not a readable store."""
-        self.folder = folder
-        self.description = _read_description(folder)
-        paths = sorted(folder.glob("shard-*.h5"))
-        if not paths:
-            raise DatasetError(
-                f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help"
-            )
+    def __init__(self, *folders: Path) -> None:
+        """Raises DatasetError when a folder is not a readable store, or they are not of the same robot and camera."""
+        self.folders = folders
+        self.descriptions = [_read_description(folder) for folder in folders]
+        for folder, description in zip(folders, self.descriptions, strict=True):
+            _check_alike(folders[0], self.description, folder, description)
         row_shapes = {
             "frames": (self.image_px, self.image_px, 3),
             "actions": (len(self.description["action"]["names"]),),
@@ -71,7 +69,7 @@ class EpisodeStore:
         }
         if self.has_twins:
             row_shapes["twins"] = row_shapes["frames"]
-        self._shards = [_Shard(path, row_shapes) for path in paths]
+        self._shards = [_Shard(path, row_shapes) for folder in folders for path in _shard_paths(folder)]
         self.episodes: list[Episode] = []
         for index, shard in enumerate(self._shards):
             starts = np.cumsum(shard.lengths) - shard.lengths
@@ -80,9 +78,19 @@ class EpisodeStore:
                 for start, length, id_ in zip(starts, shard.lengths, shard.ids, strict=True)
             ]
 
-    def __reduce__(self) -> tuple[type["EpisodeStore"], tuple[Path]]:
+    def __reduce__(self) -> tuple[type["EpisodeStore"], tuple[Path, ...]]:
         """Open files do not travel: a process that is given a store opens it for itself."""
-        return EpisodeStore, (self.folder,)
+        return EpisodeStore, self.folders
+
+    @property
+    def name(self) -> str:
+        """The folders, for people."""
+        return " + ".join(map(str, self.folders))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the folders agree on, as the first one's dataset.json has it."""
+        return self.descriptions[0]
 
     @property
     def image_px(self) -> int:
@@ -92,8 +100,7 @@ class EpisodeStore:
     @property
     def has_twins(self) -> bool:
         """Whether there is a second picture of every frame, of the same state in another world."""
-        collection = self.description.get("collection")
-        return isinstance(collection, dict) and bool(collection.get("twin_factors"))
+        return all(_twin_factors(description) for description in self.descriptions)
 
     @cached_property
     def action_limits(self) -> Float[np.ndarray, "2 x"]:
@@ -130,7 +137,7 @@ class EpisodeStore:
         order = np.random.default_rng(seed).permutation(len(self.episodes))
         count = max(1, round(held_out * len(order)))
         if count >= len(order):
-            raise DatasetError(f"{self.folder} holds {len(order)} episode(s); two or more are needed to hold one out")
+            raise DatasetError(f"{self.name} holds {len(order)} episode(s); two or more are needed to hold one out")
         return [self.episodes[i] for i in sorted(order[count:])], [self.episodes[i] for i in sorted(order[:count])]
 
 
@@ -149,7 +156,7 @@ class WindowSampler:
         """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
         if twins and not store.has_twins:
             raise DatasetError(
-                f"{store.folder} has no twins of its frames, which twin_weight wants; collect with --twins looks,camera"
+                f"{store.name} has no twins of some frames, which twin_weight wants; collect with --twins looks,camera"
             )
         self.store = store
         self.twins = twins
@@ -213,6 +220,27 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if limits.shape != (2, columns) or not np.isfinite(limits).all() or not (limits[0] < limits[1]).all():
         raise DatasetError(f"{path}: action wants finite limits with low < high for each column; given {action}")
     return description
+
+
+def _check_alike(first: Path, wanted: dict[str, Any], folder: Path, given: dict[str, Any]) -> None:
+    """Raises DatasetError when a model could not learn from both."""
+    for key in (*DESCRIPTION, "dt_s", "env_id"):
+        if given.get(key) != wanted.get(key):
+            raise DatasetError(
+                f"{folder} has {key} {given.get(key)}, {first} has {wanted.get(key)}; give stores of the same robot, "
+                "camera and control rate"
+            )
+
+
+def _shard_paths(folder: Path) -> list[Path]:
+    if paths := sorted(folder.glob("shard-*.h5")):
+        return paths
+    raise DatasetError(f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help")
+
+
+def _twin_factors(description: dict[str, Any]) -> Sequence[str]:
+    collection = description.get("collection")
+    return collection.get("twin_factors", ()) if isinstance(collection, dict) else ()
 
 
 def _first_row(episode: Episode, start: int, last: int) -> int:

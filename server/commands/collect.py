@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from server.commands.errors import CommandError
 
 if TYPE_CHECKING:
+    from envs.driver import Driver
     from envs.randomisation import Randomisation
     from envs.variation import Variation
 
@@ -55,6 +56,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="that a policy begins to act at random for 1 to 10 steps, at each step: planners try what experts do not "
         "(default %(default)s)",
     )
+    parser.add_argument(
+        "--plan-with",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a trained model of this task, whose plans drive --planned-share of the episodes: it learns where they "
+        "were wrong when it is trained on them",
+    )
+    parser.add_argument(
+        "--planned-share",
+        type=float,
+        default=0.5,
+        help="share of episodes that --plan-with drives (default %(default)s)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=run)
 
@@ -78,6 +92,15 @@ def _factors(known: "type[Variation]", names: str | None) -> tuple[str, ...]:
     return known.factors(given)
 
 
+def _driver(arguments: argparse.Namespace) -> "Driver | None":
+    """Raises ValueError, CheckpointError."""
+    if arguments.plan_with is None:
+        return None
+    from server.planned_policy import plans_of
+
+    return plans_of(arguments.plan_with, arguments.env, arguments.image_size, arguments.planned_share)
+
+
 def run(arguments: argparse.Namespace) -> None:
     from envs.collect import collect
     from server.graphics import check_graphics
@@ -95,6 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
             variation=arguments.variation,
             randomisation=_randomisation(arguments),
             lapses=arguments.lapses,
+            driver=_driver(arguments),
             progress=not arguments.quiet,
         )
     except (ValueError, RuntimeError) as error:

@@ -24,7 +24,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
         "torchrun --nproc-per-node 2 -m server.cli train ...",
     )
-    parser.add_argument("--data", required=True, type=Path, help="episode store, as made by telos collect")
+    parser.add_argument(
+        "--data",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="episode store, as made by telos collect, or several of the same robot, whose episodes count alike",
+    )
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
     parser.add_argument("--recipe", help="JEPA recipe (default lewm)")
@@ -103,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
         origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    store = EpisodeStore(arguments.data)
+    store = EpisodeStore(*arguments.data)
     config = FitConfig(
         origin=origin,
         training=training,
@@ -111,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         readers=arguments.readers,
     )
-    record = {**provenance(), "data": store.description}
+    record = {**provenance(), "data": store.descriptions}
     with StageProgress(arguments.quiet) as progress:
         run_folder = arguments.run or Path("runs") / arguments.out.name
         try:

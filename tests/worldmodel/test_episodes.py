@@ -1,6 +1,7 @@
 """Windows are cut from one episode, actions stay with their frames, and what is held out stays out."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_windows_are_drawn_uniformly(store: EpisodeStore) -> None:
 
 
 def test_same_seed_and_step_same_windows(store: EpisodeStore) -> None:
-    one, other = sampler(store), sampler(EpisodeStore(store.folder))
+    one, other = sampler(store), sampler(EpisodeStore(*store.folders))
     other.sample(7, seed=1, step=8)  # what was drawn before does not matter
     first, second = one.sample(20, seed=3, step=9), other.sample(20, seed=3, step=9)
     assert torch.equal(first.frames, second.frames) and torch.equal(first.actions, second.actions)
@@ -91,7 +92,7 @@ def test_twins_belong_to_their_frames(tmp_path: Path) -> None:
 
 
 def test_twins_that_are_not_there_are_asked_for_in_words(store: EpisodeStore) -> None:
-    with pytest.raises(DatasetError, match="has no twins of its frames, which twin_weight wants; collect with --twins"):
+    with pytest.raises(DatasetError, match="has no twins of some frames, which twin_weight wants; collect with --twins"):
         sampler(store, twins=True)
 
 
@@ -156,6 +157,38 @@ def test_a_missing_shard_costs_its_episodes_only(tmp_path: Path) -> None:
     copy = write_store(tmp_path / "store", [counting_episode(number) for number in range(6)], per_shard=2)
     (copy / "shard-00001.h5").unlink()
     assert [episode.id for episode in EpisodeStore(copy).episodes] == [0, 1, 4, 5]
+
+
+def test_several_stores_are_read_as_one(tmp_path: Path) -> None:
+    """The episodes of the second follow those of the first, and each is found where it lies."""
+    parts = [[counting_episode(number) for number in numbers] for numbers in ((0, 1, 2), (3, 4))]
+    both = EpisodeStore(*(write_store(tmp_path / str(k), part, per_shard=2) for k, part in enumerate(parts)))
+    one = EpisodeStore(write_store(tmp_path / "one", parts[0] + parts[1]))
+    assert len(both.episodes) == 5 and len(both.descriptions) == 2
+    for here, there in zip(both.episodes, one.episodes, strict=True):
+        assert np.array_equal(both.frames(here, 0, 3, 5), one.frames(there, 0, 3, 5))
+        assert np.array_equal(both.actions(here, 2, 4), one.actions(there, 2, 4))
+    assert pickle.loads(pickle.dumps(both)).episodes == both.episodes
+
+
+def test_stores_have_twins_together_when_each_has(tmp_path: Path) -> None:
+    plain, one, two = (
+        write_store(tmp_path / name, [counting_episode(0), counting_episode(1)], twins=name != "plain")
+        for name in ("plain", "one", "two")
+    )
+    assert EpisodeStore(one, two).has_twins
+    assert not EpisodeStore(one, plain).has_twins
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("env_id", "telos/Another-v0"), ("dt_s", 0.5), ("image", {"height_px": 16, "width_px": 16, "camera": "other"})],
+)
+def test_stores_of_different_robots_are_refused_together(key: str, value: object, tmp_path: Path) -> None:
+    one, two = (write_store(tmp_path / name, [counting_episode(0)]) for name in ("one", "two"))
+    description(lambda data: data.update({key: value}))(two)
+    with pytest.raises(DatasetError, match=f"two has {key} .* give stores of the same robot"):
+        EpisodeStore(one, two)
 
 
 def test_a_shard_without_episodes_is_no_trouble(tmp_path: Path) -> None:
