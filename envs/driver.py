@@ -1,14 +1,11 @@
 """Somebody else at the wheel: policies that drive a share of the collected episodes in place of the task's mixture."""
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from envs.episode_seeds import DRIVER, episode_seed
 from envs.policies import PolicyFactory
-
-_DRIVER = 4
-"""Beside the keys of `envs.rollout` and `envs.randomisation`: who drives shares no random numbers with what happens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +25,5 @@ class Driver:
 
     def drives(self, env_id: str, seed: int, episode_id: int) -> bool:
         """Whether this episode: a function of these arguments alone."""
-        key = (zlib.crc32(env_id.encode()), _DRIVER, episode_id)
-        return bool(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)).random() < self.share)
+        rng = np.random.default_rng(episode_seed(env_id, seed, DRIVER, episode_id))
+        return bool(rng.random() < self.share)

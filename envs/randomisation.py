@@ -5,16 +5,14 @@ world; and the same states, drawn a second time.
 """
 
 import dataclasses
-import zlib
 from typing import TypeVar
 
 import numpy as np
 
+from envs.episode_seeds import TWINS, WORLD, episode_seed
 from envs.variation import Variation
 
 V = TypeVar("V", bound=Variation)
-_WORLD, _TWINS = 2, 3
-"""Beside the namespaces of `envs.rollout`, 0 and 1: worlds share no random numbers with what happens in them."""
 FRAMES_A_TWIN_WORLD = 4
 """Building a world takes as long as drawing several pictures; and frames one model step apart are in different ones."""
 
@@ -47,7 +45,7 @@ class Randomisation:
 
     def variation(self, cls: type[V], env_id: str, seed: int, episode_id: int) -> V:
         """The world of one collected episode: a function of these arguments alone."""
-        rng = _generator(env_id, seed, _WORLD, episode_id)
+        rng = np.random.default_rng(episode_seed(env_id, seed, WORLD, episode_id))
         return cls.sample(rng, self.factors) if rng.random() < self.share else cls()
 
     def twin_worlds(self, cls: type[V], env_id: str, seed: int, episode_id: int, frames: int) -> list[V]:
@@ -58,7 +56,7 @@ class Randomisation:
         one thing is.
         """
         world = self.variation(cls, env_id, seed, episode_id)
-        rng = _generator(env_id, seed, _TWINS, episode_id)
+        rng = np.random.default_rng(episode_seed(env_id, seed, TWINS, episode_id))
         worlds = [self._twin(world, rng) for _ in range(0, frames, FRAMES_A_TWIN_WORLD)]
         return [worlds[frame // FRAMES_A_TWIN_WORLD] for frame in range(frames)]
 
@@ -67,7 +65,3 @@ class Randomisation:
         drawn = type(world).sample(rng, self.twins)
         names = [name for name, one in zip(self.twins, differs, strict=True) if one]
         return dataclasses.replace(world, **{name: getattr(drawn, name) for name in names})
-
-
-def _generator(env_id: str, seed: int, key: int, episode_id: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(env_id.encode()), key, episode_id)))

@@ -1,13 +1,13 @@
 """One episode without pixels, a pure function of (environment, seed, namespace, episode index, variation)."""
 
 import dataclasses
-import zlib
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs import env_class
+from envs.episode_seeds import COLLECTED, HELD_OUT, episode_seed
 from envs.mujoco_env import MujocoGoalEnv
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import Lapses, Lapsing
@@ -16,7 +16,7 @@ from envs.variation import Variation
 Namespace = Literal["collect", "heldout"]
 VariationMode = Literal["nominal", "random"]
 # Episodes of different namespaces never share random numbers, whatever their seed and index.
-_NAMESPACE_KEYS: dict[str, int] = {"collect": 0, "heldout": 1}
+_NAMESPACE_KEYS: dict[str, int] = {"collect": COLLECTED, "heldout": HELD_OUT}
 VARIATION_MODES = ("nominal", "random")
 
 
@@ -101,5 +101,5 @@ def rollout_states(
 
 def _generators(env_id: str, seed: int, namespace: str, episode_index: int) -> list[np.random.Generator]:
     """Of the world, the policy and its lapses."""
-    key = (zlib.crc32(env_id.encode()), _NAMESPACE_KEYS[namespace], episode_index)
-    return [np.random.default_rng(each) for each in np.random.SeedSequence(seed, spawn_key=key).spawn(3)]
+    episode = episode_seed(env_id, seed, _NAMESPACE_KEYS[namespace], episode_index)
+    return [np.random.default_rng(each) for each in episode.spawn(3)]

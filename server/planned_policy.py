@@ -18,7 +18,7 @@ from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import Policy
 from planner.costs import goal_cost
 from planner.presets import PRESETS, build
-from planner.search import RobotSearch, advance
+from planner.search import plan_iterations
 from server.engine.actions import bounds
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 from worldmodel.precision import Precision
@@ -64,18 +64,17 @@ class PlannedPolicy:
         control_steps, horizon = manifest.action.control_steps, manifest.planning.horizon
         preset = replace(PRESETS["default"], horizon=horizon)
         optimiser, space = build(preset, low=low, high=high, control_steps=control_steps)
-        seed = int(self._rng.integers(2**31))
-        search = RobotSearch(
+        *_, (plan,) = plan_iterations(
+            model,
+            model.begin(seen[:, None], torch.zeros(1, 0, control_steps * len(manifest.action.names))),
+            cost,
             optimiser=optimiser,
             space=space,
             horizon=horizon,
-            warm_start=None,
-            generator=torch.Generator().manual_seed(seed),
+            warm_starts=[None],
+            generators=[torch.Generator().manual_seed(int(self._rng.integers(2**31)))],
         )
-        state = model.begin(seen[:, None], torch.zeros(1, 0, control_steps * len(manifest.action.names)))
-        while not search.is_over:
-            advance(model, state, cost, [search])
-        return limits.to_physical(search.plan.actions).astype(np.float32)
+        return limits.to_physical(plan.actions).astype(np.float32)
 
 
 @dataclass(frozen=True)

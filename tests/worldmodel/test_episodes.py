@@ -92,7 +92,8 @@ def test_twins_belong_to_their_frames(tmp_path: Path) -> None:
 
 
 def test_twins_that_are_not_there_are_asked_for_in_words(store: EpisodeStore) -> None:
-    with pytest.raises(DatasetError, match="has no twins of some frames, which twin_weight wants; collect with"):
+    wanted = "has no twins of some frames, which twin_weight wants; collect with --twins"
+    with pytest.raises(DatasetError, match=wanted):
         sampler(store, twins=True)
 
 
