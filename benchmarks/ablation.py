@@ -4,7 +4,7 @@
 
 Resumes where it was stopped, and does not depend on what else the machine does. Beside each variant's rate stands its
 difference to the default planner on the same pairs: interval of Newcombe (1998), exact p of McNemar (1947). Variants
-that want inverse dynamics are left out for a model that has none.
+that want a head are left out for a model that has none.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,7 +55,8 @@ class Variant:
     """At most; never more than the model takes."""
     executed: int = 1
     """Model steps of each plan. After more than one there is no frame one model step ago, and so no history."""
-    steps_to_go: bool = True
+    without: Literal["steps_to_go", "task_distance"] | None = None
+    """A head of the checkpoint that the goal cost does without."""
 
 
 def _search(**changes: Any) -> Variant:
@@ -67,7 +68,8 @@ VARIANTS = {
     "cost of the last step": Variant(cost=Cost(over="last")),
     "cost of the closest step": Variant(cost=Cost(over="closest")),
     "absolute distance": Variant(cost=Cost(distance="absolute")),
-    "no steps to go": Variant(steps_to_go=False),
+    "no steps to go": Variant(without="steps_to_go"),
+    "no task distance": Variant(without="task_distance"),
     "one context frame": Variant(context_frames=1),
     "a plan every 2 model steps": Variant(executed=2),
     "a plan every 5 model steps": Variant(executed=5),
@@ -85,6 +87,7 @@ VARIANTS = {
     "inverse dynamics alone": _search(preset="reactive"),
 }
 WANT_INVERSE_DYNAMICS = ("guided", "reactive")
+HEADS = ("steps_to_go", "inverse_dynamics", "task_distance")
 
 
 def main() -> None:
@@ -113,9 +116,17 @@ def main() -> None:
 
 def _variants_of(arguments: argparse.Namespace, model: str) -> list[str]:
     """The default first: the others are held against it."""
-    able = read_manifest(arguments.checkpoints / model).inverse_dynamics is not None
+    manifest = read_manifest(arguments.checkpoints / model)
     names = [BASE, *(name for name in arguments.variants if name != BASE)]
-    return [name for name in names if able or VARIANTS[name].planner.preset not in WANT_INVERSE_DYNAMICS]
+    return [
+        name for name in names if _wanted_heads(VARIANTS[name]) <= {head for head in HEADS if getattr(manifest, head)}
+    ]
+
+
+def _wanted_heads(variant: Variant) -> set[str]:
+    """Those without which the variant would be another one or impossible."""
+    left_out = {variant.without} if variant.without else set()
+    return left_out | ({"inverse_dynamics"} if variant.planner.preset in WANT_INVERSE_DYNAMICS else set())
 
 
 def measure(arguments: argparse.Namespace, model: str, name: str) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def measure(arguments: argparse.Namespace, model: str, name: str) -> dict[str, A
     torch.set_num_threads(1)
     made_by, variant, protocol = provenance(), VARIANTS[name], PROTOCOLS[arguments.protocol]
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoints = arguments.checkpoints if variant.steps_to_go else _without_steps_to_go(arguments, model, scratch)
+        checkpoints = _without(arguments, model, variant.without, scratch) if variant.without else arguments.checkpoints
         planner = LocalPlanner(Settings(checkpoints=checkpoints))
     info = planner.model(model)
     env = env_class(info.task)(image_size=info.height_px)
@@ -179,11 +190,17 @@ class VariantAgent:
         return actions
 
 
-def _without_steps_to_go(arguments: argparse.Namespace, model: str, scratch: str) -> Path:
-    """A folder with the same model, whose goal cost is the latent distance alone."""
+def _without(arguments: argparse.Namespace, model: str, head: str, scratch: str) -> Path:
+    """A folder with the same model, whose goal cost lacks this term."""
     checkpoint = load_checkpoint(arguments.checkpoints / model)
-    manifest = dataclasses.replace(checkpoint.manifest, steps_to_go=None)
-    save_checkpoint(Path(scratch) / model, manifest, checkpoint.world_model, None, checkpoint.inverse_dynamics)
+    steps_to_go = None if checkpoint.steps_to_go is None else checkpoint.steps_to_go.head
+    heads = {
+        "steps_to_go": steps_to_go,
+        "inverse_dynamics": checkpoint.inverse_dynamics,
+        "task_distance": checkpoint.task_distance,
+    }
+    manifest = dataclasses.replace(checkpoint.manifest, **{head: None})
+    save_checkpoint(Path(scratch) / model, manifest, checkpoint.world_model, **{**heads, head: None})
     return Path(scratch)
 
 

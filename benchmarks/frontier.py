@@ -156,10 +156,10 @@ def times(arguments: argparse.Namespace) -> None:
     result = _read(arguments.out)
     for name in arguments.models:
         checkpoint = load_checkpoint(arguments.checkpoints / name)
-        head = checkpoint.steps_to_go
+        head, task = checkpoint.steps_to_go, checkpoint.task_distance
         engines = {
-            "fast": Engine(checkpoint.world_model, head),
-            "reference": Engine(Reference(checkpoint.world_model.recipe), None if head is None else head.head),
+            "fast": Engine(checkpoint.world_model, head, task),
+            "reference": Engine(Reference(checkpoint.world_model.recipe), None if head is None else head.head, task),
         }
         pairs = _latent_pairs(checkpoint, arguments)
         for budget, (kind, engine) in itertools.product(arguments.budgets, engines.items()):
@@ -191,7 +191,12 @@ def _timed(engine: Engine, checkpoint: Checkpoint, budget: Preset, context: Tens
     limit = torch.ones(len(manifest.action.names))
     optimiser, space = build(budget, low=-limit, high=limit, control_steps=manifest.action.control_steps)
     began = time.perf_counter()
-    cost = goal_cost(goal, scale=manifest.planning.goal_distance_scale, steps_to_go=engine.steps_to_go)
+    cost = goal_cost(
+        goal,
+        scale=manifest.planning.goal_distance_scale,
+        steps_to_go=engine.steps_to_go,
+        task_distance=engine.task_distance,
+    )
     iterations = plan_iterations(
         engine.model,
         engine.model.begin(context, torch.zeros(1, 0, manifest.action.width)),

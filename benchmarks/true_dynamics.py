@@ -55,6 +55,7 @@ class TrueDynamicsAgent:
             self._encode([goal]),
             scale=checkpoint.manifest.planning.goal_distance_scale,
             steps_to_go=checkpoint.steps_to_go,
+            task_distance=checkpoint.task_distance,
         )
 
     @torch.inference_mode()

@@ -115,6 +115,7 @@ class CubeEnv(MujocoGoalEnv):
         *("cube_x", "cube_y", "cube_z", "gripper_x", "gripper_y", "gripper_z"),
         *("sin_gripper_yaw", "cos_gripper_yaw", "gripper_opening"),
     )
+    goal_tolerances = {("cube_x", "cube_y", "cube_z"): SUCCESS_DISTANCE_M}  # noqa: RUF012 - declared so by MujocoGoalEnv
     distance_unit = "m"
     success_distance = SUCCESS_DISTANCE_M
 

@@ -50,6 +50,8 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
     state_names: ClassVar[tuple[str, ...]]
     state_units: ClassVar[tuple[str, ...]]
     feature_names: ClassVar[tuple[str, ...]]
+    goal_tolerances: ClassVar[Mapping[tuple[str, ...], float]]
+    """The test for success, in features: together they are no further (Euclidean) from the goal's than this."""
     distance_unit: ClassVar[str]
     success_distance: ClassVar[float]
     """In `distance_unit`: a state nearer than this to the goal is a success."""

@@ -93,6 +93,10 @@ class PushTEnv(MujocoGoalEnv):
     )
     state_units = ("m", "m", "m", "m", "rad", "m/s", "m/s", "m/s", "m/s", "rad/s")
     feature_names = ("agent_x", "agent_y", "block_x", "block_y", "sin_block", "cos_block")
+    goal_tolerances = {  # noqa: RUF012 - declared so by MujocoGoalEnv
+        ("block_x", "block_y"): SUCCESS_DISTANCE_M,
+        ("sin_block", "cos_block"): 2 * float(np.sin(SUCCESS_ANGLE_RAD / 2)),
+    }
     distance_unit = "tolerances"
     success_distance = 1.0
 

@@ -79,6 +79,10 @@ class ReacherEnv(MujocoGoalEnv):
     state_names = ("angle_shoulder", "angle_elbow", "velocity_shoulder", "velocity_elbow")
     state_units = ("rad", "rad", "rad/s", "rad/s")
     feature_names = ("sin_shoulder", "cos_shoulder", "sin_elbow", "cos_elbow", "fingertip_x", "fingertip_y")
+    goal_tolerances = {  # noqa: RUF012 - declared so by MujocoGoalEnv
+        ("sin_shoulder", "cos_shoulder"): 2 * float(np.sin(SUCCESS_ANGLE_RAD / 2)),
+        ("sin_elbow", "cos_elbow"): 2 * float(np.sin(SUCCESS_ANGLE_RAD / 2)),
+    }
     distance_unit = "rad"
     success_distance = SUCCESS_ANGLE_RAD
 

@@ -79,6 +79,7 @@ class TwoRoomEnv(MujocoGoalEnv):
     state_names = ("position_x", "position_y", "velocity_x", "velocity_y")
     state_units = ("m", "m", "m/s", "m/s")
     feature_names = ("position_x", "position_y")
+    goal_tolerances = {("position_x", "position_y"): SUCCESS_DISTANCE_M}  # noqa: RUF012 - declared so by MujocoGoalEnv
     distance_unit = "m"
     success_distance = SUCCESS_DISTANCE_M
 

@@ -117,6 +117,7 @@ class WeightedSum:
 
 STEPS_TO_GO_WEIGHT = 1.0
 LATENT_DISTANCE_WEIGHT = 10.0
+TASK_DISTANCE_WEIGHT = 3.0
 
 
 def latent_distance(name: DistanceName, *, scale: float, values: int) -> SquaredDistance | AbsoluteDistance:
@@ -134,11 +135,13 @@ def goal_cost(
     *,
     scale: float,
     steps_to_go: Distance | None,
+    task_distance: Distance | None = None,
     over: Over = "mean",
     distance: DistanceName = "squared",
 ) -> Cost:
-    """The default cost: learned steps to go, which sees far, plus latent distance, which is sharp near the goal."""
+    """The default cost: latent distance, which is sharp near the goal, learned steps to go, which sees far, and learned
+    task distance, which knows what of the goal matters; the learned ones where a model has them."""
     near = GoalCost(latent_distance(distance, scale=scale, values=goal[0].numel()), goal, over)
-    if steps_to_go is None:
-        return near
-    return WeightedSum(((STEPS_TO_GO_WEIGHT, GoalCost(steps_to_go, goal, over)), (LATENT_DISTANCE_WEIGHT, near)))
+    learned = [(STEPS_TO_GO_WEIGHT, steps_to_go), (TASK_DISTANCE_WEIGHT, task_distance)]
+    terms = [(weight, GoalCost(each, goal, over)) for weight, each in learned if each is not None]
+    return WeightedSum((*terms, (LATENT_DISTANCE_WEIGHT, near))) if terms else near

@@ -58,7 +58,12 @@ class PlannedPolicy:
         """Physical actions, float32 [steps, A]."""
         model, manifest = self._checkpoint.world_model, self._checkpoint.manifest
         seen, wanted = (model.encode(torch.from_numpy(each[None])) for each in (image, goal))
-        cost = goal_cost(wanted, scale=manifest.planning.goal_distance_scale, steps_to_go=self._checkpoint.steps_to_go)
+        cost = goal_cost(
+            wanted,
+            scale=manifest.planning.goal_distance_scale,
+            steps_to_go=self._checkpoint.steps_to_go,
+            task_distance=self._checkpoint.task_distance,
+        )
         limits = bounds(manifest.action, None)
         low, high = limits.unitless
         control_steps, horizon = manifest.action.control_steps, manifest.planning.horizon

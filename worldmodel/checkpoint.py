@@ -26,6 +26,7 @@ from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_man
 from worldmodel.precision import PrecisionChoice
 from worldmodel.recipes import RECIPES, config_from_json
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
 from worldmodel.world_model import LatentWorldModel
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Checkpoint:
     world_model: LatentWorldModel
     steps_to_go: FastStepsToGo | None
     inverse_dynamics: InverseDynamics | None
+    task_distance: TaskDistance | None
 
 
 def save_checkpoint(
@@ -48,9 +50,10 @@ def save_checkpoint(
     world_model: LatentWorldModel,
     steps_to_go: StepsToGo | None,
     inverse_dynamics: InverseDynamics | None = None,
+    task_distance: TaskDistance | None = None,
 ) -> Manifest:
     """Write both files, each at once or not at all; returns the manifest with the weights' hash filled in."""
-    tensors = _named_tensors(_Parts(world_model.recipe, steps_to_go, inverse_dynamics))
+    tensors = _named_tensors(_Parts(world_model.recipe, steps_to_go, inverse_dynamics, task_distance))
     data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     manifest = dataclasses.replace(manifest, weights=weights)
@@ -92,6 +95,7 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
         world_model=LatentWorldModel(parts.recipe, chosen),
         steps_to_go=None if parts.steps_to_go is None else FastStepsToGo(parts.steps_to_go),
         inverse_dynamics=parts.inverse_dynamics,
+        task_distance=parts.task_distance,
     )
 
 
@@ -131,6 +135,7 @@ class _Parts:
     recipe: JointEmbedding
     steps_to_go: StepsToGo | None
     inverse_dynamics: InverseDynamics | None
+    task_distance: TaskDistance | None
 
     def named(self) -> list[tuple[str, nn.Module]]:
         """What the names of each module's weights begin with in the file."""
@@ -138,6 +143,7 @@ class _Parts:
             "world_model.": self.recipe,
             "steps_to_go.": self.steps_to_go,
             "inverse_dynamics.": self.inverse_dynamics,
+            "task_distance.": self.task_distance,
         }
         return [(prefix, part) for prefix, part in parts.items() if part is not None]
 
@@ -149,18 +155,27 @@ def _build(manifest: Manifest) -> _Parts:
     if (size.height_px, size.width_px) != (side, side):
         raise CheckpointError(f"observation is {size.height_px} x {size.width_px} px; the recipe's image_px is {side}")
     latent_width, action_width = config.latent_width, manifest.action.width
-    distance, inverse = manifest.steps_to_go, manifest.inverse_dynamics
+    distance, inverse, task = manifest.steps_to_go, manifest.inverse_dynamics, manifest.task_distance
     return _Parts(
         RECIPES[manifest.recipe][0](config, action_width),
         None if distance is None else StepsToGo(_config(StepsToGoConfig, distance, "steps_to_go"), latent_width),
         None
         if inverse is None
         else InverseDynamics(_config(InverseDynamicsConfig, inverse, "inverse_dynamics"), latent_width, action_width),
+        None if task is None else TaskDistance(_task_config(task), latent_width),
     )
 
 
 def _config(cls: type[T], data: dict[str, Any], where: str) -> T:
     return cls(**field_values(cls, data, where))
+
+
+def _task_config(data: dict[str, Any]) -> TaskDistanceConfig:
+    tolerances = data.get("tolerances")
+    if not isinstance(tolerances, list | tuple) or not all(isinstance(each, dict) for each in tolerances):
+        raise CheckpointError(f"task_distance: tolerances is {tolerances!r:.60}; wanted a list of objects")
+    parts = tuple(_config(Tolerance, each, "task_distance.tolerances") for each in tolerances)
+    return _config(TaskDistanceConfig, {**data, "tolerances": parts}, "task_distance")
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:

@@ -2,37 +2,28 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
-from worldmodel.imagined import imagine_along
-from worldmodel.inverse_dynamics import (
-    InverseDynamics,
-    InverseDynamicsConfig,
-    InverseDynamicsTraining,
-    fit_inverse_dynamics,
-)
+from worldmodel.heads import HeadsConfig, Progress, encode_frames, fit_heads
 from worldmodel.joint_embedding import JointEmbedding
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.origin import Origin
 from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.processes import DeviceChoice, Processes, from_first, joined
 from worldmodel.recipes import config_to_json
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.task_distance import TaskDistance, columns, in_tolerances
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
 from worldmodel.world_model import LatentWorldModel
@@ -42,12 +33,8 @@ HORIZON = 5
 CONTEXT_FRAMES = 3
 QUANTILES = 101
 PROBE_EPISODES = 300
-IMAGINED_CLIPS = 40_000
 EVALUATED = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
 """Of HELD_OUT, what a manifest keeps a curve of."""
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called as (stage, steps done, steps in all, newest metrics)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +48,7 @@ class FitConfig:
     device: DeviceChoice = "cpu"
     readers: int | None = None
     """Processes that read batches (`BatchSource`); None decides by the device."""
-    steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
-    inverse_dynamics: InverseDynamicsTraining = dataclasses.field(default_factory=InverseDynamicsTraining)
+    heads: HeadsConfig = dataclasses.field(default_factory=HeadsConfig)
 
 
 def fit(
@@ -80,15 +66,26 @@ def fit(
             f"the store's images are {store.image_px} px, the model's {origin.config.image_px} px: collect with "
             f"--image-size {origin.config.image_px} or choose another preset"
         )
+    if config.heads.task is not None:  # now, rather than after hours of training
+        columns(config.heads.task, store.description["features"]["names"])
     train, held_out = store.split(config.training.held_out, config.training.seed)
     with joined(config.device) as processes:
         recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
     if not processes.is_first:
         return None
     world_model = LatentWorldModel(recipe)
-    actions = _actions(store, train)
-    latents = _encode_episodes(world_model, store, train, progress)
-    head_config = StepsToGoConfig()
+    heads = fit_heads(
+        world_model,
+        store,
+        train,
+        config.heads,
+        seed=config.training.seed,
+        control_steps=CONTROL_STEPS,
+        context_frames=CONTEXT_FRAMES,
+        horizon=HORIZON,
+        progress=progress,
+    )
+    task = heads.task_distance
     manifest = Manifest(
         name=out.name,
         version="1",
@@ -99,13 +96,14 @@ def fit(
         ),
         action=_action_spec(store),
         planning=PlanningSpec(
-            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=2 * float(latents.latents.var(0).sum())
+            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=heads.goal_distance_scale
         ),
         surprise=_calibrate(world_model, store, held_out),
         weights=WeightsSpec(sha256="", bytes=0),
         task=store.description.get("env_id", ""),
-        steps_to_go=dataclasses.asdict(head_config),
-        inverse_dynamics=dataclasses.asdict(InverseDynamicsConfig()),
+        steps_to_go=dataclasses.asdict(heads.steps_to_go.config),
+        inverse_dynamics=dataclasses.asdict(heads.inverse_dynamics.config),
+        task_distance=None if task is None else dataclasses.asdict(task.config),
         training={
             **provenance,
             **origin.described,
@@ -115,13 +113,11 @@ def fit(
             "held_out": run.metrics()[-1],
             "alarms": collapse_alarms(run.metrics()[-1], origin.config.latent_width),
             "probe_r2": _probe(world_model, _untrained(config, store), store, train, held_out),
+            "task_error": {} if task is None else _task_error(task, world_model, store, held_out),
             "curves": _curves(run.metrics()),
         },
     )
-    imagined = _imagine(world_model, latents, actions, config.training.seed)
-    distance = _fit_steps_to_go(dataclasses.replace(latents, imagined=imagined), head_config, config, progress)
-    inverse = _fit_inverse_dynamics(latents, actions, config, progress)
-    return save_checkpoint(out, manifest, world_model, distance, inverse)
+    return save_checkpoint(out, manifest, world_model, heads.steps_to_go, heads.inverse_dynamics, task)
 
 
 def _train(
@@ -194,73 +190,6 @@ def _held_out_batches(sampler: WindowSampler, batches: int = 4, size: int = 128)
 
 
 @torch.inference_mode()
-def _encode(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, "rows d"]:
-    return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1).cpu()
-
-
-def _encode_episodes(
-    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
-) -> LatentEpisodes:
-    parts, last_rows, row = [], [], 0
-    for done, episode in enumerate(episodes, start=1):
-        parts.append(_encode(world_model, store.frames(episode, 0, episode.frames, 1)))
-        row += episode.frames
-        last_rows.append(torch.full((episode.frames,), row - 1))
-        progress("encode episodes", done, len(episodes), {})
-    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
-
-
-def _imagine(
-    world_model: LatentWorldModel, latents: LatentEpisodes, actions: Float[Tensor, "rows x"], seed: int
-) -> Imagined | None:
-    return imagine_along(
-        world_model,
-        latents,
-        actions,
-        clips=IMAGINED_CLIPS,
-        context=CONTEXT_FRAMES,
-        horizon=HORIZON,
-        control_steps=CONTROL_STEPS,
-        generator=Generator().manual_seed(seed),
-    )
-
-
-def _fit_steps_to_go(
-    latents: LatentEpisodes, head: StepsToGoConfig, config: FitConfig, progress: Progress
-) -> StepsToGo:
-    torch.manual_seed(config.training.seed)
-    return fit_steps_to_go(
-        latents,
-        head,
-        config.steps_to_go,
-        CONTROL_STEPS,
-        Generator().manual_seed(config.training.seed),
-        lambda step, loss: progress("steps to go", step + 1, config.steps_to_go.steps, {"loss": loss}),
-    )
-
-
-def _fit_inverse_dynamics(
-    latents: LatentEpisodes, actions: Float[Tensor, "rows x"], config: FitConfig, progress: Progress
-) -> InverseDynamics:
-    torch.manual_seed(config.training.seed)
-    return fit_inverse_dynamics(
-        latents,
-        actions,
-        InverseDynamicsConfig(),
-        config.inverse_dynamics,
-        CONTROL_STEPS,
-        Generator().manual_seed(config.training.seed),
-        lambda step, loss: progress("inverse dynamics", step + 1, config.inverse_dynamics.steps, {"loss": loss}),
-    )
-
-
-def _actions(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
-    """What was done after each frame, row by row as `_encode_episodes` has them; zero after the last of an episode."""
-    parts = [np.pad(store.actions(episode, 0, episode.frames - 1), ((0, 1), (0, 0))) for episode in episodes]
-    return torch.from_numpy(np.concatenate(parts))
-
-
-@torch.inference_mode()
 def _calibrate(world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> SurpriseSpec:
     """Surprise of held-out transitions with as many context frames as the service uses."""
     sampler = WindowSampler(store, episodes, clip_frames=CONTEXT_FRAMES, control_steps=CONTROL_STEPS)
@@ -296,8 +225,18 @@ def _probe(
     return results
 
 
+def _task_error(
+    head: TaskDistance, world_model: LatentWorldModel, store: EpisodeStore, held_out: list[Episode]
+) -> dict[str, float]:
+    """How far what the head reads from held-out frames is from what was recorded: medians, in tolerances."""
+    latents, recorded = _probe_rows(world_model, store, held_out[:PROBE_EPISODES])
+    wanted = in_tolerances(head.config, store.description["features"]["names"], recorded)
+    names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
+    return dict(zip(names, head.apart(head.quantities(latents), wanted).median(0).values.tolist(), strict=True))
+
+
 def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:
-    latents = [_encode(model, _spaced_frames(store, episode)) for episode in episodes]
+    latents = [encode_frames(model, _spaced_frames(store, episode)) for episode in episodes]
     truth = [store.features(episode, 0, _spaced(episode), CONTROL_STEPS) for episode in episodes]
     return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth))
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,14 @@ class LatentEpisodes:
     last_row: Int[Tensor, " rows"]
     """For each row, the row of its episode's last frame."""
     imagined: Imagined | None = None
+
+    def sample(self, count: int, noise: float, generator: Generator) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
+        """Random rows, and latents of their frames with Gaussian noise: every other one imagined, if any are."""
+        rows = torch.randint(len(self.latents), (count,), generator=generator)
+        latents = self.latents[rows]
+        if self.imagined is not None:
+            picks = torch.randint(len(self.imagined.rows), (count,), generator=generator)
+            imagined = torch.arange(count) % 2 == 1
+            rows = torch.where(imagined, self.imagined.rows[picks], rows)
+            latents = torch.where(imagined[:, None], self.imagined.latents[picks], latents)
+        return rows, latents + noise * torch.randn(latents.shape, generator=generator)

@@ -134,6 +134,8 @@ class Manifest:
     """Configuration of the learned steps-to-go distance, when the checkpoint carries one."""
     inverse_dynamics: dict[str, Any] | None = None
     """Configuration of the goal-conditioned inverse dynamics, when the checkpoint carries one."""
+    task_distance: dict[str, Any] | None = None
+    """Configuration of the learned task distance, when the checkpoint carries one."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: commands, seeds, commit, versions, curves, held-out metrics. Read by people, not by code."""
     format: int = FORMAT

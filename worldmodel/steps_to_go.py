@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
@@ -102,7 +102,7 @@ def _loss(
     generator: Generator,
 ) -> Float[Tensor, ""]:
     """Half the goals lie later in the same episode, half anywhere."""
-    rows, start = _starts(data, training, generator)
+    rows, start = data.sample(training.batch, training.noise, generator)
     left = data.last_row[rows] - rows
     share = torch.rand(training.batch, generator=generator)
     hindsight_goals = rows + (share * (left + 1)).long()
@@ -118,17 +118,3 @@ def _loss(
     error = wanted - head.between(start, goal)
     smooth = F.huber_loss(error, torch.zeros_like(error), reduction="none")
     return (torch.where(error > 0, training.quantile, 1 - training.quantile) * smooth).mean()
-
-
-def _starts(
-    data: LatentEpisodes, training: StepsToGoTraining, generator: Generator
-) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
-    """Rows, and latents of their frames with noise: every other one imagined, if any are."""
-    rows = torch.randint(len(data.latents), (training.batch,), generator=generator)
-    latents = data.latents[rows]
-    if data.imagined is not None:
-        picks = torch.randint(len(data.imagined.rows), (training.batch,), generator=generator)
-        imagined = torch.arange(training.batch) % 2 == 1
-        rows = torch.where(imagined, data.imagined.rows[picks], rows)
-        latents = torch.where(imagined[:, None], data.imagined.latents[picks], latents)
-    return rows, latents + training.noise * torch.randn(latents.shape, generator=generator)

@@ -89,6 +89,7 @@ class Engine:
 
     model: WorldModel
     steps_to_go: Distance | None
+    task_distance: Distance | None = None
 
 
 class Reference:

@@ -13,13 +13,14 @@ from server.provenance import provenance
 
 if TYPE_CHECKING:
     from worldmodel.origin import Origin
+    from worldmodel.task_distance import Tolerance
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         help="train a world model from collected episodes",
-        description="Train a world model, learn its steps-to-go distance, calibrate its surprise and write a "
+        description="Train a world model, learn its steps to go and task distance, calibrate its surprise and write a "
         "checkpoint. The state is saved every half minute; the same command goes on after an interruption. Several "
         "GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
         "torchrun --nproc-per-node 2 -m server.cli train ...",
@@ -55,7 +56,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=5000,
         help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and on this data learns "
-        "steps to go and inverse dynamics, calibrates and probes",
+        "the distances and inverse dynamics, calibrates and probes",
+    )
+    parser.add_argument(
+        "--goal",
+        action="append",
+        type=_tolerance,
+        metavar="FEATURE[,FEATURE...]=TOLERANCE",
+        help="what counts of a goal, and how near it must be, of the features in the episode store: the model learns a "
+        "task distance from it; may be given several times (default: what the store's environment says)",
     )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")
@@ -88,6 +97,16 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _tolerance(text: str) -> tuple[tuple[str, ...], float]:
+    names, _, within = text.partition("=")
+    try:
+        return tuple(names.split(",")), float(within)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE, such as cube_x,cube_y,cube_z=0.04"
+        ) from None
+
+
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
@@ -95,6 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
     from worldmodel.episodes import EpisodeStore
     from worldmodel.errors import TrainingError
     from worldmodel.fit import FitConfig, fit
+    from worldmodel.heads import HeadsConfig
     from worldmodel.training import TrainingConfig
 
     if arguments.threads is not None:
@@ -116,6 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
         precision=arguments.precision,
         device=arguments.device,
         readers=arguments.readers,
+        heads=HeadsConfig(goal=goal_tolerances(arguments, store.description.get("env_id", ""))),
     )
     record = {**provenance(), "data": store.descriptions}
     with StageProgress(arguments.quiet) as progress:
@@ -149,3 +170,15 @@ def _origin(arguments: argparse.Namespace) -> "Origin":
     if arguments.recipe or arguments.preset:
         raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
     return Origin.of_checkpoint(arguments.start_from, changes)
+
+
+def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolerance, ...]":
+    """As asked for, or as the environment that the episodes are of has it."""
+    from envs import ENVS
+    from worldmodel.task_distance import Tolerance
+
+    default = ENVS[env_id].goal_tolerances.items() if env_id in ENVS else ()
+    try:
+        return tuple(Tolerance(features=names, within=within) for names, within in arguments.goal or default)
+    except ValueError as error:
+        raise CommandError(f"--goal: {error}") from error

@@ -48,7 +48,12 @@ def cost_of(model: ServedModel, terms: CostTerms, goals: Tensor, avoid: Sequence
     """For robots whose goals are [b n d], and which keep out of each of `avoid`, [b m n d]."""
     scale = model.manifest.planning.goal_distance_scale
     to_goal = goal_cost(
-        goals, scale=scale, steps_to_go=model.checkpoint.steps_to_go, over=terms.over, distance=terms.distance
+        goals,
+        scale=scale,
+        steps_to_go=model.checkpoint.steps_to_go,
+        task_distance=model.checkpoint.task_distance,
+        over=terms.over,
+        distance=terms.distance,
     )
     distance = SquaredDistance(scale)
     weighted: list[tuple[float, Cost]] = [

@@ -112,7 +112,8 @@ class KeepOut(Wire):
 
 
 class Cost(Wire):
-    """What a plan is judged by. The goal's cost is the learned steps to go plus ten times the latent distance."""
+    """What a plan is judged by. The goal's cost is the learned steps to go plus ten times the latent distance plus,
+    of a model that learned what its task is about, three times the task distance."""
 
     distance: Literal["squared", "absolute"] = "squared"
     """Between latents: squared L2, or L1, which one token far off does not dominate."""

@@ -146,6 +146,21 @@ ATTACKS: dict[str, Attack] = {
     "head of another width": set_at("steps_to_go", "width", to=32),
     "head of a wordy width": set_at("steps_to_go", "width", to="16"),
     "head wider than memory": set_at("steps_to_go", "width", to=2**40),
+    "task without tolerances": set_at("task_distance", to={"width": 16}),
+    "task of tolerances that are none": set_at("task_distance", to={"width": 16, "tolerances": [3]}),
+    "task of no tolerance": set_at("task_distance", to={"width": 16, "tolerances": []}),
+    "task that is kept when infinitely far": set_at(
+        "task_distance", to={"width": 16, "tolerances": [{"features": ["x"], "within": 1e300}]}
+    ),
+    "task of numbered features": set_at(
+        "task_distance", to={"width": 16, "tolerances": [{"features": [1], "within": 0.1}]}
+    ),
+    "task not in the weights": set_at(
+        "task_distance", to={"width": 16, "tolerances": [{"features": ["x"], "within": 0.1}]}
+    ),
+    "task wider than memory": set_at(
+        "task_distance", to={"width": 2**40, "tolerances": [{"features": ["x"], "within": 0.1}]}
+    ),
     "unknown recipe": set_at("recipe", to="os:system"),
     "recipe is a list": set_at("recipe", to=["lewm"]),
     "part names code": set_at("config", "encoder", "type", to="subprocess.Popen"),

@@ -27,6 +27,7 @@ def test_variants_that_the_model_cannot_do_are_left_out(arguments: argparse.Name
         "guided",
         "guided, free search",
         "inverse dynamics alone",
+        "no task distance",
     }
 
 

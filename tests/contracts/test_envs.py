@@ -165,6 +165,23 @@ def test_a_goal_reaches_itself(env: MujocoGoalEnv) -> None:
         assert not env.is_success(state, env.sample_goal(rng, state))
 
 
+def test_success_is_that_every_tolerance_is_kept(env_id: str, env: MujocoGoalEnv) -> None:
+    """Of states along an episode, to which states a little later are goals: both near and far."""
+    verdicts: list[bool] = []
+    for index in range(4):
+        states = rollout_states(env_id, 0, index, 60).states
+        for ahead in (1, 3, 8, 20):
+            for state, goal in zip(states[:-ahead], states[ahead:], strict=True):
+                apart = dict(zip(env.feature_names, env.state_features(state) - env.state_features(goal), strict=True))
+                kept = [
+                    np.linalg.norm([apart[name] for name in names]) < within
+                    for names, within in env.goal_tolerances.items()
+                ]
+                verdicts.append(env.is_success(state, goal))
+                assert verdicts[-1] == all(kept)
+    assert 0.05 < np.mean(verdicts) < 0.95, "one of both verdicts was hardly ever asked for"
+
+
 def test_reward_and_termination_say_success(env: MujocoGoalEnv) -> None:
     env.reset(seed=6)
     goal = env.goal_state

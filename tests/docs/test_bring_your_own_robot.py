@@ -15,9 +15,10 @@ from PIL import Image
 
 from server.cli import main
 from tests.lerobot_set import LeRobotSet, recorded_dot
-from worldmodel import fit
+from worldmodel import heads
 from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.steps_to_go import StepsToGoTraining
+from worldmodel.task_distance import TaskDistanceTraining
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "bring-your-own-robot.md").read_text(encoding="utf-8")
@@ -34,12 +35,12 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(frame).save(tmp_path / f"{name}.png")
     (script,) = SCRIPT
     (tmp_path / "ask.py").write_text(script)
-    heads = {
+    trainings = {
         "steps_to_go": StepsToGoTraining(steps=2, batch=8),
         "inverse_dynamics": InverseDynamicsTraining(steps=2, batch=8),
+        "task_distance": TaskDistanceTraining(steps=2, batch=8),
     }
-    short = functools.partial(fit.FitConfig, **heads)
-    monkeypatch.setattr(fit, "FitConfig", short)
+    monkeypatch.setattr(heads, "HeadsConfig", functools.partial(heads.HeadsConfig, **trainings))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from planner.costs import (
     LATENT_DISTANCE_WEIGHT,
     STEPS_TO_GO_WEIGHT,
+    TASK_DISTANCE_WEIGHT,
     AbsoluteDistance,
     ControlEffort,
     GoalCost,
@@ -158,6 +159,16 @@ def test_the_default_cost_is_steps_to_go_plus_distance() -> None:
     cost = goal_cost(GOAL, scale=5.0, steps_to_go=steps)
     wanted = STEPS_TO_GO_WEIGHT * 10 + LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
     assert float(cost(LATENTS, ACTIONS)) == pytest.approx(wanted)
+
+
+def test_what_the_task_is_about_counts_where_a_model_knows_it() -> None:
+    def tolerances(latents: Tensor, goal: Tensor) -> Tensor:
+        return torch.full(latents.shape[:3], 2.0)
+
+    near = LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
+    for learned, wanted in ((steps, STEPS_TO_GO_WEIGHT * 10), (None, 0)):
+        cost = goal_cost(GOAL, scale=5.0, steps_to_go=learned, task_distance=tolerances)
+        assert float(cost(LATENTS, ACTIONS)) == pytest.approx(TASK_DISTANCE_WEIGHT * 2 + wanted + near)
 
 
 def test_the_absolute_distance_of_unrelated_frames_is_about_one() -> None:

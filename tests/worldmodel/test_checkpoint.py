@@ -1,5 +1,6 @@
 """Save, load, and nothing has changed. What a hostile file meets is in tests/attacks/test_checkpoints.py."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,10 @@ from torch import Generator
 
 from tests.tiny import tiny_recipe, write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from worldmodel.errors import CheckpointError
 from worldmodel.recipes.lewm import tiny
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
 from worldmodel.world_model import LatentWorldModel
 
 
@@ -46,6 +49,22 @@ def test_a_loaded_distance_gives_the_same_floats(tmp_path: Path) -> None:
     latents, goal = torch.randn(2, 3, 4, 1, 16, generator=generator), torch.randn(2, 1, 16, generator=generator)
     assert torch.equal(loaded.head(latents, goal), head(latents, goal).detach())
     assert not any(parameter.requires_grad for parameter in loaded.head.parameters())
+
+
+def test_a_loaded_task_distance_gives_the_same_floats(tmp_path: Path) -> None:
+    loaded = load_checkpoint(write_tiny_checkpoint(tmp_path))
+    tolerances = (Tolerance(features=("x", "y"), within=0.5), Tolerance(features=("z",), within=0.1))
+    head = TaskDistance(TaskDistanceConfig(tolerances=tolerances, width=16), tiny().latent_width).eval()
+    manifest = dataclasses.replace(loaded.manifest, task_distance=dataclasses.asdict(head.config))
+    save_checkpoint(tmp_path / "task", manifest, loaded.world_model, None, task_distance=head)
+    with pytest.raises(CheckpointError, match=r"lack steps_to_go\."):
+        load_checkpoint(tmp_path / "task")
+    manifest = dataclasses.replace(manifest, steps_to_go=None)
+    save_checkpoint(tmp_path / "task", manifest, loaded.world_model, None, task_distance=head)
+    again = load_checkpoint(tmp_path / "task").task_distance
+    assert again is not None and again.config == head.config
+    latents, goal = torch.randn(2, 3, 4, 1, 16), torch.randn(2, 1, 16)
+    assert torch.equal(again(latents, goal), head(latents, goal).detach())
 
 
 def test_a_checkpoint_without_a_learned_distance(tmp_path: Path) -> None:

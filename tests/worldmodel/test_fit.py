@@ -1,5 +1,6 @@
 """From a store to a checkpoint; killed in the middle, and nothing is lost."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from worldmodel.episodes import EpisodeStore
 from worldmodel.errors import DatasetError
 from worldmodel.fit import FitConfig, fit
 from worldmodel.manifest import Manifest
+from worldmodel.task_distance import Tolerance
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,9 @@ def test_the_checkpoint_loads_and_plans(trained: Trained) -> None:
     assert loaded.inverse_dynamics is not None
     actions = loaded.inverse_dynamics(latents[:, 0], latents[:, 2])
     assert actions.shape == (1, 10) and actions.abs().max() <= 1
+    assert loaded.task_distance is not None
+    to_task = loaded.task_distance(future, latents[:, 0])
+    assert to_task.shape == (1, 4, 5) and to_task.isfinite().all()
 
 
 def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
@@ -100,12 +105,33 @@ def test_probes_are_compared_with_an_untrained_encoder(trained: Trained) -> None
         assert all(np.isfinite(score) and score <= 1 for score in scores.values())
 
 
+def test_what_the_task_distance_reads_is_held_against_what_was_recorded(trained: Trained) -> None:
+    (name,), (error,) = zip(*trained.manifest.training["task_error"].items(), strict=True)
+    assert name == "x,y" and 0 < error < 10
+
+
+def test_a_goal_of_unknown_features_is_refused_before_anything_is_trained(store: Path, tmp_path: Path) -> None:
+    heads = dataclasses.replace(CONFIG.heads, goal=(Tolerance(features=("z",), within=1.0),))
+    config = dataclasses.replace(CONFIG, heads=heads)
+    with pytest.raises(DatasetError, match="the goal wants a feature 'z', which was not recorded; these were: x, y, "):
+        fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
+
+
+def test_without_tolerances_there_is_no_task_distance(store: Path, trained: Trained, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained.run, tmp_path / "run"))
+    heads = dataclasses.replace(CONFIG.heads, goal=())
+    fit(EpisodeStore(store), dataclasses.replace(CONFIG, heads=heads), run, tmp_path / "dot", {}, lambda *_: None)
+    loaded = load_checkpoint(tmp_path / "dot")
+    assert loaded.task_distance is None and loaded.manifest.task_distance is None and loaded.steps_to_go is not None
+
+
 def test_progress_is_told_stage_by_stage(trained: Trained) -> None:
     """Each stage counts from 1 to its end, in this order."""
     stages: dict[str, list[tuple[int, int]]] = {}
     for stage, done, total in trained.stages:
         stages.setdefault(stage, []).append((done, total))
-    assert list(stages) == ["world model", "encode episodes", "steps to go", "inverse dynamics"]
+    assert list(stages) == ["world model", "encode episodes", "steps to go", "inverse dynamics", "task distance"]
     for steps in stages.values():
         assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)]
 

@@ -8,11 +8,13 @@ import torch
 
 from worldmodel.episodes import EpisodeStore
 from worldmodel.fit import FitConfig, Progress, fit
+from worldmodel.heads import HeadsConfig
 from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.manifest import Manifest
 from worldmodel.origin import Origin
 from worldmodel.processes import DeviceChoice
 from worldmodel.steps_to_go import StepsToGoTraining
+from worldmodel.task_distance import TaskDistanceTraining, Tolerance
 from worldmodel.training import TrainingConfig
 
 STEPS = 100
@@ -27,8 +29,12 @@ CONFIG = FitConfig(
         evaluate_every_steps=50,
         save_every_s=0.0,
     ),
-    steps_to_go=StepsToGoTraining(steps=10, batch=64),
-    inverse_dynamics=InverseDynamicsTraining(steps=10, batch=64),
+    heads=HeadsConfig(
+        steps_to_go=StepsToGoTraining(steps=10, batch=64),
+        inverse_dynamics=InverseDynamicsTraining(steps=10, batch=64),
+        task_distance=TaskDistanceTraining(steps=10, batch=64),
+        goal=(Tolerance(features=("x", "y"), within=0.1),),
+    ),
 )
 
 

@@ -1,12 +1,16 @@
 """The command line: help that needs no other page, and mistakes answered in one line."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from server.cli import COMMANDS, main
+from server.commands.train import goal_tolerances
+from tests.episodes import write_dot_store
 from tests.tiny import write_tiny_checkpoint
+from worldmodel.task_distance import Tolerance
 
 NAMES = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
 
@@ -61,6 +65,35 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     error = capsys.readouterr().err
     assert wanted in error
     assert error.startswith(f"telos {arguments[0]}: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("goal", "wanted"),
+    [
+        ("z=0.1", "the goal wants a feature 'z', which was not recorded; these were: x, y, constant"),
+        ("x,y=0", "--goal: tolerance of x,y is 0.0; wanted a finite number above 0"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused(goal: str, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = write_dot_store(tmp_path / "store", episodes=2)
+    command = ["train", "--data", str(store), "--out", str(tmp_path / "dot"), "--run", str(tmp_path / "run")]
+    assert main([*command, "--preset", "tiny", "--goal", goal]) == 2
+    assert wanted in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_a_goal_is_features_and_a_tolerance(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "a", "--out", "b", "--goal", "x,y"])
+    assert "'x,y' is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE" in capsys.readouterr().err
+
+
+def test_what_counts_of_a_goal_is_known_of_the_tasks_that_telos_has():
+    asked = argparse.Namespace(goal=None)
+    names = [tolerance.features for tolerance in goal_tolerances(asked, "telos/PushT-v0")]
+    assert names == [("block_x", "block_y"), ("sin_block", "cos_block")]
+    assert goal_tolerances(asked, "tests/Dot-v0") == ()
+    (own,) = goal_tolerances(argparse.Namespace(goal=[(("agent_x",), 0.1)]), "telos/PushT-v0")
+    assert own == Tolerance(features=("agent_x",), within=0.1)
 
 
 def test_without_opengl_a_robots_model_is_still_told_that_it_has_no_simulator(

@@ -1,0 +1,185 @@
+"""The heads of a checkpoint: what a planner asks beside the world model, learnt on its frozen latents."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from worldmodel.episodes import Episode, EpisodeStore
+from worldmodel.imagined import imagine_along
+from worldmodel.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    InverseDynamicsTraining,
+    fit_inverse_dynamics,
+)
+from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.task_distance import (
+    TaskDistance,
+    TaskDistanceConfig,
+    TaskDistanceTraining,
+    Tolerance,
+    fit_task_distance,
+    in_tolerances,
+)
+from worldmodel.world_model import LatentWorldModel
+
+IMAGINED_CLIPS = 40_000
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called as (stage, steps done, steps in all, newest metrics)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    """How the heads are trained."""
+
+    steps_to_go: StepsToGoTraining = dataclasses.field(default_factory=StepsToGoTraining)
+    inverse_dynamics: InverseDynamicsTraining = dataclasses.field(default_factory=InverseDynamicsTraining)
+    task_distance: TaskDistanceTraining = dataclasses.field(default_factory=TaskDistanceTraining)
+    goal: tuple[Tolerance, ...] = ()
+    """What counts of a goal; without any there is no task distance."""
+
+    @property
+    def task(self) -> TaskDistanceConfig | None:
+        """Of the task distance, if there is to be one."""
+        return TaskDistanceConfig(tolerances=self.goal) if self.goal else None
+
+
+@dataclass(frozen=True)
+class Heads:
+    """All of them, trained, and the scale of the distance that needs no training."""
+
+    goal_distance_scale: float
+    """Mean squared distance between latents of unrelated frames."""
+    steps_to_go: StepsToGo
+    inverse_dynamics: InverseDynamics
+    task_distance: TaskDistance | None
+
+
+def fit_heads(
+    world_model: LatentWorldModel,
+    store: EpisodeStore,
+    episodes: list[Episode],
+    config: HeadsConfig,
+    *,
+    seed: int,
+    control_steps: int,
+    context_frames: int,
+    horizon: int,
+    progress: Progress,
+) -> Heads:
+    """Encode `episodes`, imagine along some of them, and train every head on what came out."""
+    latents = _encode_episodes(world_model, store, episodes, progress)
+    actions = _actions(store, episodes)
+    imagined = [
+        imagine_along(
+            world_model,
+            latents,
+            actions,
+            clips=IMAGINED_CLIPS // 2,
+            context=context,
+            horizon=horizon,
+            control_steps=control_steps,
+            generator=Generator().manual_seed(seed),
+        )
+        for context in (1, context_frames)  # a first plan has one frame to go on
+    ]
+    with_imagined = dataclasses.replace(latents, imagined=_joined([each for each in imagined if each is not None]))
+    return Heads(
+        2 * float(latents.latents.var(0).sum()),
+        _fit_steps_to_go(with_imagined, config, seed, control_steps, progress),
+        _fit_inverse_dynamics(latents, actions, config, seed, control_steps, progress),
+        _fit_task_distance(with_imagined, store, episodes, config, seed, progress),
+    )
+
+
+@torch.inference_mode()
+def encode_frames(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, "rows d"]:
+    """Of RGB uint8 [rows h w 3]; on the CPU."""
+    return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1).cpu()
+
+
+def _encode_episodes(
+    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
+) -> LatentEpisodes:
+    parts, last_rows, row = [], [], 0
+    for done, episode in enumerate(episodes, start=1):
+        parts.append(encode_frames(world_model, store.frames(episode, 0, episode.frames, 1)))
+        row += episode.frames
+        last_rows.append(torch.full((episode.frames,), row - 1))
+        progress("encode episodes", done, len(episodes), {})
+    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+
+
+def _actions(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
+    """What was done after each frame, row by row as `_encode_episodes` has them; zero after the last of an episode."""
+    parts = [np.pad(store.actions(episode, 0, episode.frames - 1), ((0, 1), (0, 0))) for episode in episodes]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _joined(parts: list[Imagined]) -> Imagined | None:
+    if not parts:
+        return None
+    return Imagined(torch.cat([part.latents for part in parts]), torch.cat([part.rows for part in parts]))
+
+
+def _fit_steps_to_go(
+    latents: LatentEpisodes, config: HeadsConfig, seed: int, control_steps: int, progress: Progress
+) -> StepsToGo:
+    torch.manual_seed(seed)
+    return fit_steps_to_go(
+        latents,
+        StepsToGoConfig(),
+        config.steps_to_go,
+        control_steps,
+        Generator().manual_seed(seed),
+        lambda step, loss: progress("steps to go", step + 1, config.steps_to_go.steps, {"loss": loss}),
+    )
+
+
+def _fit_inverse_dynamics(
+    latents: LatentEpisodes,
+    actions: Float[Tensor, "rows x"],
+    config: HeadsConfig,
+    seed: int,
+    control_steps: int,
+    progress: Progress,
+) -> InverseDynamics:
+    torch.manual_seed(seed)
+    return fit_inverse_dynamics(
+        latents,
+        actions,
+        InverseDynamicsConfig(),
+        config.inverse_dynamics,
+        control_steps,
+        Generator().manual_seed(seed),
+        lambda step, loss: progress("inverse dynamics", step + 1, config.inverse_dynamics.steps, {"loss": loss}),
+    )
+
+
+def _fit_task_distance(
+    latents: LatentEpisodes,
+    store: EpisodeStore,
+    episodes: list[Episode],
+    config: HeadsConfig,
+    seed: int,
+    progress: Progress,
+) -> TaskDistance | None:
+    if config.task is None:
+        return None
+    torch.manual_seed(seed)
+    recorded = np.concatenate([store.features(episode, 0, episode.frames, 1) for episode in episodes])
+    return fit_task_distance(
+        latents,
+        in_tolerances(config.task, store.description["features"]["names"], torch.from_numpy(recorded)),
+        config.task,
+        config.task_distance,
+        Generator().manual_seed(seed),
+        lambda step, loss: progress("task distance", step + 1, config.task_distance.steps, {"loss": loss}),
+    )
