@@ -4,9 +4,9 @@ import zlib
 
 import numpy as np
 
-COLLECTED, HELD_OUT, WORLD, TWINS, DRIVER = range(5)
+COLLECTED, HELD_OUT, WORLD, TWINS, DRIVER, RANDOM_GOAL = range(6)
 """Purposes: what happens in an episode that is collected, or drawn by evaluation; the world that it happens in; the
-worlds that its twins are drawn in; who drives."""
+worlds that its twins are drawn in; who drives; start and goal of an evaluation between any two states."""
 
 
 def episode_seed(env_id: str, seed: int, purpose: int, episode_id: int) -> np.random.SeedSequence:

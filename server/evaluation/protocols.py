@@ -7,19 +7,18 @@ differ from it (`worlds.py`). Held-out episodes and such pairs come from random 
 that collection never draws.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from envs import MAX_EPISODE_STEPS
+from envs.episode_seeds import RANDOM_GOAL, episode_seed
 from envs.mujoco_env import MujocoGoalEnv, State
 from envs.rollout import rollout
 from envs.variation import Variation
 
 EPISODE_STEPS = 100
-_RANDOM_GOAL_KEY = 2
 """Of the random numbers; `envs.rollout` has 0 and 1."""
 
 
@@ -86,8 +85,7 @@ def pair_of_episode(
     the world makes that one impossible or its dynamics differ. Maybe already solved."""
     if protocol.offset_steps is None:
         env.set_variation(world or env.variation_class())
-        key = (zlib.crc32(env_id.encode()), _RANDOM_GOAL_KEY, episode)
-        rng, first = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), 0
+        rng, first = np.random.default_rng(episode_seed(env_id, seed, RANDOM_GOAL, episode)), 0
         start = env.sample_state(rng)
         goal = env.sample_goal(rng, start)
     else:
