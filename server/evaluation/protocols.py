@@ -19,7 +19,6 @@ from envs.rollout import rollout
 from envs.variation import Variation
 
 EPISODE_STEPS = 100
-"""Of the random numbers; `envs.rollout` has 0 and 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
