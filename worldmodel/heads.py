@@ -17,7 +17,7 @@ from worldmodel.inverse_dynamics import (
     InverseDynamicsTraining,
     fit_inverse_dynamics,
 )
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.task_distance import (
     TaskDistance,
@@ -74,7 +74,7 @@ def fit_heads(
     horizon: int,
     progress: Progress,
 ) -> Heads:
-    """Encode `episodes`, imagine along some of them, and train every head on what came out."""
+    """Encode `episodes` and their twins, imagine along some of them, and train every head on what came out."""
     latents = _encode_episodes(world_model, store, episodes, progress)
     actions = _actions(store, episodes)
     imagined = [
@@ -90,12 +90,14 @@ def fit_heads(
         )
         for context in (1, context_frames)  # a first plan has one frame to go on
     ]
-    with_imagined = dataclasses.replace(latents, imagined=_joined([each for each in imagined if each is not None]))
+    twins = [_encode_twins(world_model, store, episodes, control_steps)] if store.has_twins else []
+    stand_ins = [each for each in (*imagined, *twins) if each is not None]
+    with_stand_ins = dataclasses.replace(latents, stand_ins=_joined(stand_ins))
     return Heads(
         2 * float(latents.latents.var(0).sum()),
-        _fit_steps_to_go(with_imagined, config, seed, control_steps, progress),
+        _fit_steps_to_go(with_stand_ins, config, seed, control_steps, progress),
         _fit_inverse_dynamics(latents, actions, config, seed, control_steps, progress),
-        _fit_task_distance(with_imagined, store, episodes, config, seed, progress),
+        _fit_task_distance(with_stand_ins, store, episodes, config, seed, progress),
     )
 
 
@@ -123,10 +125,23 @@ def _actions(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "row
     return torch.from_numpy(np.concatenate(parts))
 
 
-def _joined(parts: list[Imagined]) -> Imagined | None:
+def _encode_twins(
+    world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], control_steps: int
+) -> StandIns:
+    """One for each model step of each episode."""
+    parts, rows, first = [], [], 0
+    for episode in episodes:
+        own_rows = torch.arange(0, episode.frames, control_steps)
+        parts.append(encode_frames(world_model, store.twins(episode, 0, len(own_rows), control_steps)))
+        rows.append(first + own_rows)
+        first += episode.frames
+    return StandIns(torch.cat(parts).clone(), torch.cat(rows))
+
+
+def _joined(parts: list[StandIns]) -> StandIns | None:
     if not parts:
         return None
-    return Imagined(torch.cat([part.latents for part in parts]), torch.cat([part.rows for part in parts]))
+    return StandIns(torch.cat([part.latents for part in parts]), torch.cat([part.rows for part in parts]))
 
 
 def _fit_steps_to_go(

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.world_model import LatentWorldModel
 
 CLIPS_AT_A_TIME = 2048
@@ -21,7 +21,7 @@ def imagine_along(
     horizon: int,
     control_steps: int,
     generator: Generator,
-) -> Imagined | None:
+) -> StandIns | None:
     """After `context` frames of each of at most `clips` random clips, the `horizon` model steps that followed.
 
     `actions` are unitless, row by row what was done after each latent. None where all episodes are too short.
@@ -39,4 +39,4 @@ def imagine_along(
         state = world_model.begin(seen.unsqueeze(2), past)
         latents.append(world_model.rollout(state, future.unsqueeze(1))[:, 0, :, 0].flatten(0, 1).cpu())
     steps = control_steps * torch.arange(context, context + horizon)
-    return Imagined(torch.cat(latents).clone(), (chosen[:, None] + steps).flatten())
+    return StandIns(torch.cat(latents).clone(), (chosen[:, None] + steps).flatten())

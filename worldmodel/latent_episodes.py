@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class Imagined:
-    """Latents that the model imagined of frames that it has also seen."""
+class StandIns:
+    """Other latents of frames that the model has also seen: imagined, or of twins. A planner meets those as often."""
 
     latents: Float[Tensor, "m d"]
     rows: Int[Tensor, " m"]
@@ -23,15 +23,15 @@ class LatentEpisodes:
     latents: Float[Tensor, "rows d"]
     last_row: Int[Tensor, " rows"]
     """For each row, the row of its episode's last frame."""
-    imagined: Imagined | None = None
+    stand_ins: StandIns | None = None
 
     def sample(self, count: int, noise: float, generator: Generator) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
-        """Random rows, and latents of their frames with Gaussian noise: every other one imagined, if any are."""
+        """Random rows, and latents of their frames with Gaussian noise: every other one a stand-in, if any are."""
         rows = torch.randint(len(self.latents), (count,), generator=generator)
         latents = self.latents[rows]
-        if self.imagined is not None:
-            picks = torch.randint(len(self.imagined.rows), (count,), generator=generator)
-            imagined = torch.arange(count) % 2 == 1
-            rows = torch.where(imagined, self.imagined.rows[picks], rows)
-            latents = torch.where(imagined[:, None], self.imagined.latents[picks], latents)
+        if self.stand_ins is not None:
+            picks = torch.randint(len(self.stand_ins.rows), (count,), generator=generator)
+            other = torch.arange(count) % 2 == 1
+            rows = torch.where(other, self.stand_ins.rows[picks], rows)
+            latents = torch.where(other[:, None], self.stand_ins.latents[picks], latents)
         return rows, latents + noise * torch.randn(latents.shape, generator=generator)

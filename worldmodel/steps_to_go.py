@@ -5,7 +5,7 @@ trained on the frozen world model's own latents: how many steps lay between two 
 across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
 wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
 of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined
-(`worldmodel/imagined.py`): those are what a planner asks about.
+(`worldmodel/imagined.py`), which is what a planner asks about, or of twins.
 """
 
 from collections.abc import Callable

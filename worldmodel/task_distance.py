@@ -4,8 +4,8 @@ A goal image shows more than a task asks for: where the robot's own body is, for
 weigh all that is seen, so a search spends its plan on bringing the body where the picture has it. This head reads the
 task's own quantities (where the block is, how it is turned) from latents of the frozen world model, and measures them
 by how near they must be. It learns from what was recorded beside the frames of training episodes, as probes do; while
-planning there are only images. Half of what it learns from are imagined latents, with what really was at their time
-(`worldmodel/imagined.py`): those are what a planner asks about, and they are off in ways that can be learnt.
+planning there are only images. Half of what it learns from are stand-ins: latents of twins, and imagined ones with what
+really was at their time (`worldmodel/imagined.py`), which a planner asks about and which are off in ways to be learnt.
 """
 
 import math

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from tests.tiny import tiny_recipe
 from worldmodel.imagined import imagine_along
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.rollout import naive_rollout
 from worldmodel.world_model import LatentWorldModel
 
@@ -22,7 +22,7 @@ def episodes(model: LatentWorldModel, frames: int = FRAMES) -> tuple[LatentEpiso
     return LatentEpisodes(latents, (rows // frames + 1) * frames - 1), actions
 
 
-def imagined(model: LatentWorldModel, data: LatentEpisodes, actions: Tensor, clips: int = 1000) -> Imagined | None:
+def imagined(model: LatentWorldModel, data: LatentEpisodes, actions: Tensor, clips: int = 1000) -> StandIns | None:
     return imagine_along(
         model,
         data,

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 
 CONTROL_STEPS, FRAMES = 5, 41
@@ -89,7 +89,7 @@ def test_what_is_imagined_of_a_frame_is_as_far_from_a_goal_as_the_frame() -> Non
     """A model that imagines everything at four times its place: the head learns that these places are the same."""
     data = line_walks()
     beyond = (data.latents[:, 0].abs() > 0.6).nonzero().squeeze(1)
-    doubled = dataclasses.replace(data, imagined=Imagined(data.latents[beyond] * 4, beyond))
+    doubled = dataclasses.replace(data, stand_ins=StandIns(data.latents[beyond] * 4, beyond))
     start, goal = at(0.7) * 4, at(1.2)
     knows, guesses = (float(learned(400, walks).between(start, goal)) for walks in (doubled, data))
     assert abs(knows - 2) < 1 < abs(guesses - 2), f"{knows} and {guesses} model steps instead of 2"

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from worldmodel.errors import DatasetError
-from worldmodel.latent_episodes import Imagined, LatentEpisodes
+from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.task_distance import (
     TaskDistance,
     TaskDistanceConfig,
@@ -89,7 +89,7 @@ def test_what_is_imagined_wrongly_is_read_as_what_really_was() -> None:
     features = random_scenes(4000, seed=0)
     data = LatentEpisodes(seen(features), torch.full((4000,), 3999))
     far = (features[:, 1] > 0.5).nonzero().squeeze(1)
-    wrong = dataclasses.replace(data, imagined=Imagined(seen(features)[far] + 1, far))
+    wrong = dataclasses.replace(data, stand_ins=StandIns(seen(features)[far] + 1, far))
     probe = random_scenes(500, seed=3)
     probe = probe[probe[:, 1] > 0.5]
     wanted = in_tolerances(CONFIG, NAMES, probe)
