@@ -23,7 +23,8 @@ from worldmodel.precision import DTYPES, Precision, faster_precision
 from worldmodel.probes import probe_r2
 from worldmodel.processes import DeviceChoice, Processes, from_first, joined
 from worldmodel.recipes import config_to_json
-from worldmodel.task_distance import TaskDistance, columns, in_tolerances
+from worldmodel.task_distance import TaskDistance, columns, task_truth
+from worldmodel.task_truth import apart
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.windows import Windows
 from worldmodel.world_model import LatentWorldModel
@@ -230,9 +231,10 @@ def _task_error(
 ) -> dict[str, float]:
     """How far what the head reads from held-out frames is from what was recorded: medians, in tolerances."""
     latents, recorded = _probe_rows(world_model, store, held_out[:PROBE_EPISODES])
-    wanted = in_tolerances(head.config, store.description["features"]["names"], recorded)
+    truth = task_truth(head.config, store.description["features"]["names"], recorded)
     names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
-    return dict(zip(names, head.apart(head.quantities(latents), wanted).median(0).values.tolist(), strict=True))
+    errors = apart(head.quantities(latents), truth.quantities, truth.sizes).median(0).values
+    return dict(zip(names, errors.tolist(), strict=True))
 
 
 def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,9 @@ from worldmodel.task_distance import (
     TaskDistanceTraining,
     Tolerance,
     fit_task_distance,
-    in_tolerances,
+    task_truth,
 )
+from worldmodel.task_truth import TaskTruth
 from worldmodel.world_model import LatentWorldModel
 
 IMAGINED_CLIPS = 40_000
@@ -92,12 +93,12 @@ def fit_heads(
     ]
     twins = [_encode_twins(world_model, store, episodes, control_steps)] if store.has_twins else []
     stand_ins = [each for each in (*imagined, *twins) if each is not None]
-    with_stand_ins = dataclasses.replace(latents, stand_ins=_joined(stand_ins))
+    data = dataclasses.replace(latents, stand_ins=_joined(stand_ins), task=_task_truth(store, episodes, config))
     return Heads(
         2 * float(latents.latents.var(0).sum()),
-        _fit_steps_to_go(with_stand_ins, config, seed, control_steps, progress),
+        _fit_steps_to_go(data, config, seed, control_steps, progress),
         _fit_inverse_dynamics(latents, actions, config, seed, control_steps, progress),
-        _fit_task_distance(with_stand_ins, store, episodes, config, seed, progress),
+        _fit_task_distance(data, config, seed, progress),
     )
 
 
@@ -144,6 +145,13 @@ def _joined(parts: list[StandIns]) -> StandIns | None:
     return StandIns(torch.cat([part.latents for part in parts]), torch.cat([part.rows for part in parts]))
 
 
+def _task_truth(store: EpisodeStore, episodes: list[Episode], config: HeadsConfig) -> TaskTruth | None:
+    if config.task is None:
+        return None
+    recorded = np.concatenate([store.features(episode, 0, episode.frames, 1) for episode in episodes])
+    return task_truth(config.task, store.description["features"]["names"], torch.from_numpy(recorded))
+
+
 def _fit_steps_to_go(
     latents: LatentEpisodes, config: HeadsConfig, seed: int, control_steps: int, progress: Progress
 ) -> StepsToGo:
@@ -179,20 +187,13 @@ def _fit_inverse_dynamics(
 
 
 def _fit_task_distance(
-    latents: LatentEpisodes,
-    store: EpisodeStore,
-    episodes: list[Episode],
-    config: HeadsConfig,
-    seed: int,
-    progress: Progress,
+    latents: LatentEpisodes, config: HeadsConfig, seed: int, progress: Progress
 ) -> TaskDistance | None:
     if config.task is None:
         return None
     torch.manual_seed(seed)
-    recorded = np.concatenate([store.features(episode, 0, episode.frames, 1) for episode in episodes])
     return fit_task_distance(
         latents,
-        in_tolerances(config.task, store.description["features"]["names"], torch.from_numpy(recorded)),
         config.task,
         config.task_distance,
         Generator().manual_seed(seed),

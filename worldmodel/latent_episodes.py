@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from worldmodel.task_truth import TaskTruth
+
 
 @dataclass(frozen=True)
 class StandIns:
@@ -24,6 +26,8 @@ class LatentEpisodes:
     last_row: Int[Tensor, " rows"]
     """For each row, the row of its episode's last frame."""
     stand_ins: StandIns | None = None
+    task: TaskTruth | None = None
+    """Where it is known what the task is about."""
 
     def sample(self, count: int, noise: float, generator: Generator) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
         """Random rows, and latents of their frames with Gaussian noise: every other one a stand-in, if any are."""

@@ -5,7 +5,8 @@ trained on the frozen world model's own latents: how many steps lay between two 
 across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
 wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
 of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined
-(`worldmodel/imagined.py`), which is what a planner asks about, or of twins.
+(`worldmodel/imagined.py`), which is what a planner asks about, or of twins. Where it is known what the task is about,
+no step is left once that is as it should be, whatever else the goal shows.
 """
 
 from collections.abc import Callable
@@ -112,9 +113,14 @@ def _loss(
     goal = data.latents[goals]
     following = torch.minimum(rows + control_steps, data.last_row[rows])
     with torch.no_grad():
-        onward = target.between(data.latents[following], goal) + (following - rows) / control_steps
+        left_then = target.between(data.latents[following], goal)
+        if data.task is not None:
+            left_then = torch.where(data.task.reached(following, goals), 0.0, left_then)
+        onward = left_then + (following - rows) / control_steps
         hindsight = (goals - rows) / control_steps
         wanted = torch.where(own, torch.minimum(hindsight, onward), onward).clamp_max(head.config.longest)
+        if data.task is not None:
+            wanted = torch.where(data.task.reached(rows, goals), 0.0, wanted)
     error = wanted - head.between(start, goal)
     smooth = F.huber_loss(error, torch.zeros_like(error), reduction="none")
     return (torch.where(error > 0, training.quantile, 1 - training.quantile) * smooth).mean()

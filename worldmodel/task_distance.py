@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.errors import DatasetError
 from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.task_truth import TaskTruth, apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class TaskDistanceConfig:
         """All of them, in order."""
         return [name for tolerance in self.tolerances for name in tolerance.features]
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many features each tolerance is of."""
+        return [len(tolerance.features) for tolerance in self.tolerances]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistanceTraining:
@@ -89,13 +95,8 @@ class TaskDistance(nn.Module):
         """The features that the latents show, each divided by its tolerance, in the order of the config."""
         return self.layers(latents)
 
-    def apart(self, a: Float[Tensor, "*b f"], b: Float[Tensor, "*#b f"]) -> Float[Tensor, "*b t"]:
-        """How far two sets of quantities are from each other, for each tolerance; up to 1 is near enough."""
-        sizes = [len(tolerance.features) for tolerance in self.config.tolerances]
-        return torch.stack([part.norm(dim=-1) for part in (a - b).split(sizes, dim=-1)], dim=-1)
-
     def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
-        return self.apart(self.quantities(latents.squeeze(3)), self.quantities(goal)[:, None]).sum(-1)
+        return apart(self.quantities(latents.squeeze(3)), self.quantities(goal)[:, None], self.config.sizes).sum(-1)
 
 
 def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
@@ -107,17 +108,14 @@ def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
     return [names.index(name) for name in config.features]
 
 
-def in_tolerances(
-    config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]
-) -> Float[Tensor, "rows f"]:
+def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]) -> TaskTruth:
     """What `TaskDistance.quantities` should be, of recorded features called `names`."""
     within = [tolerance.within for tolerance in config.tolerances for _ in tolerance.features]
-    return features[:, columns(config, names)] / torch.tensor(within)
+    return TaskTruth(features[:, columns(config, names)] / torch.tensor(within), config.sizes)
 
 
 def fit_task_distance(
     data: LatentEpisodes,
-    wanted: Float[Tensor, "rows f"],
     config: TaskDistanceConfig,
     training: TaskDistanceTraining,
     generator: Generator,
@@ -125,8 +123,10 @@ def fit_task_distance(
 ) -> TaskDistance:
     """Train the head; `on_step(step, mean squared error in tolerances)` is called after each step.
 
-    `wanted` is `in_tolerances` of the frames, row by row.
+    `data` must have `task_truth` of its frames.
     """
+    assert data.task is not None
+    wanted = data.task.quantities
     head = TaskDistance(config, data.latents.shape[1])
     with torch.no_grad():
         head.get_parameter("layers.6.bias").copy_(wanted.mean(0))  # of the last layer

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.task_truth import TaskTruth
 
 CONTROL_STEPS, FRAMES = 5, 41
 
@@ -93,6 +94,14 @@ def test_what_is_imagined_of_a_frame_is_as_far_from_a_goal_as_the_frame() -> Non
     start, goal = at(0.7) * 4, at(1.2)
     knows, guesses = (float(learned(400, walks).between(start, goal)) for walks in (doubled, data))
     assert abs(knows - 2) < 1 < abs(guesses - 2), f"{knows} and {guesses} model steps instead of 2"
+
+
+def test_no_step_is_left_where_the_task_is_done() -> None:
+    """A task that wants the walker within 0.5 of its goal: two model steps less to go, and none from there on."""
+    data = line_walks()
+    head = learned(800, dataclasses.replace(data, task=TaskTruth(data.latents[:, :1] / (0.5 / 0.8), [1])))
+    measured = head.between(at(0.0, 0.0, 0.0), at(0.4, 1.0, 1.5))
+    assert (measured - torch.tensor([0.0, 2.0, 4.0])).abs().max() < 0.8
 
 
 def test_each_step_is_told() -> None:

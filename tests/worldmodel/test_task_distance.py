@@ -14,8 +14,9 @@ from worldmodel.task_distance import (
     TaskDistanceTraining,
     Tolerance,
     fit_task_distance,
-    in_tolerances,
+    task_truth,
 )
+from worldmodel.task_truth import apart
 
 NAMES = ["robot", "x", "y", "sin", "cos"]
 CONFIG = TaskDistanceConfig(
@@ -39,11 +40,14 @@ def seen(features: Tensor) -> Tensor:
     return features @ torch.linalg.qr(torch.randn(5, 5, generator=Generator().manual_seed(9)))[0]
 
 
+def shown(features: Tensor) -> LatentEpisodes:
+    last_row = torch.full((len(features),), len(features) - 1)
+    return LatentEpisodes(seen(features), last_row, task=task_truth(CONFIG, NAMES, features))
+
+
 def learned(features: Tensor, data: LatentEpisodes | None = None) -> TaskDistance:
     torch.manual_seed(0)
-    data = data or LatentEpisodes(seen(features), torch.full((len(features),), len(features) - 1))
-    wanted = in_tolerances(CONFIG, NAMES, features)
-    return fit_task_distance(data, wanted, CONFIG, TRAINING, Generator().manual_seed(0))
+    return fit_task_distance(data or shown(features), CONFIG, TRAINING, Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def test_it_measures_what_the_task_is_about(head: TaskDistance) -> None:
 
 def test_it_is_right_about_frames_it_never_saw(head: TaskDistance) -> None:
     here, goal = random_scenes(500, seed=1), random_scenes(500, seed=2)
-    true = head.apart(*(in_tolerances(CONFIG, NAMES, each) for each in (here, goal))).sum(-1)
+    true = apart(*(task_truth(CONFIG, NAMES, each).quantities for each in (here, goal)), CONFIG.sizes).sum(-1)
     error = (between(head, here, goal) - true).abs()
     assert error.median() < 0.15 < true.std() / 5
 
@@ -87,14 +91,13 @@ def test_it_answers_for_every_imagined_latent(head: TaskDistance) -> None:
 def test_what_is_imagined_wrongly_is_read_as_what_really_was() -> None:
     """A model that imagines everything one to the side: the head learns where that is."""
     features = random_scenes(4000, seed=0)
-    data = LatentEpisodes(seen(features), torch.full((4000,), 3999))
     far = (features[:, 1] > 0.5).nonzero().squeeze(1)
-    wrong = dataclasses.replace(data, stand_ins=StandIns(seen(features)[far] + 1, far))
+    wrong = dataclasses.replace(shown(features), stand_ins=StandIns(seen(features)[far] + 1, far))
     probe = random_scenes(500, seed=3)
     probe = probe[probe[:, 1] > 0.5]
-    wanted = in_tolerances(CONFIG, NAMES, probe)
+    wanted = task_truth(CONFIG, NAMES, probe).quantities
     knows, guesses = (
-        float(head.apart(head.quantities(seen(probe) + 1), wanted).median())
+        float(apart(head.quantities(seen(probe) + 1), wanted, CONFIG.sizes).median())
         for head in (learned(features, wrong), learned(features))
     )
     assert knows < 0.3 < 1 < guesses
@@ -102,7 +105,7 @@ def test_what_is_imagined_wrongly_is_read_as_what_really_was() -> None:
 
 def test_a_feature_that_nobody_recorded_is_refused() -> None:
     with pytest.raises(DatasetError, match="the goal wants a feature 'sin', which was not recorded; these were: x, y"):
-        in_tolerances(CONFIG, ["x", "y"], torch.zeros(3, 2))
+        task_truth(CONFIG, ["x", "y"], torch.zeros(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +123,17 @@ def test_a_tolerance_that_means_nothing_is_refused(features: tuple[str, ...], wi
         TaskDistanceConfig(tolerances=())
 
 
+def test_the_task_is_done_when_every_tolerance_is_kept_with_a_little_to_spare() -> None:
+    place, turn, none = torch.tensor([0.0, 0.39, 0.41, 0.0]), torch.tensor([0.0, 0.0, 0.0, 0.21]), torch.zeros(4)
+    truth = task_truth(CONFIG, NAMES, scene(torch.tensor([0.0, 1.0, 0.0, 0.0]), place, none, turn))
+    reached = truth.reached(torch.arange(4), torch.zeros(4, dtype=torch.int64))
+    assert reached.tolist() == [True, True, False, False]
+
+
 def test_each_step_is_told() -> None:
     features, told = random_scenes(50, seed=0), list[tuple[int, float]]()
     fit_task_distance(
-        LatentEpisodes(seen(features), torch.full((50,), 49)),
-        in_tolerances(CONFIG, NAMES, features),
+        shown(features),
         CONFIG,
         TaskDistanceTraining(steps=3, batch=16),
         Generator().manual_seed(0),
