@@ -15,7 +15,7 @@ from PIL import Image
 
 from server.cli import main
 from tests.lerobot_set import LeRobotSet, recorded_dot
-from worldmodel import heads
+from worldmodel import fit, heads
 from worldmodel.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.steps_to_go import StepsToGoTraining
 from worldmodel.task_distance import TaskDistanceTraining
@@ -40,7 +40,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "inverse_dynamics": InverseDynamicsTraining(steps=2, batch=8),
         "task_distance": TaskDistanceTraining(steps=2, batch=8),
     }
-    monkeypatch.setattr(heads, "HeadsConfig", functools.partial(heads.HeadsConfig, **trainings))
+    monkeypatch.setattr(heads, "HeadsConfig", functools.partial(fit.HeadsConfig, **trainings))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
