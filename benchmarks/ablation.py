@@ -117,10 +117,9 @@ def main() -> None:
 def _variants_of(arguments: argparse.Namespace, model: str) -> list[str]:
     """The default first: the others are held against it."""
     manifest = read_manifest(arguments.checkpoints / model)
+    heads = {head for head in HEADS if getattr(manifest, head)}
     names = [BASE, *(name for name in arguments.variants if name != BASE)]
-    return [
-        name for name in names if _wanted_heads(VARIANTS[name]) <= {head for head in HEADS if getattr(manifest, head)}
-    ]
+    return [name for name in names if _wanted_heads(VARIANTS[name]) <= heads]
 
 
 def _wanted_heads(variant: Variant) -> set[str]:

@@ -1,21 +1,15 @@
-"""What the heads on a frozen world model's latents share: they see a latent, a goal and their difference."""
+"""What the goal-conditioned heads on a frozen model's latents share: they see a latent, a goal and their difference."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldmodel.perceptron import perceptron
+
 
 def goal_head(latent_width: int, width: int, out_width: int) -> nn.Sequential:
     """From `with_difference` to `out_width` numbers, through two hidden layers of `width`."""
-    return nn.Sequential(
-        nn.Linear(3 * latent_width, width),
-        nn.LayerNorm(width),
-        nn.SiLU(),
-        nn.Linear(width, width),
-        nn.LayerNorm(width),
-        nn.SiLU(),
-        nn.Linear(width, out_width),
-    )
+    return perceptron(3 * latent_width, width, out_width)
 
 
 def with_difference(latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b 3*d"]:

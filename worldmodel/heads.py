@@ -162,7 +162,7 @@ def _fit_steps_to_go(
         config.steps_to_go,
         control_steps,
         Generator().manual_seed(seed),
-        lambda step, loss: progress("steps to go", step + 1, config.steps_to_go.steps, {"loss": loss}),
+        _told(progress, "steps to go", config.steps_to_go.steps),
     )
 
 
@@ -182,7 +182,7 @@ def _fit_inverse_dynamics(
         config.inverse_dynamics,
         control_steps,
         Generator().manual_seed(seed),
-        lambda step, loss: progress("inverse dynamics", step + 1, config.inverse_dynamics.steps, {"loss": loss}),
+        _told(progress, "inverse dynamics", config.inverse_dynamics.steps),
     )
 
 
@@ -197,5 +197,9 @@ def _fit_task_distance(
         config.task,
         config.task_distance,
         Generator().manual_seed(seed),
-        lambda step, loss: progress("task distance", step + 1, config.task_distance.steps, {"loss": loss}),
+        _told(progress, "task distance", config.task_distance.steps),
     )
+
+
+def _told(progress: Progress, stage: str, steps: int) -> Callable[[int, float], None]:
+    return lambda step, loss: progress(stage, step + 1, steps, {"loss": loss})

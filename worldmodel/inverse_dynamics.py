@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
 from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.perceptron import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +68,18 @@ def fit_inverse_dynamics(
     `actions` are unitless, row by row what was done after each latent; what is in an episode's last row is never read.
     """
     head = InverseDynamics(config, data.latents.shape[1], control_steps * actions.shape[1])
-    optimiser = torch.optim.AdamW(head.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     left = data.last_row - torch.arange(len(data.last_row))
     starts = (left >= control_steps).nonzero().squeeze(1)  # rows that have a whole model step after them
-    for step in range(training.steps):
+
+    def loss() -> Tensor:
         rows = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
         goals = rows + _ahead(left[rows], training, control_steps, generator)
         noise = training.noise * torch.randn(training.batch, data.latents.shape[1], generator=generator)
         done = actions[rows[:, None] + torch.arange(control_steps)].flatten(1)  # [b a]
-        loss = F.mse_loss(head((data.latents[rows] + noise)[:, None], data.latents[goals][:, None]), done)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        on_step(step, float(loss.detach()))
-    return head.eval().requires_grad_(False)
+        return F.mse_loss(head((data.latents[rows] + noise)[:, None], data.latents[goals][:, None]), done)
+
+    train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
+    return head
 
 
 def _ahead(left: Tensor, training: InverseDynamicsTraining, control_steps: int, generator: Generator) -> Tensor:

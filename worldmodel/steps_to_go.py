@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
 from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.perceptron import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +81,21 @@ def fit_steps_to_go(
     head = StepsToGo(config, data.latents.shape[1])
     target = StepsToGo(config, data.latents.shape[1]).requires_grad_(False)
     target.load_state_dict(head.state_dict())
-    optimiser = torch.optim.AdamW(head.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
-    for step in range(training.steps):
-        loss = _loss(head, target, data, training, control_steps, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+
+    @torch.no_grad()
+    def follow(step: int, loss: float) -> None:
         for slow, fast in zip(target.parameters(), head.parameters(), strict=True):
             slow.lerp_(fast, 1 - training.target_momentum)
-        on_step(step, float(loss.detach()))
-    return head.eval().requires_grad_(False)
+        on_step(step, loss)
+
+    train(
+        head,
+        lambda: _loss(head, target, data, training, control_steps, generator),
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        on_step=follow,
+    )
+    return head
 
 
 def _loss(

@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.errors import DatasetError
 from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.perceptron import perceptron, train
 from worldmodel.task_truth import TaskTruth, apart
 
 
@@ -81,15 +82,7 @@ class TaskDistance(nn.Module):
     def __init__(self, config: TaskDistanceConfig, latent_width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.Sequential(
-            nn.Linear(latent_width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, config.width),
-            nn.LayerNorm(config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, len(config.features)),
-        )
+        self.layers = perceptron(latent_width, config.width, len(config.features))
 
     def quantities(self, latents: Float[Tensor, "*b d"]) -> Float[Tensor, "*b f"]:
         """The features that the latents show, each divided by its tolerance, in the order of the config."""
@@ -130,14 +123,10 @@ def fit_task_distance(
     head = TaskDistance(config, data.latents.shape[1])
     with torch.no_grad():
         head.get_parameter("layers.6.bias").copy_(wanted.mean(0))  # of the last layer
-    optimiser = torch.optim.AdamW(head.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
-    for step in range(training.steps):
+
+    def loss() -> Tensor:
         rows, latents = data.sample(training.batch, training.noise, generator)
-        loss = F.mse_loss(head.quantities(latents), wanted[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        on_step(step, float(loss.detach()))
-    return head.eval().requires_grad_(False)
+        return F.mse_loss(head.quantities(latents), wanted[rows])
+
+    train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
+    return head
