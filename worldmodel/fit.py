@@ -1,22 +1,24 @@
 """From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write it all down."""
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
-from worldmodel.heads import HeadsConfig, Progress, encode_frames, fit_heads
+from worldmodel.heads import HeadsConfig, Progress, actions_after, encode_episodes, encode_frames, fit_heads, told
+from worldmodel.imagination import ImaginationTraining, fit_imagination
 from worldmodel.joint_embedding import JointEmbedding
+from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.origin import Origin
 from worldmodel.precision import DTYPES, Precision, faster_precision
@@ -49,6 +51,7 @@ class FitConfig:
     device: DeviceChoice = "cpu"
     readers: int | None = None
     """Processes that read batches (`BatchSource`); None decides by the device."""
+    imagination: ImaginationTraining = dataclasses.field(default_factory=ImaginationTraining)
     heads: HeadsConfig = dataclasses.field(default_factory=HeadsConfig)
 
 
@@ -74,11 +77,17 @@ def fit(
         recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
     if not processes.is_first:
         return None
+    latents = encode_episodes(LatentWorldModel(recipe), store, train, progress)
+    actions = actions_after(store, train)
+    _imagine(recipe, latents, actions, config, run.config.precision, progress)
+    measured = run.metrics()[-1] | held_out_metrics(recipe, _held_out_clips(recipe, store, held_out))
     world_model = LatentWorldModel(recipe)
     heads = fit_heads(
         world_model,
         store,
         train,
+        latents,
+        actions,
         config.heads,
         seed=config.training.seed,
         control_steps=CONTROL_STEPS,
@@ -111,8 +120,9 @@ def fit(
             "config": dataclasses.asdict(run.config),
             "devices": f"{processes.count} x {_device_name(processes.device)}",
             "episodes": {"train": len(train), "held_out": len(held_out)},
-            "held_out": run.metrics()[-1],
-            "alarms": collapse_alarms(run.metrics()[-1], origin.config.latent_width),
+            "imagination": dataclasses.asdict(config.imagination),
+            "held_out": measured,
+            "alarms": collapse_alarms(measured, origin.config.latent_width),
             "probe_r2": _probe(world_model, _untrained(config, store), store, train, held_out),
             "task_error": {} if task is None else _task_error(task, world_model, store, held_out),
             "curves": _curves(run.metrics()),
@@ -132,9 +142,14 @@ def _train(
 ) -> tuple[JointEmbedding, Run]:
     origin = config.origin
     recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
-    cut = functools.partial(WindowSampler, store, clip_frames=origin.config.clip_frames, control_steps=CONTROL_STEPS)
-    sampler, held_out_sampler = cut(train, twins=origin.config.wants_twins and config.training.steps > 0), cut(held_out)
-    held_out_batches = [batch.to(processes.device) for batch in _held_out_batches(held_out_sampler)]
+    sampler = WindowSampler(
+        store,
+        train,
+        clip_frames=origin.config.clip_frames,
+        control_steps=CONTROL_STEPS,
+        twins=origin.config.wants_twins and config.training.steps > 0,
+    )
+    held_out_batches = _held_out_clips(recipe, store, held_out)
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
     identity = {"recipe": origin.recipe, "config": config_to_json(origin.config), **origin.described}
@@ -183,6 +198,35 @@ def _action_spec(store: EpisodeStore) -> ActionSpec:
         high=tuple(float(x) for x in action["high"]),
         dt_s=float(store.description["dt_s"]),
         control_steps=CONTROL_STEPS,
+    )
+
+
+def _held_out_clips(recipe: JointEmbedding, store: EpisodeStore, held_out: list[Episode]) -> list[Windows]:
+    """What `held_out_metrics` is measured on."""
+    sampler = WindowSampler(store, held_out, clip_frames=recipe.config.clip_frames, control_steps=CONTROL_STEPS)
+    return [batch.to(recipe.pixel_scale.device) for batch in _held_out_batches(sampler)]
+
+
+def _imagine(
+    recipe: JointEmbedding,
+    latents: LatentEpisodes,
+    actions: Float[Tensor, "rows x"],
+    config: FitConfig,
+    precision: Precision,
+    progress: Progress,
+) -> None:
+    """The second stage, of the predictor alone."""
+    fit_imagination(
+        recipe.predictor,
+        latents,
+        actions,
+        config.imagination,
+        context=CONTEXT_FRAMES,
+        horizon=HORIZON,
+        control_steps=CONTROL_STEPS,
+        precision=precision,
+        generator=Generator().manual_seed(config.training.seed),
+        on_step=told(progress, "predictor", config.imagination.steps),
     )
 
 

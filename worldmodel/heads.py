@@ -67,6 +67,8 @@ def fit_heads(
     world_model: LatentWorldModel,
     store: EpisodeStore,
     episodes: list[Episode],
+    latents: LatentEpisodes,
+    actions: Float[Tensor, "rows x"],
     config: HeadsConfig,
     *,
     seed: int,
@@ -75,9 +77,10 @@ def fit_heads(
     horizon: int,
     progress: Progress,
 ) -> Heads:
-    """Encode `episodes` and their twins, imagine along some of them, and train every head on what came out."""
-    latents = _encode_episodes(world_model, store, episodes, progress)
-    actions = _actions(store, episodes)
+    """Encode the twins of `episodes`, imagine along some of them, and train every head on what came out.
+
+    `latents` and `actions` are of the same episodes, as `encode_episodes` and `actions_after` give them.
+    """
     imagined = [
         imagine_along(
             world_model,
@@ -108,9 +111,10 @@ def encode_frames(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Te
     return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1).cpu()
 
 
-def _encode_episodes(
+def encode_episodes(
     world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
 ) -> LatentEpisodes:
+    """The latent of every frame."""
     parts, last_rows, row = [], [], 0
     for done, episode in enumerate(episodes, start=1):
         parts.append(encode_frames(world_model, store.frames(episode, 0, episode.frames, 1)))
@@ -120,8 +124,8 @@ def _encode_episodes(
     return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
 
 
-def _actions(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
-    """What was done after each frame, row by row as `_encode_episodes` has them; zero after the last of an episode."""
+def actions_after(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
+    """What was done after each frame, row by row as `encode_episodes` has them; zero after the last of an episode."""
     parts = [np.pad(store.actions(episode, 0, episode.frames - 1), ((0, 1), (0, 0))) for episode in episodes]
     return torch.from_numpy(np.concatenate(parts))
 
@@ -162,7 +166,7 @@ def _fit_steps_to_go(
         config.steps_to_go,
         control_steps,
         Generator().manual_seed(seed),
-        _told(progress, "steps to go", config.steps_to_go.steps),
+        told(progress, "steps to go", config.steps_to_go.steps),
     )
 
 
@@ -182,7 +186,7 @@ def _fit_inverse_dynamics(
         config.inverse_dynamics,
         control_steps,
         Generator().manual_seed(seed),
-        _told(progress, "inverse dynamics", config.inverse_dynamics.steps),
+        told(progress, "inverse dynamics", config.inverse_dynamics.steps),
     )
 
 
@@ -197,9 +201,10 @@ def _fit_task_distance(
         config.task,
         config.task_distance,
         Generator().manual_seed(seed),
-        _told(progress, "task distance", config.task_distance.steps),
+        told(progress, "task distance", config.task_distance.steps),
     )
 
 
-def _told(progress: Progress, stage: str, steps: int) -> Callable[[int, float], None]:
+def told(progress: Progress, stage: str, steps: int) -> Callable[[int, float], None]:
+    """What a training of so many steps tells after each of them, as a stage of `progress`."""
     return lambda step, loss: progress(stage, step + 1, steps, {"loss": loss})

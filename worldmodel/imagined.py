@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.latent_episodes import LatentEpisodes, StandIns
+from worldmodel.latent_episodes import LatentEpisodes, StandIns, actions_between, starts_of
 from worldmodel.world_model import LatentWorldModel
 
 CLIPS_AT_A_TIME = 2048
@@ -26,17 +26,17 @@ def imagine_along(
 
     `actions` are unitless, row by row what was done after each latent. None where all episodes are too short.
     """
-    length = (context - 1 + horizon) * control_steps
-    starts = (data.last_row - torch.arange(len(data.last_row)) >= length).nonzero().squeeze(1)
+    frames = context + horizon
+    starts = starts_of(data, frames, control_steps)
     if len(starts) == 0:
         return None
     chosen = starts[torch.randperm(len(starts), generator=generator)[:clips]]
     latents = []
     for part in chosen.split(CLIPS_AT_A_TIME):
         seen = data.latents[part[:, None] + control_steps * torch.arange(context)].to(world_model.device)
-        done = actions[part[:, None] + torch.arange(length)].unflatten(1, (-1, control_steps)).flatten(2)  # [b steps a]
+        done = actions_between(actions, part, frames, control_steps)
         past, future = done.to(world_model.device).split([context - 1, horizon], dim=1)
         state = world_model.begin(seen.unsqueeze(2), past)
         latents.append(world_model.rollout(state, future.unsqueeze(1))[:, 0, :, 0].flatten(0, 1).cpu())
-    steps = control_steps * torch.arange(context, context + horizon)
+    steps = control_steps * torch.arange(context, frames)
     return StandIns(torch.cat(latents).clone(), (chosen[:, None] + steps).flatten())

@@ -39,3 +39,17 @@ class LatentEpisodes:
             rows = torch.where(other, self.stand_ins.rows[picks], rows)
             latents = torch.where(other[:, None], self.stand_ins.latents[picks], latents)
         return rows, latents + noise * torch.randn(latents.shape, generator=generator)
+
+
+def starts_of(data: LatentEpisodes, frames: int, control_steps: int) -> Int[Tensor, " m"]:
+    """Every row that so many frames of its episode, one model step apart, begin at."""
+    rows = torch.arange(len(data.last_row))
+    return (data.last_row - rows >= (frames - 1) * control_steps).nonzero().squeeze(1)
+
+
+def actions_between(
+    actions: Float[Tensor, "rows x"], starts: Int[Tensor, " b"], frames: int, control_steps: int
+) -> Float[Tensor, "b steps a"]:
+    """The model actions between so many frames, one model step apart; `actions` are control steps', row by row."""
+    steps = (frames - 1) * control_steps
+    return actions[starts[:, None] + torch.arange(steps)].unflatten(1, (-1, control_steps)).flatten(2)

@@ -59,6 +59,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "the distances and inverse dynamics, calibrates and probes",
     )
     parser.add_argument(
+        "--predictor-steps",
+        type=int,
+        default=0,
+        help="then so many steps of the predictor alone, on the latents of the frozen encoder (default %(default)s); "
+        "an interruption takes these back to their beginning",
+    )
+    parser.add_argument(
         "--goal",
         action="append",
         type=_tolerance,
@@ -115,6 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
     from worldmodel.errors import TrainingError
     from worldmodel.fit import FitConfig, fit
     from worldmodel.heads import HeadsConfig
+    from worldmodel.imagination import ImaginationTraining
     from worldmodel.training import TrainingConfig
 
     if arguments.threads is not None:
@@ -126,6 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             seed=arguments.seed,
         )
+        imagination = ImaginationTraining(steps=arguments.predictor_steps)
         origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -136,6 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
         precision=arguments.precision,
         device=arguments.device,
         readers=arguments.readers,
+        imagination=imagination,
         heads=HeadsConfig(goal=goal_tolerances(arguments, store.description.get("env_id", ""))),
     )
     record = {**provenance(), "data": store.descriptions}
