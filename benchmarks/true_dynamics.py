@@ -27,10 +27,10 @@ from torch import Generator, Tensor
 
 from envs import env_class
 from envs.mujoco_env import Image, MujocoGoalEnv, State
-from planner.costs import goal_cost
 from planner.presets import PRESETS, build
 from planner.search import RobotSearch
 from server.engine.actions import bounds
+from server.engine.cost import cost_to_goal
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import ci95
@@ -51,12 +51,7 @@ class TrueDynamicsAgent:
         self._bounds = bounds(checkpoint.manifest.action, None)
         self._seed = seed
         self._warm_start: Tensor | None = None
-        self._cost = goal_cost(
-            self._encode([goal]),
-            scale=checkpoint.manifest.planning.goal_distance_scale,
-            steps_to_go=checkpoint.steps_to_go,
-            task_distance=checkpoint.task_distance,
-        )
+        self._cost = cost_to_goal(checkpoint, self._encode([goal]))
 
     @torch.inference_mode()
     def act(self, image: Image) -> np.ndarray:

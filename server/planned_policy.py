@@ -16,10 +16,10 @@ from envs.driver import Driver
 from envs.mujoco_env import Action, Image, MujocoGoalEnv, State
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import Policy
-from planner.costs import goal_cost
 from planner.presets import PRESETS, build
 from planner.search import plan_iterations
 from server.engine.actions import bounds
+from server.engine.cost import cost_to_goal
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 from worldmodel.precision import Precision
 
@@ -58,12 +58,6 @@ class PlannedPolicy:
         """Physical actions, float32 [steps, A]."""
         model, manifest = self._checkpoint.world_model, self._checkpoint.manifest
         seen, wanted = (model.encode(torch.from_numpy(each[None])) for each in (image, goal))
-        cost = goal_cost(
-            wanted,
-            scale=manifest.planning.goal_distance_scale,
-            steps_to_go=self._checkpoint.steps_to_go,
-            task_distance=self._checkpoint.task_distance,
-        )
         limits = bounds(manifest.action, None)
         low, high = limits.unitless
         control_steps, horizon = manifest.action.control_steps, manifest.planning.horizon
@@ -72,7 +66,7 @@ class PlannedPolicy:
         *_, (plan,) = plan_iterations(
             model,
             model.begin(seen[:, None], torch.zeros(1, 0, control_steps * len(manifest.action.names))),
-            cost,
+            cost_to_goal(self._checkpoint, wanted),
             optimiser=optimiser,
             space=space,
             horizon=horizon,

@@ -18,6 +18,7 @@ from planner.costs import (
 from planner.protocols import Cost
 from server import schemas
 from server.engine.registry import ServedModel
+from worldmodel.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +45,24 @@ class CostTerms:
         )
 
 
+def cost_to_goal(
+    checkpoint: Checkpoint, goals: Tensor, *, over: Over = "mean", distance: DistanceName = "squared"
+) -> Cost:
+    """Of goals [b n d], with every distance that the model has."""
+    return goal_cost(
+        goals,
+        scale=checkpoint.manifest.planning.goal_distance_scale,
+        steps_to_go=checkpoint.steps_to_go,
+        task_distance=checkpoint.task_distance,
+        over=over,
+        distance=distance,
+    )
+
+
 def cost_of(model: ServedModel, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor]) -> Cost:
     """For robots whose goals are [b n d], and which keep out of each of `avoid`, [b m n d]."""
-    scale = model.manifest.planning.goal_distance_scale
-    to_goal = goal_cost(
-        goals,
-        scale=scale,
-        steps_to_go=model.checkpoint.steps_to_go,
-        task_distance=model.checkpoint.task_distance,
-        over=terms.over,
-        distance=terms.distance,
-    )
-    distance = SquaredDistance(scale)
+    to_goal = cost_to_goal(model.checkpoint, goals, over=terms.over, distance=terms.distance)
+    distance = SquaredDistance(model.manifest.planning.goal_distance_scale)
     weighted: list[tuple[float, Cost]] = [
         (terms.goal_weight, to_goal),
         (terms.smoothness, Smoothness(model.manifest.action.control_steps)),

@@ -1,0 +1,125 @@
+"""The predictor's own stage, held against the plain rollout and on dynamics that can be learnt."""
+
+import copy
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
+from worldmodel.latent_episodes import LatentEpisodes
+from worldmodel.predictor import Predictor, PredictorConfig
+from worldmodel.rollout import naive_rollout
+
+CONTEXT, HORIZON, CONTROL_STEPS, FRAMES = 3, 3, 2, 30
+ACTIONS = 2 * CONTROL_STEPS
+
+
+def lively_predictor(**changes: object) -> Predictor:
+    """Whose gates are open: fresh ones are shut, and whatever is behind them would go untested."""
+    torch.manual_seed(0)
+    shape = {"width": 32, "depth": 2, "heads": 2, "head_width": 16, "mlp_width": 64, "projector_width": 32}
+    config = PredictorConfig(**{**shape, "dropout": 0.0, **changes})  # type: ignore[arg-type]
+    predictor = Predictor(config, 16, ACTIONS)
+    for block in predictor.every_block():
+        torch.nn.init.normal_(block.modulation.weight, std=0.5)
+    return predictor.eval()
+
+
+@pytest.mark.parametrize("seen", [1, 2, 3])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"positions": "rotary", "window": 6, "double_norm": False},
+        {"positions": "rotary", "window": 2, "residual": True},
+        {"positions": "learned", "window": 3},
+    ],
+)
+@torch.no_grad()
+def test_imagines_as_the_plain_rollout_does(changes: dict[str, object], seen: int) -> None:
+    predictor = lively_predictor(**changes)
+    generator = Generator().manual_seed(0)
+    context = torch.randn(4, seen, 16, generator=generator)
+    actions = torch.rand(4, seen - 1 + HORIZON, ACTIONS, generator=generator) * 2 - 1
+    said = imagine(predictor, context, actions)
+    assert said.shape == (4, seen - 1 + HORIZON, 16)
+    told = predictor(context, actions[:, :seen])
+    torch.testing.assert_close(said[:, :seen], told, rtol=1e-4, atol=1e-5)
+    wanted = naive_rollout(predictor, context, actions[:, : seen - 1], actions[:, None, seen - 1 :])[:, 0]
+    torch.testing.assert_close(said[:, seen - 1 :], wanted, rtol=1e-4, atol=1e-5)
+
+
+def pushed(episodes: int, seed: int, frames: int = FRAMES) -> tuple[LatentEpisodes, Tensor]:
+    """Latents that each control step's action moves, in two of their directions; the others rest."""
+    generator = Generator().manual_seed(seed)
+    actions = torch.rand(episodes, frames, 2, generator=generator) * 2 - 1
+    latents = torch.randn(episodes, 1, 16, generator=generator).repeat(1, frames, 1)
+    latents[:, 1:, :2] += 0.5 * actions[:, :-1].cumsum(1)
+    rows = torch.arange(episodes * frames)
+    return LatentEpisodes(latents.flatten(0, 1), (rows // frames + 1) * frames - 1), actions.flatten(0, 1)
+
+
+def taught(predictor: Predictor, data: LatentEpisodes, actions: Tensor, steps: int) -> list[float]:
+    losses: list[float] = []
+    fit_imagination(
+        predictor,
+        data,
+        actions,
+        ImaginationTraining(steps=steps, batch=64),
+        context=CONTEXT,
+        horizon=HORIZON,
+        control_steps=CONTROL_STEPS,
+        precision="float32",
+        generator=Generator().manual_seed(0),
+        on_step=lambda step, loss: losses.append(loss),
+    )
+    return losses
+
+
+def far_error(predictor: Predictor) -> float:
+    """Of the last step imagined, on episodes that nobody learnt from."""
+    data, actions = pushed(40, seed=1)
+    latents = data.latents.unflatten(0, (40, FRAMES))[:, ::CONTROL_STEPS]
+    done = actions.unflatten(0, (40, FRAMES)).unflatten(1, (-1, CONTROL_STEPS)).flatten(2)[:, :HORIZON]
+    with torch.no_grad():
+        return float((imagine(predictor, latents[:, :1], done)[:, -1] - latents[:, HORIZON]).abs().mean())
+
+
+def test_learns_what_actions_do_further_ahead() -> None:
+    predictor = tiny_predictor()
+    before = far_error(predictor)
+    losses = taught(predictor, *pushed(60, seed=0), steps=300)
+    assert len(losses) == 300 and far_error(predictor) < before / 3
+    assert not predictor.training and not any(each.requires_grad for each in predictor.parameters())
+
+
+def tiny_predictor() -> Predictor:
+    torch.manual_seed(0)
+    config = PredictorConfig(
+        width=32, depth=2, heads=2, head_width=16, mlp_width=64, projector_width=32, action_bottleneck=8, dropout=0.0,
+        positions="rotary", window=4, double_norm=False, residual=True,
+    )  # fmt: skip
+    return Predictor(config, 16, ACTIONS)
+
+
+def test_no_steps_and_episodes_that_are_too_short_change_nothing() -> None:
+    predictor = tiny_predictor()
+    before = copy.deepcopy(predictor.state_dict())
+    assert taught(predictor, *pushed(4, seed=0), steps=0) == []
+    long_enough = (CONTEXT + HORIZON - 1) * CONTROL_STEPS + 1
+    assert taught(predictor, *pushed(4, seed=0, frames=long_enough - 1), steps=2) == []
+    assert all(torch.equal(before[name], value) for name, value in predictor.state_dict().items())
+    assert len(taught(predictor, *pushed(4, seed=0, frames=long_enough), steps=2)) == 2
+
+
+def test_batch_norm_keeps_its_statistics() -> None:
+    """A planner's batches are not a training's: what was measured with the encoder stays."""
+    predictor = tiny_predictor()
+    statistics = {name: value.clone() for name, value in predictor.named_buffers()}
+    taught(predictor, *pushed(4, seed=0), steps=2)
+    assert statistics and all(torch.equal(statistics[name], value) for name, value in predictor.named_buffers())
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps=-1 must be at least 0"):
+        ImaginationTraining(steps=-1)
