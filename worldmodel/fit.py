@@ -16,7 +16,7 @@ from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
 from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
 from worldmodel.heads import HeadsConfig, Progress, actions_after, encode_episodes, encode_frames, fit_heads, told
-from worldmodel.imagination import ImaginationTraining, fit_imagination
+from worldmodel.imagination import ImaginationTraining, fit_imagination, frames_wanted
 from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
@@ -73,6 +73,8 @@ def fit(
     if config.heads.task is not None:  # now, rather than after hours of training
         columns(config.heads.task, store.description["features"]["names"])
     train, held_out = store.split(config.training.held_out, config.training.seed)
+    if config.imagination.steps:
+        _require_long_episodes(train)
     with joined(config.device) as processes:
         recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
     if not processes.is_first:
@@ -205,6 +207,15 @@ def _held_out_clips(recipe: JointEmbedding, store: EpisodeStore, held_out: list[
     """What `held_out_metrics` is measured on."""
     sampler = WindowSampler(store, held_out, clip_frames=recipe.config.clip_frames, control_steps=CONTROL_STEPS)
     return [batch.to(recipe.pixel_scale.device) for batch in _held_out_batches(sampler)]
+
+
+def _require_long_episodes(train: list[Episode]) -> None:
+    wanted, longest = frames_wanted(CONTEXT_FRAMES, HORIZON, CONTROL_STEPS), max(each.frames for each in train)
+    if longest < wanted:
+        raise DatasetError(
+            f"the longest training episode has {longest} frames; a predictor learns alone from {wanted} or more: give "
+            "longer episodes, or no steps of the predictor alone"
+        )
 
 
 def _imagine(

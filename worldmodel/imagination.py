@@ -37,6 +37,11 @@ class ImaginationTraining:
             raise ValueError(f"steps={self.steps} must be at least 0 and batch={self.batch} at least 1")
 
 
+def frames_wanted(context: int, horizon: int, control_steps: int) -> int:
+    """Frames, one control step apart, of the shortest episode that can be learnt from."""
+    return (context + horizon - 1) * control_steps + 1
+
+
 def fit_imagination(
     predictor: Predictor,
     data: LatentEpisodes,
@@ -52,12 +57,12 @@ def fit_imagination(
 ) -> None:
     """Train `predictor`, in place and with its BatchNorm as it is; `on_step(step, loss)` is called after each step.
 
-    `actions` are unitless, row by row what was done after each latent. Episodes shorter than `context + horizon` frames
-    are left out; where all are, nothing is learnt.
+    `actions` are unitless, row by row what was done after each latent. Episodes with fewer frames than
+    `frames_wanted` says are left out; one at least must not be.
     """
-    starts = starts_of(data, context + horizon, control_steps)
-    if training.steps == 0 or len(starts) == 0:
+    if training.steps == 0:
         return
+    starts = starts_of(data, context + horizon, control_steps)
     device = next(predictor.parameters()).device
 
     def loss() -> Tensor:

@@ -1,6 +1,7 @@
 """What a training begins with."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.worldmodel.train_dot import CONFIG, train_dot
 from worldmodel.episodes import EpisodeStore
 from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.fit import fit
+from worldmodel.imagination import ImaginationTraining
 from worldmodel.manifest import Manifest, read_manifest
 from worldmodel.origin import Origin
 from worldmodel.training import TrainingConfig
@@ -66,6 +68,38 @@ def test_no_steps_leave_the_model_and_learn_its_heads_on_other_data(store: Path,
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith("world_model.")} <= same
     assert any(name.startswith("steps_to_go.") for name in before.keys() - same)
+
+
+def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path) -> None:
+    """The encoder stays, and the figures in the manifest are of the predictor that came out."""
+    longer = write_dot_store(tmp_path / "longer", steps=40)
+    training = TrainingConfig(steps=0, batch=16, held_out=0.25)
+    config = dataclasses.replace(
+        CONFIG,
+        origin=Origin.of_checkpoint(trained),
+        training=training,
+        imagination=ImaginationTraining(steps=20, batch=64),
+    )
+    stages: dict[str, int] = {}
+    with pytest.raises(DatasetError, match="longest training episode has 31 frames; "):
+        fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+    manifest = fit(
+        EpisodeStore(longer),
+        config,
+        tmp_path / "run",
+        tmp_path / "out",
+        {},
+        lambda stage, done, *_: stages.__setitem__(stage, done),
+    )
+    assert manifest is not None and stages["predictor"] == 20
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    model = {name for name in changed if name.startswith("world_model.")}
+    assert model and all(name.startswith("world_model.predictor.") for name in model)
+    assert manifest.training["imagination"]["steps"] == 20
+    was = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())  # before the predictor's own steps
+    came = manifest.training["held_out"]
+    assert came["predict_mse"] != was["predict_mse"] and came["copy_mse"] == pytest.approx(was["copy_mse"])
 
 
 def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_path: Path) -> None:
