@@ -162,7 +162,7 @@ class WindowSampler:
         self.twins = twins
         self.clip_frames = clip_frames
         self.control_steps = control_steps
-        span = (clip_frames - 1) * control_steps + 1
+        span = frames_spanned(clip_frames, control_steps)
         self.episodes = [episode for episode in episodes if episode.frames >= span]
         if not self.episodes:
             raise DatasetError(f"no episode has {span} frames, the length of one window of {clip_frames} model steps")
@@ -191,6 +191,12 @@ class WindowSampler:
     def _locate(self, pick: int) -> tuple[Episode, int]:
         index = int(np.searchsorted(self._ends, pick, side="right"))
         return self.episodes[index], pick - (int(self._ends[index - 1]) if index else 0)
+
+
+def frames_spanned(clip_frames: int, control_steps: int) -> int:
+    """Frames of an episode, one control step apart, from the first of a clip to its last; a clip's are one model step
+    apart."""
+    return (clip_frames - 1) * control_steps + 1
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

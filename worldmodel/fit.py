@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
-from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
+from worldmodel.episodes import Episode, EpisodeStore, WindowSampler, frames_spanned
 from worldmodel.errors import DatasetError
 from worldmodel.heads import HeadsConfig, Progress, actions_after, encode_episodes, encode_frames, fit_heads, told
-from worldmodel.imagination import ImaginationTraining, fit_imagination, frames_wanted
+from worldmodel.imagination import ImaginationTraining, fit_imagination
 from worldmodel.joint_embedding import JointEmbedding
 from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
@@ -79,11 +79,14 @@ def fit(
         recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
     if not processes.is_first:
         return None
-    latents = encode_episodes(LatentWorldModel(recipe), store, train, progress)
-    actions = actions_after(store, train)
-    _imagine(recipe, latents, actions, config, run.config.precision, progress)
-    measured = run.metrics()[-1] | held_out_metrics(recipe, _held_out_clips(recipe, store, held_out))
     world_model = LatentWorldModel(recipe)
+    latents = encode_episodes(world_model, store, train, progress)
+    actions = actions_after(store, train)
+    measured = run.metrics()[-1]
+    if config.imagination.steps:
+        _imagine(recipe, latents, actions, config, run.config.precision, progress)
+        measured |= held_out_metrics(recipe, _held_out_clips(recipe, store, held_out))
+        world_model = LatentWorldModel(recipe)  # which folds the weights that have changed
     heads = fit_heads(
         world_model,
         store,
@@ -210,7 +213,8 @@ def _held_out_clips(recipe: JointEmbedding, store: EpisodeStore, held_out: list[
 
 
 def _require_long_episodes(train: list[Episode]) -> None:
-    wanted, longest = frames_wanted(CONTEXT_FRAMES, HORIZON, CONTROL_STEPS), max(each.frames for each in train)
+    wanted = frames_spanned(CONTEXT_FRAMES + HORIZON, CONTROL_STEPS)
+    longest = max(each.frames for each in train)
     if longest < wanted:
         raise DatasetError(
             f"the longest training episode has {longest} frames; a predictor learns alone from {wanted} or more: give "

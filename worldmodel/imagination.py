@@ -1,11 +1,10 @@
 """A second stage of training: the predictor alone, on latents of the frozen encoder, imagining as a planner does.
 
-Most of a training's time goes into drawing, reading and encoding frames, and the predictor, whose mistakes a plan runs
-into, learns slowest: what a push in contact does is a hard function. With the encoder frozen every frame is encoded
-once, and latents cannot collapse, so neither of the other losses is needed. What is learnt is what a planner asks for:
-from one to `context` real frames, then from what was imagined. The error is absolute, as that of V-JEPA 2-AC
-(arXiv:2506.09985), which also has a frozen encoder and one loss on real and one on imagined frames: after as many steps
-it leaves less squared error than the squared error does, which surprising contacts dominate.
+The mistakes that a plan runs into are the predictor's, and what a push in contact does is a hard function to learn.
+With the encoder frozen every frame is encoded once, and latents cannot collapse, so none of the other losses is needed.
+What is learnt is what a planner asks for: from one to `context` real frames, then from what was imagined. The error is
+absolute, as that of V-JEPA 2-AC (arXiv:2506.09985), which also has a frozen encoder and one loss on real and one on
+imagined frames: on PushT it left less squared error after as many steps than the squared error did.
 """
 
 from collections.abc import Callable
@@ -16,10 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.latent_episodes import LatentEpisodes, actions_between, starts_of
-from worldmodel.perceptron import train
+from worldmodel.latent_episodes import LatentEpisodes, actions_between
+from worldmodel.latent_training import train
 from worldmodel.precision import Precision, autocast
-from worldmodel.predictor import Predictor
+from worldmodel.predictor import Predictor, band
 from worldmodel.rollout import naive_rollout
 
 
@@ -37,11 +36,6 @@ class ImaginationTraining:
             raise ValueError(f"steps={self.steps} must be at least 0 and batch={self.batch} at least 1")
 
 
-def frames_wanted(context: int, horizon: int, control_steps: int) -> int:
-    """Frames, one control step apart, of the shortest episode that can be learnt from."""
-    return (context + horizon - 1) * control_steps + 1
-
-
 def fit_imagination(
     predictor: Predictor,
     data: LatentEpisodes,
@@ -57,19 +51,19 @@ def fit_imagination(
 ) -> None:
     """Train `predictor`, in place and with its BatchNorm as it is; `on_step(step, loss)` is called after each step.
 
-    `actions` are unitless, row by row what was done after each latent. Episodes with fewer frames than
-    `frames_wanted` says are left out; one at least must not be.
+    `actions` are unitless, row by row what was done after each latent. Episodes shorter than a
+    clip of `context + horizon` frames are left out; one at least must not be.
     """
     if training.steps == 0:
         return
-    starts = starts_of(data, context + horizon, control_steps)
+    starts = data.starts(context + horizon, control_steps)
     device = next(predictor.parameters()).device
 
     def loss() -> Tensor:
         chosen = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
         seen = int(torch.randint(1, context + 1, (1,), generator=generator))
         frames = seen + horizon
-        latents = data.latents[chosen[:, None] + control_steps * torch.arange(frames)].to(device)
+        latents = data.clips(chosen, frames, control_steps).to(device)
         done = actions_between(actions, chosen, frames, control_steps).to(device)
         with autocast(precision, device):
             predicted = imagine(predictor, latents[:, :seen], done)
@@ -112,7 +106,7 @@ class _Kept:
         """The predicted latents after these, which follow on those before."""
         predictor, steps = self._predictor, latents.shape[1]
         tokens = predictor.enter(latents)
-        visible = predictor.band(self._tokens + steps, latents.device)[-steps:]
+        visible = band(self._tokens + steps, predictor.config.window, latents.device)[-steps:]
         for index, block in enumerate(predictor.every_block()):
             modulations = block.modulations(conditions)
             query, key, value = block.queries_keys_values(tokens, modulations[0], modulations[1], first=self._tokens)

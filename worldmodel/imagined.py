@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.latent_episodes import LatentEpisodes, StandIns, actions_between, starts_of
+from worldmodel.latent_episodes import LatentEpisodes, StandIns, actions_between
 from worldmodel.world_model import LatentWorldModel
 
 CLIPS_AT_A_TIME = 2048
@@ -27,13 +27,13 @@ def imagine_along(
     `actions` are unitless, row by row what was done after each latent. None where all episodes are too short.
     """
     frames = context + horizon
-    starts = starts_of(data, frames, control_steps)
+    starts = data.starts(frames, control_steps)
     if len(starts) == 0:
         return None
     chosen = starts[torch.randperm(len(starts), generator=generator)[:clips]]
     latents = []
     for part in chosen.split(CLIPS_AT_A_TIME):
-        seen = data.latents[part[:, None] + control_steps * torch.arange(context)].to(world_model.device)
+        seen = data.clips(part, context, control_steps).to(world_model.device)
         done = actions_between(actions, part, frames, control_steps)
         past, future = done.to(world_model.device).split([context - 1, horizon], dim=1)
         state = world_model.begin(seen.unsqueeze(2), past)

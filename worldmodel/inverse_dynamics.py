@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
-from worldmodel.latent_episodes import LatentEpisodes
-from worldmodel.perceptron import train
+from worldmodel.latent_episodes import LatentEpisodes, actions_between
+from worldmodel.latent_training import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,13 @@ def fit_inverse_dynamics(
     """
     head = InverseDynamics(config, data.latents.shape[1], control_steps * actions.shape[1])
     left = data.last_row - torch.arange(len(data.last_row))
-    starts = (left >= control_steps).nonzero().squeeze(1)  # rows that have a whole model step after them
+    starts = data.starts(2, control_steps)  # rows that have a whole model step after them
 
     def loss() -> Tensor:
         rows = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
         goals = rows + _ahead(left[rows], training, control_steps, generator)
         noise = training.noise * torch.randn(training.batch, data.latents.shape[1], generator=generator)
-        done = actions[rows[:, None] + torch.arange(control_steps)].flatten(1)  # [b a]
+        done = actions_between(actions, rows, 2, control_steps)[:, 0]  # [b a]
         return F.mse_loss(head((data.latents[rows] + noise)[:, None], data.latents[goals][:, None]), done)
 
     train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from worldmodel.episodes import frames_spanned
 from worldmodel.task_truth import TaskTruth
 
 
@@ -40,16 +41,19 @@ class LatentEpisodes:
             latents = torch.where(other[:, None], self.stand_ins.latents[picks], latents)
         return rows, latents + noise * torch.randn(latents.shape, generator=generator)
 
+    def starts(self, clip_frames: int, control_steps: int) -> Int[Tensor, " m"]:
+        """Every row that a clip of one episode begins at."""
+        after = self.last_row - torch.arange(len(self.last_row))
+        return (after >= frames_spanned(clip_frames, control_steps) - 1).nonzero().squeeze(1)
 
-def starts_of(data: LatentEpisodes, frames: int, control_steps: int) -> Int[Tensor, " m"]:
-    """Every row that so many frames of its episode, one model step apart, begin at."""
-    rows = torch.arange(len(data.last_row))
-    return (data.last_row - rows >= (frames - 1) * control_steps).nonzero().squeeze(1)
+    def clips(self, starts: Int[Tensor, " b"], clip_frames: int, control_steps: int) -> Float[Tensor, "b t d"]:
+        """The latents of so many frames from each of these rows on, one model step apart."""
+        return self.latents[starts[:, None] + control_steps * torch.arange(clip_frames)]
 
 
 def actions_between(
-    actions: Float[Tensor, "rows x"], starts: Int[Tensor, " b"], frames: int, control_steps: int
+    actions: Float[Tensor, "rows x"], starts: Int[Tensor, " b"], clip_frames: int, control_steps: int
 ) -> Float[Tensor, "b steps a"]:
-    """The model actions between so many frames, one model step apart; `actions` are control steps', row by row."""
-    steps = (frames - 1) * control_steps
+    """The model actions between the frames of clips; `actions` are control steps', row by row."""
+    steps = frames_spanned(clip_frames, control_steps) - 1
     return actions[starts[:, None] + torch.arange(steps)].unflatten(1, (-1, control_steps)).flatten(2)

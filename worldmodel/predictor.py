@@ -157,14 +157,10 @@ class Predictor(nn.Module):
             tokens = tokens + self.positions[:, :steps]
         tokens = self.dropout(tokens)
         conditions = self.action_encoder(actions)
-        visible = self.band(steps, latents.device)
+        visible = band(steps, self.config.window, latents.device)
         for block in self.blocks:
             tokens = block(tokens, conditions, visible)
         return self.leave_from(tokens, latents)
-
-    def band(self, steps: int, device: torch.device) -> Bool[Tensor, "t t"]:
-        """Which of so many tokens (columns) each of them (rows) may see."""
-        return band(steps, self.config.window, device)
 
     def leave_from(self, tokens: Float[Tensor, "b t w"], latents: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """The next latents, from what the last block made of these."""

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.goal_head import goal_head, with_difference
 from worldmodel.latent_episodes import LatentEpisodes
-from worldmodel.perceptron import train
+from worldmodel.latent_training import train
 
 
 @dataclass(frozen=True, kw_only=True)

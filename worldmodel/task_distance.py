@@ -20,7 +20,8 @@ from torch import Generator, Tensor, nn
 from worldmodel.checks import WIDEST, require_range
 from worldmodel.errors import DatasetError
 from worldmodel.latent_episodes import LatentEpisodes
-from worldmodel.perceptron import perceptron, train
+from worldmodel.latent_training import train
+from worldmodel.perceptron import perceptron
 from worldmodel.task_truth import TaskTruth, apart
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from worldmodel.imagination import ImaginationTraining, fit_imagination, frames_wanted, imagine
+from worldmodel.episodes import frames_spanned
+from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
 from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.predictor import Predictor, PredictorConfig
 from worldmodel.rollout import naive_rollout
@@ -110,7 +111,7 @@ def test_no_steps_change_nothing() -> None:
 
 
 def test_episodes_just_long_enough_are_learnt_from() -> None:
-    data, actions = pushed(4, seed=0, frames=frames_wanted(CONTEXT, HORIZON, CONTROL_STEPS))
+    data, actions = pushed(4, seed=0, frames=frames_spanned(CONTEXT + HORIZON, CONTROL_STEPS))
     assert len(taught(tiny_predictor(), data, actions, steps=2)) == 2
 
 
