@@ -81,7 +81,7 @@ def fit(
         return None
     world_model = LatentWorldModel(recipe)
     latents = encode_episodes(world_model, store, train, progress)
-    actions = actions_after(store, train)
+    actions = actions_after(store, train).to(world_model.device)
     measured = run.metrics()[-1]
     if config.imagination.steps:
         _imagine(recipe, latents, actions, config, run.config.precision, progress)
@@ -299,7 +299,7 @@ def _task_error(
 def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:
     latents = [encode_frames(model, _spaced_frames(store, episode)) for episode in episodes]
     truth = [store.features(episode, 0, _spaced(episode), CONTROL_STEPS) for episode in episodes]
-    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth))
+    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth)).to(model.device)
 
 
 def _spaced(episode: Episode) -> int:

@@ -79,7 +79,8 @@ def fit_heads(
 ) -> Heads:
     """Encode the twins of `episodes`, imagine along some of them, and train every head on what came out.
 
-    `latents` and `actions` are of the same episodes, as `encode_episodes` and `actions_after` give them.
+    `latents` and `actions` are of the same episodes, as `encode_episodes` and `actions_after` give them; the heads
+    learn, and stay, on the world model's device.
     """
     imagined = [
         imagine_along(
@@ -96,7 +97,8 @@ def fit_heads(
     ]
     twins = [_encode_twins(world_model, store, episodes, control_steps)] if store.has_twins else []
     stand_ins = [each for each in (*imagined, *twins) if each is not None]
-    data = dataclasses.replace(latents, stand_ins=_joined(stand_ins), task=_task_truth(store, episodes, config))
+    task = _task_truth(store, episodes, config, world_model.device)
+    data = dataclasses.replace(latents, stand_ins=_joined(stand_ins), task=task)
     return Heads(
         2 * float(latents.latents.var(0).sum()),
         _fit_steps_to_go(data, config, seed, control_steps, progress),
@@ -107,21 +109,21 @@ def fit_heads(
 
 @torch.inference_mode()
 def encode_frames(world_model: LatentWorldModel, frames: np.ndarray) -> Float[Tensor, "rows d"]:
-    """Of RGB uint8 [rows h w 3]; on the CPU."""
-    return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1).cpu()
+    """Of RGB uint8 [rows h w 3]; on the world model's device."""
+    return world_model.encode(torch.from_numpy(frames).to(world_model.device)).squeeze(1)
 
 
 def encode_episodes(
     world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode], progress: Progress
 ) -> LatentEpisodes:
-    """The latent of every frame."""
+    """The latent of every frame, on the world model's device."""
     parts, last_rows, row = [], [], 0
     for done, episode in enumerate(episodes, start=1):
         parts.append(encode_frames(world_model, store.frames(episode, 0, episode.frames, 1)))
         row += episode.frames
         last_rows.append(torch.full((episode.frames,), row - 1))
         progress("encode episodes", done, len(episodes), {})
-    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows))
+    return LatentEpisodes(torch.cat(parts).clone(), torch.cat(last_rows).to(world_model.device))
 
 
 def actions_after(store: EpisodeStore, episodes: list[Episode]) -> Float[Tensor, "rows x"]:
@@ -140,7 +142,7 @@ def _encode_twins(
         parts.append(encode_frames(world_model, store.twins(episode, 0, len(own_rows), control_steps)))
         rows.append(first + own_rows)
         first += episode.frames
-    return StandIns(torch.cat(parts).clone(), torch.cat(rows))
+    return StandIns(torch.cat(parts).clone(), torch.cat(rows).to(world_model.device))
 
 
 def _joined(parts: list[StandIns]) -> StandIns | None:
@@ -149,11 +151,13 @@ def _joined(parts: list[StandIns]) -> StandIns | None:
     return StandIns(torch.cat([part.latents for part in parts]), torch.cat([part.rows for part in parts]))
 
 
-def _task_truth(store: EpisodeStore, episodes: list[Episode], config: HeadsConfig) -> TaskTruth | None:
+def _task_truth(
+    store: EpisodeStore, episodes: list[Episode], config: HeadsConfig, device: torch.device
+) -> TaskTruth | None:
     if config.task is None:
         return None
     recorded = np.concatenate([store.features(episode, 0, episode.frames, 1) for episode in episodes])
-    return task_truth(config.task, store.description["features"]["names"], torch.from_numpy(recorded))
+    return task_truth(config.task, store.description["features"]["names"], torch.from_numpy(recorded).to(device))
 
 
 def _fit_steps_to_go(

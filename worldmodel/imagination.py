@@ -57,15 +57,14 @@ def fit_imagination(
     if training.steps == 0:
         return
     starts = data.starts(context + horizon, control_steps)
-    device = next(predictor.parameters()).device
 
     def loss() -> Tensor:
         chosen = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
         seen = int(torch.randint(1, context + 1, (1,), generator=generator))
         frames = seen + horizon
-        latents = data.clips(chosen, frames, control_steps).to(device)
-        done = actions_between(actions, chosen, frames, control_steps).to(device)
-        with autocast(precision, device):
+        latents = data.clips(chosen, frames, control_steps)
+        done = actions_between(actions, chosen, frames, control_steps)
+        with autocast(precision, data.device):
             predicted = imagine(predictor, latents[:, :seen], done)
         errors = F.l1_loss(predicted.float(), latents[:, 1:], reduction="none").mean((0, 2))  # [t-1]
         return errors[:seen].mean() + errors[seen:].mean()

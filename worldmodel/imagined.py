@@ -33,10 +33,9 @@ def imagine_along(
     chosen = starts[torch.randperm(len(starts), generator=generator)[:clips]]
     latents = []
     for part in chosen.split(CLIPS_AT_A_TIME):
-        seen = data.clips(part, context, control_steps).to(world_model.device)
-        done = actions_between(actions, part, frames, control_steps)
-        past, future = done.to(world_model.device).split([context - 1, horizon], dim=1)
+        seen = data.clips(part, context, control_steps)
+        past, future = actions_between(actions, part, frames, control_steps).split([context - 1, horizon], dim=1)
         state = world_model.begin(seen.unsqueeze(2), past)
-        latents.append(world_model.rollout(state, future.unsqueeze(1))[:, 0, :, 0].flatten(0, 1).cpu())
-    steps = control_steps * torch.arange(context, frames)
+        latents.append(world_model.rollout(state, future.unsqueeze(1))[:, 0, :, 0].flatten(0, 1))
+    steps = control_steps * torch.arange(context, frames, device=data.device)
     return StandIns(torch.cat(latents).clone(), (chosen[:, None] + steps).flatten())

@@ -19,7 +19,7 @@ def probe_r2(
     """
     mean, scale = train_x.double().mean(0), train_x.double().std(0).clamp_min(1e-9)
     x, x_test = (_with_bias((part.double() - mean) / scale) for part in (train_x, test_x))
-    gram = x.T @ x / len(x) + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    gram = x.T @ x / len(x) + ridge * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(gram, x.T @ train_y.double() / len(x))
     residual = (test_y - x_test @ weights).square().sum(0)
     total = (test_y - test_y.mean(0)).double().square().sum(0)

@@ -78,8 +78,8 @@ def fit_steps_to_go(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> StepsToGo:
     """Train the head; `on_step(step, loss)` is called after each step."""
-    head = StepsToGo(config, data.latents.shape[1])
-    target = StepsToGo(config, data.latents.shape[1]).requires_grad_(False)
+    head = StepsToGo(config, data.latents.shape[1]).to(data.device)
+    target = StepsToGo(config, data.latents.shape[1]).to(data.device).requires_grad_(False)
     target.load_state_dict(head.state_dict())
 
     @torch.no_grad()
@@ -109,10 +109,10 @@ def _loss(
     """Half the goals lie later in the same episode, half anywhere."""
     rows, start = data.sample(training.batch, training.noise, generator)
     left = data.last_row[rows] - rows
-    share = torch.rand(training.batch, generator=generator)
+    share = torch.rand(training.batch, generator=generator).to(data.device)
     hindsight_goals = rows + (share * (left + 1)).long()
-    any_goals = torch.randint(len(data.latents), (training.batch,), generator=generator)
-    own = torch.arange(training.batch) < training.batch // 2
+    any_goals = torch.randint(len(data.latents), (training.batch,), generator=generator).to(data.device)
+    own = torch.arange(training.batch, device=data.device) < training.batch // 2
     goals = torch.where(own, hindsight_goals, any_goals)
     goal = data.latents[goals]
     following = torch.minimum(rows + control_steps, data.last_row[rows])

@@ -105,7 +105,7 @@ def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
 def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]) -> TaskTruth:
     """What `TaskDistance.quantities` should be, of recorded features called `names`."""
     within = [tolerance.within for tolerance in config.tolerances for _ in tolerance.features]
-    return TaskTruth(features[:, columns(config, names)] / torch.tensor(within), config.sizes)
+    return TaskTruth(features[:, columns(config, names)] / features.new_tensor(within), config.sizes)
 
 
 def fit_task_distance(
@@ -121,7 +121,7 @@ def fit_task_distance(
     """
     assert data.task is not None
     wanted = data.task.quantities
-    head = TaskDistance(config, data.latents.shape[1])
+    head = TaskDistance(config, data.latents.shape[1]).to(data.device)
     with torch.no_grad():
         head.get_parameter("layers.6.bias").copy_(wanted.mean(0))  # of the last layer
 

@@ -74,7 +74,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "task distance from it; may be given several times (default: what the store's environment says)",
     )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="clips a step (default %(default)s)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=128,
+        help="clips a step (default %(default)s); of the predictor alone, twice as many",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto measures both (default)"
@@ -134,7 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             seed=arguments.seed,
         )
-        imagination = ImaginationTraining(steps=arguments.predictor_steps)
+        imagination = ImaginationTraining(steps=arguments.predictor_steps, batch=2 * arguments.batch)
         origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
