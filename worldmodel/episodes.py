@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from worldmodel.errors import DatasetError
-from worldmodel.windows import Windows
+from worldmodel.windows import Windows, frames_spanned
 
 FORMAT = 1
 DESCRIPTION = {
@@ -191,12 +191,6 @@ class WindowSampler:
     def _locate(self, pick: int) -> tuple[Episode, int]:
         index = int(np.searchsorted(self._ends, pick, side="right"))
         return self.episodes[index], pick - (int(self._ends[index - 1]) if index else 0)
-
-
-def frames_spanned(clip_frames: int, control_steps: int) -> int:
-    """Frames of an episode, one control step apart, from the first of a clip to its last; a clip's are one model step
-    apart."""
-    return (clip_frames - 1) * control_steps + 1
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

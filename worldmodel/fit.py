@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
 from worldmodel.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
-from worldmodel.episodes import Episode, EpisodeStore, WindowSampler, frames_spanned
+from worldmodel.episodes import Episode, EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
 from worldmodel.heads import HeadsConfig, Progress, actions_after, encode_episodes, encode_frames, fit_heads, told
 from worldmodel.imagination import ImaginationTraining, fit_imagination
@@ -28,7 +28,7 @@ from worldmodel.recipes import config_to_json
 from worldmodel.task_distance import TaskDistance, columns, task_truth
 from worldmodel.task_truth import apart
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision
-from worldmodel.windows import Windows
+from worldmodel.windows import Windows, frames_spanned
 from worldmodel.world_model import LatentWorldModel
 
 CONTROL_STEPS = 5

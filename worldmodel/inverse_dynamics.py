@@ -68,12 +68,11 @@ def fit_inverse_dynamics(
     `actions` are unitless, row by row what was done after each latent; what is in an episode's last row is never read.
     """
     head = InverseDynamics(config, data.latents.shape[1], control_steps * actions.shape[1]).to(data.device)
-    left = data.last_row - torch.arange(len(data.last_row), device=data.device)
     starts = data.starts(2, control_steps)  # rows that have a whole model step after them
 
     def loss() -> Tensor:
         rows = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
-        goals = rows + _ahead(left[rows], training, control_steps, generator)
+        goals = rows + _ahead(data.last_row[rows] - rows, training, control_steps, generator)
         noise = training.noise * torch.randn(training.batch, data.latents.shape[1], generator=generator).to(data.device)
         done = actions_between(actions, rows, 2, control_steps)[:, 0]  # [b a]
         return F.mse_loss(head((data.latents[rows] + noise)[:, None], data.latents[goals][:, None]), done)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from worldmodel.episodes import frames_spanned
 from worldmodel.task_truth import TaskTruth
+from worldmodel.windows import frames_spanned
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,9 @@ class Windows:
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Windows":
         twins = None if self.twins is None else change(self.twins)
         return Windows(change(self.frames), change(self.actions), twins)
+
+
+def frames_spanned(clip_frames: int, control_steps: int) -> int:
+    """Frames of an episode, one control step apart, from the first of a clip to its last; a clip's are one model step
+    apart."""
+    return (clip_frames - 1) * control_steps + 1

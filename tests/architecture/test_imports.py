@@ -49,6 +49,7 @@ def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
         "worldmodel/api.py": "import server",
         "server/service.py": "import envs",
         "server/serve.py": "import torch",
+        "server/engine.py": "import h5py",
         "telos/client.py": "import worldmodel",
         "envs/policy.py": "import torch",
     }

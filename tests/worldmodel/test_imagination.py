@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from worldmodel.episodes import frames_spanned
 from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
 from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.predictor import Predictor, PredictorConfig
 from worldmodel.rollout import naive_rollout
+from worldmodel.windows import frames_spanned
 
 CONTEXT, HORIZON, CONTROL_STEPS, FRAMES = 3, 3, 2, 30
 ACTIONS = 2 * CONTROL_STEPS

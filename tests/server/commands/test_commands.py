@@ -81,6 +81,15 @@ def test_a_goal_that_cannot_be_is_refused(goal: str, wanted: str, tmp_path: Path
     assert wanted in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+def test_the_predictor_alone_learns_from_twice_as_many_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = write_dot_store(tmp_path / "store", episodes=2)
+    asked = []
+    monkeypatch.setattr("worldmodel.fit.fit", lambda _, config, *rest: asked.append(config))
+    main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), "--batch", "4", "--predictor-steps", "3"])
+    (config,) = asked
+    assert (config.training.batch, config.imagination.batch, config.imagination.steps) == (4, 8, 3)
+
+
 def test_a_goal_is_features_and_a_tolerance(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["train", "--data", "a", "--out", "b", "--goal", "x,y"])
