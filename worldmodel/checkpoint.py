@@ -6,7 +6,6 @@ replaced or truncated meanwhile can not bring the process down.
 
 import dataclasses
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from worldmodel.atomic_file import write_atomically
 from worldmodel.errors import CheckpointError
 from worldmodel.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference_precision import measured_precision
@@ -97,16 +97,6 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
         inverse_dynamics=parts.inverse_dynamics,
         task_distance=parts.task_distance,
     )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one, also after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _read_weights(folder: Path, manifest: Manifest) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
 from worldmodel.batches import default_readers
 from worldmodel.checkpoint import save_checkpoint
@@ -84,7 +84,7 @@ def fit(
     actions = actions_after(store, train).to(world_model.device)
     measured = run.metrics()[-1]
     if config.imagination.steps:
-        _imagine(recipe, latents, actions, config, run.config.precision, progress)
+        _imagine(recipe, latents, actions, config, run, progress)
         measured |= held_out_metrics(recipe, _held_out_clips(recipe, store, held_out))
         world_model = LatentWorldModel(recipe)  # which folds the weights that have changed
     heads = fit_heads(
@@ -227,7 +227,7 @@ def _imagine(
     latents: LatentEpisodes,
     actions: Float[Tensor, "rows x"],
     config: FitConfig,
-    precision: Precision,
+    run: Run,
     progress: Progress,
 ) -> None:
     """The second stage, of the predictor alone."""
@@ -239,8 +239,9 @@ def _imagine(
         context=CONTEXT_FRAMES,
         horizon=HORIZON,
         control_steps=CONTROL_STEPS,
-        precision=precision,
-        generator=Generator().manual_seed(config.training.seed),
+        precision=run.config.precision,
+        seed=config.training.seed,
+        folder=run.folder / "predictor",
         on_step=told(progress, "predictor", config.imagination.steps),
     )
 

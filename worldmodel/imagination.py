@@ -7,19 +7,23 @@ absolute, as that of V-JEPA 2-AC (arXiv:2506.09985), which also has a frozen enc
 imagined frames: on PushT it left less squared error after as many steps than the squared error did.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
+from torch.optim import Optimizer
 
 from worldmodel.latent_episodes import LatentEpisodes, actions_between
 from worldmodel.latent_training import train
 from worldmodel.precision import Precision, autocast
 from worldmodel.predictor import Predictor, band
 from worldmodel.rollout import naive_rollout
+from worldmodel.saved_training import SavedTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class ImaginationTraining:
     """0 leaves it as it came out of the training with the encoder."""
     batch: int = 256
     learning_rate: float = 1e-3
+    save_every_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1:
@@ -46,17 +51,20 @@ def fit_imagination(
     horizon: int,
     control_steps: int,
     precision: Precision,
-    generator: Generator,
+    seed: int,
+    folder: Path,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Train `predictor`, in place and with its BatchNorm as it is; `on_step(step, loss)` is called after each step.
 
     `actions` are unitless, row by row what was done after each latent. Episodes shorter than a
-    clip of `context + horizon` frames are left out; one at least must not be.
+    clip of `context + horizon` frames are left out; one at least must not be. `folder` keeps how far it came: the
+    same call goes on from there. Raises DatasetError when it keeps another one's.
     """
     if training.steps == 0:
         return
     starts = data.starts(context + horizon, control_steps)
+    generator = Generator().manual_seed(seed)
 
     def loss() -> Tensor:
         chosen = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
@@ -69,8 +77,20 @@ def fit_imagination(
         errors = F.l1_loss(predicted.float(), latents[:, 1:], reduction="none").mean((0, 2))  # [t-1]
         return errors[:seen].mean() + errors[seen:].mean()
 
+    def saved_by(optimiser: Optimizer) -> SavedTraining:
+        saved = SavedTraining(folder, predictor, optimiser, generator, training.save_every_s)
+        saved.claim({**dataclasses.asdict(training), "precision": precision, "seed": seed, "frames": len(data.latents)})
+        return saved
+
     predictor.eval().requires_grad_(True)
-    train(predictor, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
+    train(
+        predictor,
+        loss,
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        on_step=on_step,
+        saved_by=saved_by,
+    )
 
 
 def imagine(

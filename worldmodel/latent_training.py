@@ -1,9 +1,12 @@
 """How whatever learns on the latents of a frozen encoder is trained: the heads, and the predictor alone."""
 
+import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from worldmodel.saved_training import SavedTraining
 
 
 def train(
@@ -13,15 +16,22 @@ def train(
     steps: int,
     learning_rate: float,
     on_step: Callable[[int, float], None],
+    saved_by: Callable[[Optimizer], SavedTraining] | None = None,
 ) -> None:
-    """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
+    """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
+
+    What `saved_by` makes of the optimiser says where to go on, and keeps how far the training came.
+    """
+    optimiser = AdamW(module.parameters(), lr=learning_rate)
+    saved = None if saved_by is None else saved_by(optimiser)
+    for step in range(saved.restore() if saved else 0, steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         loss = loss_of_a_batch()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        schedule.step()
         on_step(step, float(loss.detach()))
+        if saved:
+            saved.save(step + 1, last=step + 1 == steps)
     module.eval().requires_grad_(False)

@@ -7,22 +7,20 @@ was killed goes on as if nothing had happened. The state is safetensors: no pick
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 
+from worldmodel.atomic_file import write_atomically
 from worldmodel.batches import BatchSource
-from worldmodel.checkpoint import write_atomically
 from worldmodel.episodes import WindowSampler
-from worldmodel.errors import DatasetError
 from worldmodel.precision import Precision, autocast
 from worldmodel.processes import ALONE, Processes, average, average_gradients
+from worldmodel.saved_training import SavedTraining, claimed
 from worldmodel.windows import Windows
 
 
@@ -76,12 +74,10 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.step = 0
+        self._saved = SavedTraining(folder, recipe, self.optimiser, every_s=config.save_every_s)
         if processes.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._claim({"training": dataclasses.asdict(config), **identity})
-        if (folder / "state.safetensors").is_file():
-            self._restore()
+            self._saved.claim({"training": dataclasses.asdict(config), **identity})
+        self.step = self._saved.restore()
         if processes.is_first:
             self._trim_metrics()
 
@@ -102,7 +98,6 @@ class Run:
         )
         if is_first and config.steps == 0 and not self.metrics():
             self._log(evaluate())
-        saved = time.monotonic()
         for windows in source.read(self.step, config.steps):
             losses = self._advance(windows)
             self.step += 1
@@ -118,9 +113,8 @@ class Run:
             if is_first and metrics:
                 self._log(metrics)
             on_step(self.step, metrics)
-            if is_first and (time.monotonic() - saved > config.save_every_s or self.step == config.steps):
-                self._save()
-                saved = time.monotonic()
+            if is_first:
+                self._saved.save(self.step, last=self.step == config.steps)
 
     def metrics(self) -> list[Row]:
         """Every row logged so far."""
@@ -143,34 +137,6 @@ class Run:
         self.recipe.after_step()  # type: ignore[operator]
         return losses
 
-    def _claim(self, identity: dict[str, Any]) -> None:
-        path = self.folder / "run.json"
-        text = json.dumps(identity, indent=1, sort_keys=True)
-        if path.is_file() and json.loads(path.read_text()) != json.loads(text):
-            raise DatasetError(
-                f"{self.folder} holds a run with other settings; choose another folder or delete this one"
-            )
-        write_atomically(path, text.encode())
-
-    def _save(self) -> None:
-        tensors = {f"model.{key}": value for key, value in self.recipe.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
-        tensors["step"] = torch.tensor(self.step)
-        write_atomically(self.folder / "state.safetensors", save({k: v.contiguous() for k, v in tensors.items()}))
-
-    def _restore(self) -> None:
-        tensors = load_file(self.folder / "state.safetensors")
-        self.step = int(tensors.pop("step"))
-        self.recipe.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-        saved: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".")
-                saved.setdefault(int(index), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": saved, "param_groups": groups})
-
     def _log(self, metrics: dict[str, float]) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.step, **metrics}) + "\n")
@@ -185,8 +151,8 @@ class Run:
 
 def claimed_precision(folder: Path) -> Precision | None:
     """The precision of the run in `folder`, when there is one."""
-    path = folder / "run.json"
-    return json.loads(path.read_text())["training"]["precision"] if path.is_file() else None
+    identity = claimed(folder)
+    return None if identity is None else identity["training"]["precision"]
 
 
 def learning_rate_share(step: int, config: TrainingConfig) -> float:

@@ -62,8 +62,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--predictor-steps",
         type=int,
         default=0,
-        help="then so many steps of the predictor alone, on the latents of the frozen encoder (default %(default)s); "
-        "an interruption takes these back to their beginning",
+        help="then so many steps of the predictor alone, on the latents of the frozen encoder (default %(default)s)",
     )
     parser.add_argument(
         "--goal",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch import Generator
 
 from tests.tiny import tiny_recipe, write_tiny_checkpoint
-from worldmodel.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from worldmodel.checkpoint import load_checkpoint, save_checkpoint
 from worldmodel.errors import CheckpointError
 from worldmodel.recipes.lewm import tiny
 from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
@@ -90,17 +89,3 @@ def test_same_weights_same_bytes(tmp_path: Path) -> None:
 def test_a_folder_holds_two_files_and_no_more(folder: Path) -> None:
     write_tiny_checkpoint(folder.parent)  # over the old one
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk in the middle of saving must not cost the checkpoint that was there."""
-    path = tmp_path / "model.safetensors"
-    write_atomically(path, b"old")
-
-    def full(descriptor: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"

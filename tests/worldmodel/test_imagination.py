@@ -1,11 +1,14 @@
 """The predictor's own stage, held against the plain rollout and on dynamics that can be learnt."""
 
 import copy
+import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
+from worldmodel.errors import DatasetError
 from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
 from worldmodel.latent_episodes import LatentEpisodes
 from worldmodel.predictor import Predictor, PredictorConfig
@@ -60,19 +63,42 @@ def pushed(episodes: int, seed: int, frames: int = FRAMES) -> tuple[LatentEpisod
     return LatentEpisodes(latents.flatten(0, 1), (rows // frames + 1) * frames - 1), actions.flatten(0, 1)
 
 
-def taught(predictor: Predictor, data: LatentEpisodes, actions: Tensor, steps: int) -> list[float]:
+TRAINING = ImaginationTraining(steps=2, batch=64, save_every_s=0.0)
+
+
+class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
+    """Somebody pulled the plug."""
+
+
+def taught(
+    predictor: Predictor,
+    data: LatentEpisodes,
+    actions: Tensor,
+    folder: Path,
+    training: ImaginationTraining = TRAINING,
+    *,
+    stop_at: int | None = None,
+) -> list[float]:
+    """The losses; raises Stopped after the step `stop_at`, counted from 0, before it is saved."""
     losses: list[float] = []
+
+    def on_step(step: int, loss: float) -> None:
+        losses.append(loss)
+        if step == stop_at:
+            raise Stopped
+
     fit_imagination(
         predictor,
         data,
         actions,
-        ImaginationTraining(steps=steps, batch=64),
+        training,
         context=CONTEXT,
         horizon=HORIZON,
         control_steps=CONTROL_STEPS,
         precision="float32",
-        generator=Generator().manual_seed(0),
-        on_step=lambda step, loss: losses.append(loss),
+        seed=0,
+        folder=folder,
+        on_step=on_step,
     )
     return losses
 
@@ -86,10 +112,10 @@ def far_error(predictor: Predictor) -> float:
         return float((imagine(predictor, latents[:, :1], done)[:, -1] - latents[:, HORIZON]).abs().mean())
 
 
-def test_learns_what_actions_do_further_ahead() -> None:
+def test_learns_what_actions_do_further_ahead(tmp_path: Path) -> None:
     predictor = tiny_predictor()
     before = far_error(predictor)
-    losses = taught(predictor, *pushed(60, seed=0), steps=300)
+    losses = taught(predictor, *pushed(60, seed=0), tmp_path, ImaginationTraining(steps=300, batch=64))
     assert len(losses) == 300 and far_error(predictor) < before / 3
     assert not predictor.training and not any(each.requires_grad for each in predictor.parameters())
 
@@ -103,23 +129,50 @@ def tiny_predictor() -> Predictor:
     return Predictor(config, 16, ACTIONS)
 
 
-def test_no_steps_change_nothing() -> None:
+def test_no_steps_change_nothing(tmp_path: Path) -> None:
     predictor = tiny_predictor()
     before = copy.deepcopy(predictor.state_dict())
-    assert taught(predictor, *pushed(4, seed=0), steps=0) == []
+    assert taught(predictor, *pushed(4, seed=0), tmp_path, ImaginationTraining(steps=0)) == []
     assert all(torch.equal(before[name], value) for name, value in predictor.state_dict().items())
 
 
-def test_episodes_just_long_enough_are_learnt_from() -> None:
+def test_stopped_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """Losses too, so nothing is learnt from twice; and once it has ended there is nothing left to do."""
+    training = dataclasses.replace(TRAINING, steps=8)
+    whole, cut, again, last = (tiny_predictor() for _ in range(4))
+    data = pushed(4, seed=0)
+    losses = taught(whole, *data, tmp_path / "whole", training)
+    with pytest.raises(Stopped):
+        taught(cut, *data, tmp_path / "cut", training, stop_at=5)
+    assert taught(again, *data, tmp_path / "cut", training) == losses[5:]
+    assert taught(last, *data, tmp_path / "cut", training) == []
+    for other in (again, last):
+        assert all(map(torch.equal, weights(whole), weights(other)))
+
+
+def weights(predictor: Predictor) -> list[Tensor]:
+    return list(predictor.state_dict().values())
+
+
+@pytest.mark.parametrize("change", [{"steps": 3}, {"batch": 32}, {"learning_rate": 1e-4}])
+def test_with_other_settings_what_was_saved_is_not_gone_on_with(change: dict[str, float], tmp_path: Path) -> None:
+    taught(tiny_predictor(), *pushed(4, seed=0), tmp_path)
+    with pytest.raises(DatasetError, match="other settings"):
+        taught(tiny_predictor(), *pushed(4, seed=0), tmp_path, dataclasses.replace(TRAINING, **change))
+    with pytest.raises(DatasetError, match="other settings"):
+        taught(tiny_predictor(), *pushed(5, seed=0), tmp_path)
+
+
+def test_episodes_just_long_enough_are_learnt_from(tmp_path: Path) -> None:
     data, actions = pushed(4, seed=0, frames=frames_spanned(CONTEXT + HORIZON, CONTROL_STEPS))
-    assert len(taught(tiny_predictor(), data, actions, steps=2)) == 2
+    assert len(taught(tiny_predictor(), data, actions, tmp_path)) == 2
 
 
-def test_batch_norm_keeps_its_statistics() -> None:
+def test_batch_norm_keeps_its_statistics(tmp_path: Path) -> None:
     """A planner's batches are not a training's: what was measured with the encoder stays."""
     predictor = tiny_predictor()
     statistics = {name: value.clone() for name, value in predictor.named_buffers()}
-    taught(predictor, *pushed(4, seed=0), steps=2)
+    taught(predictor, *pushed(4, seed=0), tmp_path)
     assert statistics and all(torch.equal(statistics[name], value) for name, value in predictor.named_buffers())
 
 
