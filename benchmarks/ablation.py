@@ -32,6 +32,7 @@ from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import Paired, ci95
+from server.graphics import check_graphics
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings
@@ -101,17 +102,32 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    made_by = {**provenance(), "command": shlex.join(["python", *sys.argv]), "renderer": check_graphics()}
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"models": {}}
+    _refuse_others(arguments, result)
     asked = [(model, name) for model in arguments.models for name in _variants_of(arguments, model)]
     missing = [(model, name) for model, name in asked if name not in result["models"].get(model, {})]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
-        jobs = {pool.submit(measure, arguments, *case): case for case in missing}
+        jobs = {pool.submit(measure, arguments, *case, made_by["commit"]): case for case in missing}
         for job in as_completed(jobs):
             model, name = jobs[job]
             result["models"].setdefault(model, {})[name] = job.result()
-            _write(arguments, result)
+            _write(arguments.out, {**result, **made_by})
     for model in arguments.models:
         sys.stdout.write(f"{model}\n{table(result['models'][model])}")
+
+
+def _refuse_others(arguments: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """Rows of other pairs or other weights cannot stand beside those asked for. Raises SystemExit, which says so."""
+    wanted = {name: getattr(arguments, name) for name in ("protocol", "seed", "episodes")}
+    for model in arguments.models:
+        ours = {**wanted, "weights_sha256": read_manifest(arguments.checkpoints / model).weights.sha256}
+        for variant, case in result["models"].get(model, {}).items():
+            if other := {name: case[name] for name in ours if case[name] != ours[name]}:
+                raise SystemExit(
+                    f"{arguments.out} holds {variant!r} of {model} with {other}, and asked for is "
+                    f"{ {name: ours[name] for name in other} }: give the same again to go on, or another --out"
+                )
 
 
 def _variants_of(arguments: argparse.Namespace, model: str) -> list[str]:
@@ -128,10 +144,10 @@ def _wanted_heads(variant: Variant) -> set[str]:
     return left_out | ({"inverse_dynamics"} if variant.planner.preset in WANT_INVERSE_DYNAMICS else set())
 
 
-def measure(arguments: argparse.Namespace, model: str, name: str) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -> dict[str, Any]:
     """Every episode's success at any step, and at the last one."""
     torch.set_num_threads(1)
-    made_by, variant, protocol = provenance(), VARIANTS[name], PROTOCOLS[arguments.protocol]
+    variant, protocol = VARIANTS[name], PROTOCOLS[arguments.protocol]
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = _without(arguments, model, variant.without, scratch) if variant.without else arguments.checkpoints
         planner = LocalPlanner(Settings(checkpoints=checkpoints))
@@ -154,7 +170,8 @@ def measure(arguments: argparse.Namespace, model: str, name: str) -> dict[str, A
         "protocol": protocol.name,
         "seed": arguments.seed,
         "variant": dataclasses.asdict(variant),
-        "commit": made_by["commit"],
+        "commit": commit,
+        "dtype": info.dtype,
         "weights_sha256": info.weights_sha256,
         "rows": rows,
     }
@@ -222,13 +239,12 @@ def table(cases: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+def _write(out: Path, result: Mapping[str, Any]) -> None:
     for cases in result["models"].values():
         for name in set(cases) - {BASE} if BASE in cases else ():
             cases[name] |= against_default(cases[BASE], cases[name])
-    whole = {**result, **provenance(), "command": shlex.join(["python", *sys.argv])}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

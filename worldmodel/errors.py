@@ -10,4 +10,4 @@ class DatasetError(ValueError):
 
 
 class TrainingError(ValueError):
-    """A training cannot begin as asked on this machine; the message says what was asked for and what is there."""
+    """A training cannot begin or go on as asked; the message says what was asked for and what is there."""

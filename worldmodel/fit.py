@@ -157,7 +157,13 @@ def _train(
     held_out_batches = _held_out_clips(recipe, store, held_out)
     batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
     training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
-    identity = {"recipe": origin.recipe, "config": config_to_json(origin.config), **origin.described}
+    identity = {
+        "recipe": origin.recipe,
+        "config": config_to_json(origin.config),
+        **origin.described,
+        "data": store.descriptions,
+        "episodes": len(store.episodes),
+    }
     run = Run(run_folder, recipe, training, identity, processes)
     if processes.device.type == "cuda":
         _compile(recipe)

@@ -58,8 +58,8 @@ def fit_imagination(
     """Train `predictor`, in place and with its BatchNorm as it is; `on_step(step, loss)` is called after each step.
 
     `actions` are unitless, row by row what was done after each latent. Episodes shorter than a
-    clip of `context + horizon` frames are left out; one at least must not be. `folder` keeps how far it came: the
-    same call goes on from there. Raises DatasetError when it keeps another one's.
+    clip of `context + horizon` frames are left out; one at least must not be. `folder` keeps how far it came: a call
+    with the same predictor and data goes on from there. Raises DatasetError when other settings were kept there.
     """
     if training.steps == 0:
         return
@@ -79,7 +79,7 @@ def fit_imagination(
 
     def saved_by(optimiser: Optimizer) -> SavedTraining:
         saved = SavedTraining(folder, predictor, optimiser, generator, training.save_every_s)
-        saved.claim({**dataclasses.asdict(training), "precision": precision, "seed": seed, "frames": len(data.latents)})
+        saved.claim({**dataclasses.asdict(training), "precision": precision, "seed": seed})
         return saved
 
     predictor.eval().requires_grad_(True)

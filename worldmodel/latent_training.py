@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from worldmodel.errors import TrainingError
 from worldmodel.saved_training import SavedTraining
 
 
@@ -20,7 +21,8 @@ def train(
 ) -> None:
     """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
 
-    What `saved_by` makes of the optimiser says where to go on, and keeps how far the training came.
+    What `saved_by` makes of the optimiser says where to go on, and keeps how far the training came. Raises
+    TrainingError for a loss that is not finite.
     """
     optimiser = AdamW(module.parameters(), lr=learning_rate)
     saved = None if saved_by is None else saved_by(optimiser)
@@ -31,7 +33,10 @@ def train(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        on_step(step, float(loss.detach()))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(f"loss is not finite at step {step + 1}; lower the learning rate")
+        on_step(step, value)
         if saved:
             saved.save(step + 1, last=step + 1 == steps)
     module.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 
 from worldmodel.atomic_file import write_atomically
-from worldmodel.errors import DatasetError
+from worldmodel.errors import DatasetError, TrainingError
 
 _STATE = "state.safetensors"
 _IDENTITY = "run.json"
@@ -42,7 +42,7 @@ class SavedTraining:
         text = json.dumps(identity, indent=1, sort_keys=True)
         if path.is_file() and json.loads(path.read_text()) != json.loads(text):
             raise DatasetError(
-                f"{self._folder} holds a run with other settings; choose another folder or delete this one"
+                f"{self._folder} holds a run with other settings or data; choose another folder or delete this one"
             )
         write_atomically(path, text.encode())
 
@@ -65,9 +65,14 @@ class SavedTraining:
         return int(tensors["step"])
 
     def save(self, step: int, *, last: bool) -> None:
-        """After `step` steps, unless it was done within the last `every_s` seconds; the last always."""
+        """After `step` steps, unless it was done within the last `every_s` seconds; the last always.
+
+        Raises TrainingError, and keeps what was saved before, when weights are not finite.
+        """
         if not last and time.monotonic() - self._saved_at <= self._every_s:
             return
+        if not all(weights.isfinite().all() for weights in self._module.parameters()):
+            raise TrainingError(f"weights are not finite after step {step}; lower the learning rate")
         tensors = {f"model.{key}": value for key, value in self._module.state_dict().items()}
         for index, state in self._optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}

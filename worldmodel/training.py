@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from worldmodel.atomic_file import write_atomically
 from worldmodel.batches import BatchSource
 from worldmodel.episodes import WindowSampler
+from worldmodel.errors import TrainingError
 from worldmodel.precision import Precision, autocast
 from worldmodel.processes import ALONE, Processes, average, average_gradients
 from worldmodel.saved_training import SavedTraining, claimed
@@ -105,9 +106,7 @@ class Run:
             if self.step % config.metrics_every_steps == 0 or self.step == config.steps:
                 metrics = {name: float(average(value.detach())) for name, value in losses.items()}
                 if not all(math.isfinite(value) for value in metrics.values()):
-                    raise FloatingPointError(
-                        f"loss is not finite at step {self.step}: {metrics}; lower the learning rate"
-                    )
+                    raise TrainingError(f"loss is not finite at step {self.step}: {metrics}; lower the learning rate")
             if is_first and (self.step % config.evaluate_every_steps == 0 or self.step == config.steps):
                 metrics |= evaluate()
             if is_first and metrics:

@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if arguments.out is not None and arguments.out.suffix == ".html":
+        raise CommandError(f"--out {arguments.out} is the JSON file; its page comes beside it as .html: give .json")
     record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
     out = arguments.out
     try:

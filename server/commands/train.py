@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from worldmodel.origin import Origin
     from worldmodel.task_distance import Tolerance
 
+NO_GOAL = "none"
+"""As --goal: no feature counts."""
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
@@ -70,9 +73,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=_tolerance,
         metavar="FEATURE[,FEATURE...]=TOLERANCE",
         help="what counts of a goal, and how near it must be, of the features in the episode store: the model learns a "
-        "task distance from it; may be given several times (default: what the store's environment says)",
+        "task distance from it; may be given several times; none is for a model that knows pixels and actions only "
+        "(default: what the store's environment says)",
     )
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest (default %(default)s)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        help="the highest; of the predictor alone too (default %(default)s)",
+    )
     parser.add_argument(
         "--batch",
         type=int,
@@ -108,13 +117,16 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _tolerance(text: str) -> tuple[tuple[str, ...], float]:
+def _tolerance(text: str) -> tuple[tuple[str, ...], float] | None:
+    if text == NO_GOAL:
+        return None
     names, _, within = text.partition("=")
     try:
         return tuple(names.split(",")), float(within)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE, such as cube_x,cube_y,cube_z=0.04"
+            f"{text!r} is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE, such as cube_x,cube_y,cube_z=0.04, or "
+            f"{NO_GOAL}"
         ) from None
 
 
@@ -138,7 +150,9 @@ def run(arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             seed=arguments.seed,
         )
-        imagination = ImaginationTraining(steps=arguments.predictor_steps, batch=2 * arguments.batch)
+        imagination = ImaginationTraining(
+            steps=arguments.predictor_steps, batch=2 * arguments.batch, learning_rate=arguments.learning_rate
+        )
         origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -191,6 +205,10 @@ def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolera
     from envs import ENVS
     from worldmodel.task_distance import Tolerance
 
+    if arguments.goal == [None]:
+        return ()
+    if None in (arguments.goal or ()):
+        raise CommandError(f"--goal {NO_GOAL} stands alone; leave it out, or the other goals")
     default = ENVS[env_id].goal_tolerances.items() if env_id in ENVS else ()
     try:
         return tuple(Tolerance(features=names, within=within) for names, within in arguments.goal or default)

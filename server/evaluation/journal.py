@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from server.commands.errors import CommandError
-
 Row = dict[str, Any]
+
+
+class JournalError(ValueError):
+    """What is there cannot be gone on with; the message says why and what to do."""
 
 
 class Journal:
@@ -19,7 +21,7 @@ class Journal:
     def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
         """Reads what is there; without a path nothing is kept beyond this process.
 
-        Raises CommandError when it belongs to an evaluation with other settings, or another process writes it.
+        Raises JournalError when it belongs to an evaluation with other settings, or another process writes it.
         """
         self.path = path
         self.rows: dict[str, Row] = {}
@@ -52,7 +54,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
-            raise CommandError(
+            raise JournalError(
                 f"another evaluation is writing {self.path}; wait for it, or give another --out"
             ) from error
 
@@ -62,7 +64,13 @@ class Journal:
         for number, line in enumerate(self._file):
             if not line.endswith(b"\n"):  # the last one, and the machine died while it was written
                 break
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                self._file.close()
+                raise JournalError(
+                    f"line {number + 1} of {self.path} is not JSON ({error}); remove that file to begin afresh"
+                ) from error
             if number == 0:
                 self._check(entry["settings"])
             else:
@@ -76,7 +84,7 @@ class Journal:
         for name, ours in self._settings.items():
             if theirs.get(name) != ours:
                 self._file.close()
-                raise CommandError(
+                raise JournalError(
                     f"{self.path} holds episodes of an evaluation with {name} {theirs.get(name)!r}; now it is "
                     f"{ours!r}: give the same again to go on, another --out, or remove that file to begin afresh"
                 )

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ablation import BASE, VARIANTS, _variants_of, against_default, measure, table
+from benchmarks.ablation import BASE, VARIANTS, _refuse_others, _variants_of, against_default, measure, table
 from tests.tiny import write_tiny_checkpoint
+from worldmodel.manifest import read_manifest
 
 MODEL = "tiny-lewm"
 
@@ -35,9 +36,19 @@ def test_variants_that_the_model_cannot_do_are_left_out(arguments: argparse.Name
     "name", [BASE, "no steps to go", "cost of the last step", "one context frame", "a plan every 2 model steps"]
 )
 def test_a_variant_is_measured(arguments: argparse.Namespace, name: str) -> None:
-    case = measure(arguments, MODEL, name)
+    case = measure(arguments, MODEL, name, commit="abc")
     assert case["episodes"] == len(case["rows"]) == 1
     assert case["rate"] in (0.0, 1.0) and case["variant"]["planner"]["preset"] == BASE
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"episodes": 2}, {"protocol": "offset50"}, {"weights_sha256": "0"}])
+def test_other_pairs_or_weights_are_not_gone_on_with(arguments: argparse.Namespace, change: dict[str, Any]) -> None:
+    weights = read_manifest(arguments.checkpoints / MODEL).weights.sha256
+    case = {"protocol": "offset25", "seed": 0, "episodes": 1, "weights_sha256": weights}
+    asked = argparse.Namespace(**vars(arguments), models=[MODEL], out=Path("ablation.json"))
+    _refuse_others(asked, {"models": {MODEL: {BASE: case}, "another": {}}})
+    with pytest.raises(SystemExit, match=f"ablation.json holds 'default' of {MODEL} with .*{next(iter(change))}"):
+        _refuse_others(asked, {"models": {MODEL: {BASE: {**case, **change}}}})
 
 
 def test_a_variant_stands_beside_the_default_on_the_same_pairs() -> None:

@@ -175,9 +175,20 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 
+def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: Trained, tmp_path: Path) -> None:
+    """A run that went on with them, or found itself done, would say that it learnt from both."""
+    run = Path(shutil.copytree(trained.run, tmp_path / "run"))
+    other = Path(shutil.copytree(store, tmp_path / "store"))
+    description = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**description, "seed": 1234}))
+    with pytest.raises(DatasetError, match="holds a run with other settings or data; choose another folder"):
+        fit(EpisodeStore(other), CONFIG, run, tmp_path / "out", {}, lambda *_: None)
+    assert rows(run) == rows(trained.run)
+
+
 def test_another_preset_in_the_same_folder_is_refused(store: Path, trained: Trained, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
     other = FitConfig(origin=CONFIG.origin, precision="bfloat16", training=CONFIG.training)
-    with pytest.raises(DatasetError, match="holds a run with other settings; choose another folder"):
+    with pytest.raises(DatasetError, match="holds a run with other settings or data; choose another folder"):
         fit(EpisodeStore(store), other, run, tmp_path / "out", {}, lambda *_: None)
     assert rows(run) == rows(trained.run)

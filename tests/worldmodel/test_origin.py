@@ -102,6 +102,34 @@ def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path)
     assert came["predict_mse"] != was["predict_mse"] and came["copy_mse"] == pytest.approx(was["copy_mse"])
 
 
+class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
+    """Somebody pulled the plug."""
+
+
+def test_stopped_while_the_predictor_goes_on_alone_it_comes_to_the_same_checkpoint(tmp_path: Path) -> None:
+    store = EpisodeStore(write_dot_store(tmp_path / "store", steps=40))
+    training = TrainingConfig(steps=4, batch=16, held_out=0.25, evaluate_every_steps=4)
+    imagination = ImaginationTraining(steps=20, batch=64, save_every_s=0.0)
+    config = dataclasses.replace(CONFIG, training=training, imagination=imagination)
+
+    def stop(stage: str, done: int, *_: object) -> None:
+        if (stage, done) == ("predictor", 12):
+            raise Stopped
+
+    steps: list[int] = []
+
+    def count(stage: str, done: int, *_: object) -> None:
+        if stage == "predictor":
+            steps.append(done)
+
+    whole = fit(store, config, tmp_path / "whole", tmp_path / "a" / "dot", {}, lambda *_: None)
+    with pytest.raises(Stopped):
+        fit(store, config, tmp_path / "cut", tmp_path / "b" / "dot", {}, stop)
+    again = fit(store, config, tmp_path / "cut", tmp_path / "b" / "dot", {}, count)
+    assert steps == list(range(12, 21))  # the twelfth had not been saved
+    assert again == whole
+
+
 def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_path: Path) -> None:
     """A checkpoint trained without inverse dynamics has no head for it."""
     without = Origin.of_checkpoint(trained, {"inverse_weight": 0})

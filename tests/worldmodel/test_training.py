@@ -10,7 +10,7 @@ import torch
 
 from tests.episodes import write_dot_store
 from worldmodel.episodes import EpisodeStore, WindowSampler
-from worldmodel.errors import DatasetError
+from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.precision import faster_precision
 from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.training import Row, Run, TrainingConfig, claimed_precision, learning_rate_share
@@ -107,9 +107,24 @@ def test_a_loss_that_is_no_number_stops_the_training(sampler: WindowSampler, tmp
     run = run_in(tmp_path)
     with torch.no_grad():
         next(run.recipe.parameters()).fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match=r"not finite at step 1.*lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"not finite at step 1.*lower the learning rate"):
         train(run, sampler)
     assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_weights_that_are_no_numbers_do_not_replace_what_was_saved(sampler: WindowSampler, tmp_path: Path) -> None:
+    """Between two looks at the losses: with them saved, the next start would go on with them."""
+    config = dataclasses.replace(CONFIG, save_every_s=0.0, metrics_every_steps=100, evaluate_every_steps=100)
+    run = run_in(tmp_path, config)
+
+    def broken(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            with torch.no_grad():
+                next(run.recipe.parameters()).fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match="weights are not finite after step 3; lower the learning rate"):
+        run.train(sampler, lambda: {}, broken)
+    assert run_in(tmp_path, config).step == 2
 
 
 def test_the_state_is_data(sampler: WindowSampler, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ MISTAKES = {
     "no episodes": (["collect", "--env", "telos/TwoRoom-v0", "--out", "{tmp}/d", "--episodes", "0"], "at least 1"),
     "an unknown protocol": (["evaluate", "--model", "tiny-lewm", "--protocol", "offset26"], "offset25"),
     "an unknown model": (["evaluate", "--model", "nobody", "--checkpoints", "{tmp}", "--quiet"], "tiny-lewm"),
+    "a page for a result": (["evaluate", "--model", "tiny-lewm", "--out", "{tmp}/x.html"], "give .json"),
     "a model without a task": (["evaluate", "--model", "tiny-lewm", "--checkpoints", "{tmp}", "--quiet"], "task"),
     "no such model": (["models", "show", "nobody", "--checkpoints", "{tmp}"], "tiny-lewm"),
     "nothing to serve": (["serve", "--checkpoints", "{tmp}/empty"], "manifest.json"),
@@ -72,21 +73,25 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     [
         ("z=0.1", "the goal wants a feature 'z', which was not recorded; these were: x, y, constant"),
         ("x,y=0", "--goal: tolerance of x,y is 0.0; wanted a finite number above 0"),
+        ("none x=1", "--goal none stands alone; leave it out, or the other goals"),
     ],
 )
 def test_a_goal_that_cannot_be_is_refused(goal: str, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = write_dot_store(tmp_path / "store", episodes=2)
     command = ["train", "--data", str(store), "--out", str(tmp_path / "dot"), "--run", str(tmp_path / "run")]
-    assert main([*command, "--preset", "tiny", "--goal", goal]) == 2
+    goals = [word for each in goal.split() for word in ("--goal", each)]
+    assert main([*command, "--preset", "tiny", *goals]) == 2
     assert wanted in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_the_predictor_alone_learns_from_twice_as_many_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_predictor_alone_learns_from_twice_as_many_clips_as_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = write_dot_store(tmp_path / "store", episodes=2)
     asked = []
     monkeypatch.setattr("worldmodel.fit.fit", lambda _, config, *rest: asked.append(config))
-    main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), "--batch", "4", "--predictor-steps", "3"])
+    settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4"]
+    main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), *settings])
     (config,) = asked
+    assert config.training.learning_rate == config.imagination.learning_rate == 1e-4
     assert (config.training.batch, config.imagination.batch, config.imagination.steps) == (4, 8, 3)
 
 
@@ -103,6 +108,10 @@ def test_what_counts_of_a_goal_is_known_of_the_tasks_that_telos_has():
     assert goal_tolerances(asked, "tests/Dot-v0") == ()
     (own,) = goal_tolerances(argparse.Namespace(goal=[(("agent_x",), 0.1)]), "telos/PushT-v0")
     assert own == Tolerance(features=("agent_x",), within=0.1)
+
+
+def test_a_model_may_know_no_goal_of_the_tasks_that_telos_has():
+    assert goal_tolerances(argparse.Namespace(goal=[None]), "telos/PushT-v0") == ()
 
 
 def test_without_opengl_a_robots_model_is_still_told_that_it_has_no_simulator(
