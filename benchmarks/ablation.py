@@ -172,7 +172,7 @@ def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -
         "variant": dataclasses.asdict(variant),
         "commit": commit,
         "dtype": info.dtype,
-        "weights_sha256": info.weights_sha256,
+        "weights_sha256": read_manifest(arguments.checkpoints / model).weights.sha256,
         "rows": rows,
     }
 

@@ -39,6 +39,7 @@ def test_a_variant_is_measured(arguments: argparse.Namespace, name: str) -> None
     case = measure(arguments, MODEL, name, commit="abc")
     assert case["episodes"] == len(case["rows"]) == 1
     assert case["rate"] in (0.0, 1.0) and case["variant"]["planner"]["preset"] == BASE
+    assert case["weights_sha256"] == read_manifest(arguments.checkpoints / MODEL).weights.sha256  # a head more or less
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"episodes": 2}, {"protocol": "offset50"}, {"weights_sha256": "0"}])
