@@ -15,7 +15,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="hold two evaluations against each other",
         description="Two result files of `telos evaluate` with the same task, protocol and seed: difference of every "
         "rate (B less A) over the episodes that both have, with a 95 % interval for paired rates (Newcombe 1998) and "
-        "McNemar's exact p-value.",
+        "McNemar's exact p-value; of the protocol variation, world by world too.",
     )
     parser.add_argument("a", type=Path, metavar="A.json", help="result of the one")
     parser.add_argument("b", type=Path, metavar="B.json", help="result of the other")
@@ -46,11 +46,17 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(result: dict[str, Any]) -> str:
     a, b = (f"{who['model']} ({who['preset']})" for who in (result["a"], result["b"]))
     lines = [f"A {a}, B {b}: {result['task']}, {result['protocol']}, {result['episodes']} episodes of both\n"]
-    for name, rate in result["rates"].items():
-        low, high = rate["difference_ci95"]
-        lines.append(
-            f"{name:<15} A {rate['a']:6.1%}  B {rate['b']:6.1%}  B - A {100 * rate['difference']:+.1f} points "
-            f"({100 * low:+.1f} to {100 * high:+.1f})  only A {rate['only_a']}, only B {rate['only_b']}, "
-            f"p = {rate['mcnemar_p']:.2g}\n"
-        )
+    lines += [_line(name, rate) for name, rate in result["rates"].items()]
+    if result["worlds"]:
+        lines.append("success in other worlds\n")
+    lines += [_line(name, rate) for name, rate in result["worlds"].items()]
     return "".join(lines)
+
+
+def _line(name: str, rate: dict[str, Any]) -> str:
+    low, high = rate["difference_ci95"]
+    return (
+        f"{name:<24} A {rate['a']:6.1%}  B {rate['b']:6.1%}  B - A {100 * rate['difference']:+.1f} points "
+        f"({100 * low:+.1f} to {100 * high:+.1f})  only A {rate['only_a']}, only B {rate['only_b']}, "
+        f"p = {rate['mcnemar_p']:.2g}\n"
+    )

@@ -23,14 +23,15 @@ def compare(a: Result, b: Result) -> dict[str, Any]:
     if not pairs:
         raise ValueError("A and B have no episode in common; evaluate both with the same --seed")
     known = [name for name in RATES if all(name in row for pair in pairs for row in pair)]
+    worlds = {name: shared(world["rows"], b["worlds"][name]["rows"]) for name, world in _worlds(a, b)}
     return {
         "a": _who(a),
         "b": _who(b),
         **{name: a[name] for name in SAME},
         "episodes": len(pairs),
-        "rates": {
-            name: rate_difference(Paired.of(*zip(*((x[name], y[name]) for x, y in pairs), strict=True)))
-            for name in known
+        "rates": {name: _difference(pairs, name) for name in known},
+        "worlds": {
+            name: {"episodes": len(both), **_difference(both, "success")} for name, both in worlds.items() if both
         },
         "only_a_succeeded": [x["episode"] for x, y in pairs if x["success"] and not y["success"]],
         "only_b_succeeded": [x["episode"] for x, y in pairs if y["success"] and not x["success"]],
@@ -41,6 +42,15 @@ def shared(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Resul
     """Rows of the same start and goal."""
     theirs = {_key(row): row for row in b}
     return [(row, theirs[_key(row)]) for row in a if _key(row) in theirs]
+
+
+def _worlds(a: Result, b: Result) -> list[tuple[str, Result]]:
+    """Those of A, beside the nominal one, that B was evaluated in too."""
+    return [(name, world) for name, world in a.get("worlds", {}).items() if name in b.get("worlds", {})]
+
+
+def _difference(pairs: Sequence[tuple[Result, Result]], name: str) -> dict[str, Any]:
+    return rate_difference(Paired.of([x[name] for x, _ in pairs], [y[name] for _, y in pairs]))
 
 
 def _key(row: Result) -> tuple[int, int, tuple[float, ...], tuple[float, ...]]:

@@ -31,6 +31,19 @@ def test_differences_are_of_the_same_episodes():
     assert result["only_a_succeeded"] == [1] and result["only_b_succeeded"] == list(range(2, 9))
 
 
+def test_worlds_that_both_were_evaluated_in_are_compared_too():
+    def varied(light: list[bool], **others: list[bool]) -> dict:
+        worlds = {name: {"rows": _result(rows)["rows"]} for name, rows in {"light": light, **others}.items()}
+        return _result([True] * 4, protocol="variation", worlds=worlds)
+
+    result = compare(varied([True, False, False, False], camera=[True]), varied([True] * 3))
+    assert set(result["worlds"]) == {"light"}
+    light = result["worlds"]["light"]
+    assert light["episodes"] == 3 and (light["only_a"], light["only_b"]) == (0, 2)
+    assert (light["a"], light["b"]) == (pytest.approx(1 / 3, abs=1e-4), 1.0)
+    assert compare(_result([True]), _result([True]))["worlds"] == {}
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"protocol": "offset50"}, {"task": "telos/Reacher-v0"}])
 def test_other_episodes_are_refused(change: dict):
     with pytest.raises(ValueError, match=next(iter(change))):
