@@ -33,7 +33,7 @@ def test_variants_that_the_model_cannot_do_are_left_out(arguments: argparse.Name
 
 
 @pytest.mark.parametrize(
-    "name", [BASE, "no steps to go", "cost of the last step", "one context frame", "a plan every 2 model steps"]
+    "name", ["no steps to go", "cost of the last step", "one context frame", "a plan every 2 model steps"]
 )
 def test_a_variant_is_measured(arguments: argparse.Namespace, name: str) -> None:
     case = measure(arguments, MODEL, name, commit="abc")

@@ -23,7 +23,6 @@ def test_one_run_measures_reference_and_fast(tmp_path: Path, capsys: pytest.Capt
         "small",
         "--presets",
         "fast",
-        "default",
         "--robots",
         "1",
         "2",
@@ -37,13 +36,12 @@ def test_one_run_measures_reference_and_fast(tmp_path: Path, capsys: pytest.Capt
     assert result == json.loads((tmp_path / "planning.json").read_text())
     assert result["speedup_over_reference"].keys() == {"float32", "bfloat16"}
     assert {(row["preset"], row["robots"], row["model"], row["dtype"]) for row in result["rows"]} == {
-        (preset, robots, model, dtype)
-        for preset in ("fast", "default")
+        ("fast", robots, model, dtype)
         for robots in (1, 2)
         for model, dtype in ((REFERENCE, "float32"), ("fast", "float32"), ("fast", "bfloat16"))
     }
     for gains in (result["speedups"], result["plans_of_most_robots_over_fewest"]):
-        assert gains.keys() == {"small fast", "small default"}
+        assert gains.keys() == {"small fast"}
         assert all(ratio > 0 for of_case in gains.values() for ratio in of_case.values())
     assert {"command", "commit", "versions", "machine"} <= result.keys()
     assert {"device", "threads", "cpu_flags", "compiled"} <= result["machine_used"].keys()

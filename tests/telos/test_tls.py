@@ -63,7 +63,7 @@ def test_a_robot_that_shows_nothing(address: str, folder: Path) -> None:
 @pytest.mark.parametrize("tls", ["other-ca.pem", None])
 def test_a_server_that_is_not_trusted(address: str, folder: Path, tls: str | None) -> None:
     trusted = None if tls is None else robot(folder, tls)
-    with connect(address, tls=trusted, timeout_s=10) as planner, pytest.raises(TelosError, match="unreachable"):
+    with connect(address, tls=trusted, timeout_s=2) as planner, pytest.raises(TelosError, match="unreachable"):
         planner.models()
 
 

@@ -40,7 +40,7 @@ def test_held_out_episodes_are_not_those_that_collection_draws(env_id: str):
 
 
 def test_solved_starts_are_left_out_and_counted(env_id: str):
-    env, pairs = _pairs(env_id, "offset25", seed=0, count=60)
+    env, pairs = _pairs(env_id, "offset25", seed=0, count=30)
     assert not any(env.is_success(pair.start, pair.goal) for pair in pairs)
     assert pairs[-1].excluded_before == pairs[-1].episode + 1 - len(pairs)
 
