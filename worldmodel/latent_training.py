@@ -8,6 +8,7 @@ from torch.optim import AdamW, Optimizer
 
 from worldmodel.errors import TrainingError
 from worldmodel.saved_training import SavedTraining
+from worldmodel.schedule import cosine
 
 
 def train(
@@ -28,7 +29,7 @@ def train(
     saved = None if saved_by is None else saved_by(optimiser)
     for step in range(saved.restore() if saved else 0, steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = learning_rate * cosine(step, steps)
         loss = loss_of_a_batch()
         optimiser.zero_grad()
         loss.backward()

@@ -52,10 +52,9 @@ class SavedTraining:
         if not path.is_file():
             return 0
         tensors = load_file(path)
-        parts = {name: _under(f"{name}.", tensors) for name in ("model", "optimiser")}
-        self._module.load_state_dict(parts["model"])
+        self._module.load_state_dict(_under("model.", tensors))
         states: dict[int, dict[str, Tensor]] = {}
-        for key, value in parts["optimiser"].items():
+        for key, value in _under("optimiser.", tensors).items():
             index, name = key.split(".")
             states.setdefault(int(index), {})[name] = value
         groups = self._optimiser.state_dict()["param_groups"]

@@ -22,6 +22,7 @@ from worldmodel.errors import TrainingError
 from worldmodel.precision import Precision, autocast
 from worldmodel.processes import ALONE, Processes, average, average_gradients
 from worldmodel.saved_training import SavedTraining, claimed
+from worldmodel.schedule import cosine
 from worldmodel.windows import Windows
 
 
@@ -159,7 +160,7 @@ def learning_rate_share(step: int, config: TrainingConfig) -> float:
     rising = max(1, round(config.warm_up * config.steps))
     if step < rising:
         return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, config.steps - rising)))
+    return cosine(step - rising, max(1, config.steps - rising))
 
 
 def _parsable(lines: list[str]) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from tests.worldmodel.power_cut import Stopped
 from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
 from worldmodel.latent_episodes import LatentEpisodes
@@ -64,10 +65,6 @@ def pushed(episodes: int, seed: int, frames: int = FRAMES) -> tuple[LatentEpisod
 
 
 TRAINING = ImaginationTraining(steps=2, batch=64, save_every_s=0.0)
-
-
-class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
-    """Somebody pulled the plug."""
 
 
 def taught(

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.episodes import write_dot_store
+from tests.worldmodel.power_cut import Stopped
 from tests.worldmodel.train_dot import CONFIG, train_dot
 from worldmodel.episodes import EpisodeStore
 from worldmodel.errors import DatasetError, TrainingError
@@ -100,10 +101,6 @@ def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path)
     was = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())  # before the predictor's own steps
     came = manifest.training["held_out"]
     assert came["predict_mse"] != was["predict_mse"] and came["copy_mse"] == pytest.approx(was["copy_mse"])
-
-
-class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
-    """Somebody pulled the plug."""
 
 
 def test_stopped_while_the_predictor_goes_on_alone_it_comes_to_the_same_checkpoint(tmp_path: Path) -> None:

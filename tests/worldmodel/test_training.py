@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.episodes import write_dot_store
+from tests.worldmodel.power_cut import Stopped
 from worldmodel.episodes import EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.precision import faster_precision
@@ -18,10 +19,6 @@ from worldmodel.training import Row, Run, TrainingConfig, claimed_precision, lea
 CONFIG = TrainingConfig(
     steps=8, batch=4, precision="float32", metrics_every_steps=1, evaluate_every_steps=4, save_every_s=1e9
 )
-
-
-class Stopped(Exception):  # noqa: N818 - a power cut, not a mistake
-    """Somebody pulled the plug."""
 
 
 @pytest.fixture(scope="module")
