@@ -25,10 +25,10 @@ import torch
 from torch import Generator
 
 from server.provenance import provenance
-from worldmodel.episodes import EpisodeStore, WindowSampler
-from worldmodel.precision import autocast
+from worldmodel.clips import Windows
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from worldmodel.parts.precision import autocast
 from worldmodel.recipes.lewm import LeWM, small
-from worldmodel.windows import Windows
 
 CONTROL_STEPS = 5
 CLIPS = 128

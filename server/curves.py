@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from worldmodel.fit import EVALUATED
+from worldmodel.training.fit import EVALUATED
 
 
 def plot_curves(name: str, curves: Mapping[str, Sequence[float]], latent_width: int) -> bytes:

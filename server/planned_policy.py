@@ -21,7 +21,7 @@ from planner.search import plan_iterations
 from server.engine.actions import bounds
 from server.engine.cost import cost_to_goal
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
-from worldmodel.precision import Precision
+from worldmodel.parts.precision import Precision
 
 _NEAREST_GOAL_STEPS, _FURTHEST_GOAL_STEPS = 10, 75
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from worldmodel.checkpoint import save_checkpoint
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
 from worldmodel.recipes import config_to_json
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.world_model import LatentWorldModel
 
 ACTION = ActionSpec(
     names=("x", "y"), units=("m/s", "m/s"), low=(-1.0, -1.0), high=(1.0, 1.0), dt_s=0.1, control_steps=5

@@ -15,19 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from worldmodel.atomic_file import write_atomically
+from worldmodel.data.atomic_file import write_atomically
 from worldmodel.errors import CheckpointError
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.inference_precision import measured_precision
-from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from worldmodel.joint_embedding import JointEmbedding
+from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.heads.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.inference.precision import measured_precision
+from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.json_values import field_values
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
-from worldmodel.precision import PrecisionChoice
+from worldmodel.parts.precision import PrecisionChoice
 from worldmodel.recipes import RECIPES, config_from_json
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
-from worldmodel.world_model import LatentWorldModel
+from worldmodel.recipes.joint_embedding import JointEmbedding
 
 T = TypeVar("T")
 

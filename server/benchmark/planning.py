@@ -21,13 +21,13 @@ from planner.presets import PRESETS, Preset, build
 from planner.protocols import Distance, WorldModel
 from planner.search import plan_iterations
 from server.benchmark.machine import machine, peak_gflops, synchronise
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.joint_embedding import JointEmbedding
-from worldmodel.precision import DTYPES, Precision
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.inference.world_model import LatentWorldModel
+from worldmodel.parts.precision import DTYPES, Precision
+from worldmodel.parts.rollout import naive_rollout
+from worldmodel.recipes.joint_embedding import JointEmbedding
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
-from worldmodel.rollout import naive_rollout
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.world_model import LatentWorldModel
 
 ACTIONS, CONTROL_STEPS = 2, 5
 REFERENCE = "reference"

@@ -99,8 +99,8 @@ def run_import(arguments: argparse.Namespace) -> None:
 
     from envs.interchange.importing import import_episodes
     from envs.interchange.stored_episodes import StoredEpisodes
+    from worldmodel.data.preprocessing import fit_image
     from worldmodel.manifest import ObservationSpec
-    from worldmodel.preprocessing import fit_image
 
     source = _open(arguments)
     if isinstance(source, StoredEpisodes):

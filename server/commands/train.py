@@ -12,8 +12,8 @@ from server.commands.progress import StageProgress
 from server.provenance import provenance
 
 if TYPE_CHECKING:
-    from worldmodel.origin import Origin
-    from worldmodel.task_distance import Tolerance
+    from worldmodel.heads.task_distance import Tolerance
+    from worldmodel.training.origin import Origin
 
 NO_GOAL = "none"
 """As --goal: no feature counts."""
@@ -134,12 +134,12 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from server.curves import plot_curves
-    from worldmodel.episodes import EpisodeStore
+    from worldmodel.data.episodes import EpisodeStore
     from worldmodel.errors import TrainingError
-    from worldmodel.fit import FitConfig, fit
-    from worldmodel.heads import HeadsConfig
-    from worldmodel.imagination import ImaginationTraining
-    from worldmodel.training import TrainingConfig
+    from worldmodel.training.fit import FitConfig, fit
+    from worldmodel.training.heads import HeadsConfig
+    from worldmodel.training.loop import TrainingConfig
+    from worldmodel.training.predictor_stage import ImaginationTraining
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -188,7 +188,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _origin(arguments: argparse.Namespace) -> "Origin":
-    from worldmodel.origin import Origin
+    from worldmodel.training.origin import Origin
 
     changes = dict(arguments.set)
     if arguments.start_from is None:
@@ -203,7 +203,7 @@ def _origin(arguments: argparse.Namespace) -> "Origin":
 def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolerance, ...]":
     """As asked for, or as the environment that the episodes are of has it."""
     from envs import ENVS
-    from worldmodel.task_distance import Tolerance
+    from worldmodel.heads.task_distance import Tolerance
 
     if arguments.goal == [None]:
         return ()

@@ -16,7 +16,7 @@ from server.errors import Code, refuse
 from server.settings import Settings
 from server.validation import shorten
 from worldmodel.checkpoint import Checkpoint
-from worldmodel.preprocessing import fit_image
+from worldmodel.data.preprocessing import fit_image
 
 
 @dataclass(frozen=True)

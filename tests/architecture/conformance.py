@@ -15,15 +15,15 @@ from planner.predictive_sampling import PredictiveSampling
 from planner.protocols import Cost, Distance, Proposal, WorldModel
 from planner.search_space import SearchSpace
 from planner.spline import Spline
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.inverse_dynamics import InverseDynamics
+from worldmodel.heads.inverse_dynamics import InverseDynamics
+from worldmodel.heads.steps_to_go import StepsToGo
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.recipes import Recipe
 from worldmodel.recipes.gcbc import GCBC
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.recipes.pldm import PLDM
 from worldmodel.recipes.random_encoder import RandomEncoder
-from worldmodel.steps_to_go import StepsToGo
-from worldmodel.world_model import LatentWorldModel
 
 
 def world_model(model: LatentWorldModel) -> WorldModel:

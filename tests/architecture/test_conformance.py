@@ -10,10 +10,10 @@ from planner.costs import GoalCost
 from planner.protocols import Cost, Distance, WorldModel
 from tests.architecture import conformance
 from tests.tiny import tiny_recipe
-from worldmodel.fast_steps_to_go import FastStepsToGo
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.recipes.lewm import tiny
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.world_model import LatentWorldModel
 
 
 @pytest.fixture

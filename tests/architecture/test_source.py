@@ -17,7 +17,7 @@ LONGEST = 400
 DOCUMENTED = ("worldmodel", "planner")
 RUN_DATA = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 """Modules whose way of reading can run what it reads."""
-OPENS_PICKLES = "worldmodel/lewm_import.py"
+OPENS_PICKLES = "worldmodel/published/lewm.py"
 """Published LeWorldModel weights are a pickle: the importer alone may open one, and only with `weights_only=True`."""
 
 

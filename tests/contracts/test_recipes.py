@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from worldmodel.clips import Windows
 from worldmodel.errors import CheckpointError
 from worldmodel.recipes import RECIPES, Recipe, config_from_json, config_to_json
 from worldmodel.recipes.lewm import LeWM, paper, tiny
-from worldmodel.windows import Windows
 
 ACTION_WIDTH = 10
 CLIPS = 12

@@ -16,9 +16,9 @@ from PIL import Image
 from server.cli import main
 from tests.lerobot_set import LeRobotSet, recorded_dot
 from worldmodel import fit, heads
-from worldmodel.inverse_dynamics import InverseDynamicsTraining
-from worldmodel.steps_to_go import StepsToGoTraining
-from worldmodel.task_distance import TaskDistanceTraining
+from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
+from worldmodel.heads.steps_to_go import StepsToGoTraining
+from worldmodel.heads.task_distance import TaskDistanceTraining
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "bring-your-own-robot.md").read_text(encoding="utf-8")

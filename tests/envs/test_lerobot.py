@@ -23,7 +23,7 @@ from envs.interchange.source import Frame, Source
 from envs.interchange.stored_episodes import StoredEpisodes
 from tests.episodes import counting_episode, write_store
 from tests.lerobot_set import CAMERA, LeRobotSet, Recorded, recorded_dot
-from worldmodel.episodes import EpisodeStore
+from worldmodel.data.episodes import EpisodeStore
 
 LENGTHS = (31, 8, 25, 1, 40)
 LEAST_PSNR_DB = 35.0

@@ -13,7 +13,7 @@ from envs.interchange.stored_episodes import StoredEpisodes
 from envs.interchange.world_model_hdf5 import write_world_model_hdf5
 from tests.envs.test_lerobot import columns, import_all
 from tests.episodes import write_dot_store
-from worldmodel.episodes import EpisodeStore
+from worldmodel.data.episodes import EpisodeStore
 
 
 def theirs(path: Path, lengths: tuple[int, ...] = (6, 9), **changes: np.ndarray) -> Path:

@@ -26,9 +26,9 @@ from tests.episodes import dot_episode, write_dot_store
 from tests.golden.requests import NUMBER, golden_request
 from tests.tiny import write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint
-from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.training import Run, TrainingConfig
+from worldmodel.training.loop import Run, TrainingConfig
 
 FOLDER = Path(__file__).parent
 

@@ -19,11 +19,11 @@ from server.benchmark.planning import BenchmarkConfig, benchmark
 from tests.episodes import write_dot_store
 from tests.tiny import tiny_recipe
 from worldmodel.checkpoint import load_checkpoint
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.precision import CLOSE, Precision
-from worldmodel.rollout import naive_rollout
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.world_model import LatentWorldModel
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.inference.world_model import LatentWorldModel
+from worldmodel.parts.precision import CLOSE, Precision
+from worldmodel.parts.rollout import naive_rollout
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -10,7 +10,7 @@ from planner.plan import Plan
 from planner.search import NoFinitePlan, RobotSearch, advance, plan_iterations
 from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, same_plan, space
 from tests.tiny import tiny_recipe
-from worldmodel.world_model import LatentWorldModel
+from worldmodel.inference.world_model import LatentWorldModel
 
 SEATS = [(0,), (1,), (0, 1), (1, 0), (5, 0, 1), (6, 5, 4, 3, 2, 1, 0)]
 

@@ -13,8 +13,8 @@ from planner.names import AlgorithmName
 from tests.server.live import Live, actions_of, plan_payload, serving, settings_for
 from tests.tiny import ACTION, tiny_recipe, write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint, save_checkpoint
-from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from worldmodel.world_model import LatentWorldModel
+from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.inference.world_model import LatentWorldModel
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.atomic_file import write_atomically
+from worldmodel.data.atomic_file import write_atomically
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from tests.episodes import write_dot_store
-from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.clips import Windows
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from worldmodel.parts.regularizers import covariance, variance_hinge
 from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
 from worldmodel.recipes.gcbc import GCBC
 from worldmodel.recipes.pldm import PLDM, PLDMConfig
 from worldmodel.recipes.random_encoder import RandomEncoder
-from worldmodel.regularizers import covariance, variance_hinge
-from worldmodel.windows import Windows
 
 ACTION_WIDTH = 10
 

@@ -11,10 +11,10 @@ from torch import Generator
 from tests.tiny import tiny_recipe, write_tiny_checkpoint
 from worldmodel.checkpoint import load_checkpoint, save_checkpoint
 from worldmodel.errors import CheckpointError
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.heads.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
+from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.recipes.lewm import tiny
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
-from worldmodel.world_model import LatentWorldModel
 
 
 @pytest.fixture

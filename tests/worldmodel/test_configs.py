@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from worldmodel.encoders import ConvConfig, ViTConfig
-from worldmodel.predictor import PredictorConfig
+from worldmodel.heads.steps_to_go import StepsToGoConfig
+from worldmodel.parts.encoders import ConvConfig, ViTConfig
+from worldmodel.parts.predictor import PredictorConfig
 from worldmodel.recipes.lewm import LeWMConfig
-from worldmodel.steps_to_go import StepsToGoConfig
-from worldmodel.training import TrainingConfig
+from worldmodel.training.loop import TrainingConfig
 
 WRONG = [
     (ConvConfig, {"groups": 0}),

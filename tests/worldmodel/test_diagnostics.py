@@ -9,12 +9,12 @@ from torch import Generator, Tensor
 
 from tests.episodes import write_dot_store
 from tests.tiny import tiny_recipe
-from worldmodel.diagnostics import collapse_alarms, effective_rank, held_out_metrics
-from worldmodel.episodes import EpisodeStore, WindowSampler
-from worldmodel.probes import probe_r2
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from worldmodel.heads.probes import probe_r2
+from worldmodel.parts.rollout import naive_rollout
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.rollout import naive_rollout
-from worldmodel.training import Run, TrainingConfig
+from worldmodel.training.diagnostics import collapse_alarms, effective_rank, held_out_metrics
+from worldmodel.training.loop import Run, TrainingConfig
 
 
 def noise(rows: int, columns: int, seed: int = 0) -> Tensor:

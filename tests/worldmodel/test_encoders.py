@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worldmodel.encoders import ConvConfig, ConvEncoder, ViTConfig, ViTEncoder, build_encoder
+from worldmodel.parts.encoders import ConvConfig, ConvEncoder, ViTConfig, ViTEncoder, build_encoder
 
 CONV = ConvConfig(channels=(8, 16), kernels=(4, 3), strides=(4, 2), groups=4)
 VIT = ViTConfig(patch=8, width=12, depth=2, heads=3)

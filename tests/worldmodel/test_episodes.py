@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.episodes import Rows, counting_episode, describe, write_store
-from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError
 
 LENGTHS = [30, 16, 40, 9, 22]

@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from tests.episodes import write_dot_store
 from tests.worldmodel.train_dot import CONFIG, STEPS, train_dot
 from worldmodel.checkpoint import load_checkpoint
-from worldmodel.episodes import EpisodeStore
+from worldmodel.data.episodes import EpisodeStore
 from worldmodel.errors import DatasetError
-from worldmodel.fit import FitConfig, fit
+from worldmodel.heads.task_distance import Tolerance
 from worldmodel.manifest import Manifest
-from worldmodel.task_distance import Tolerance
+from worldmodel.training.fit import FitConfig, fit
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 
 from tests.episodes import dot_episode, write_store
 from tests.tiny import tiny_recipe
-from worldmodel.episodes import EpisodeStore
-from worldmodel.heads import _encode_twins, encode_frames
-from worldmodel.world_model import LatentWorldModel
+from worldmodel.data.episodes import EpisodeStore
+from worldmodel.inference.world_model import LatentWorldModel
+from worldmodel.training.heads import _encode_twins, encode_frames
 
 CONTROL_STEPS = 5
 

@@ -9,12 +9,12 @@ import torch
 from torch import Generator, Tensor
 
 from tests.worldmodel.power_cut import Stopped
+from worldmodel.clips import frames_spanned
+from worldmodel.data.latent_episodes import LatentEpisodes
 from worldmodel.errors import DatasetError, TrainingError
-from worldmodel.imagination import ImaginationTraining, fit_imagination, imagine
-from worldmodel.latent_episodes import LatentEpisodes
-from worldmodel.predictor import Predictor, PredictorConfig
-from worldmodel.rollout import naive_rollout
-from worldmodel.windows import frames_spanned
+from worldmodel.parts.predictor import Predictor, PredictorConfig
+from worldmodel.parts.rollout import naive_rollout
+from worldmodel.training.predictor_stage import ImaginationTraining, fit_imagination, imagine
 
 CONTEXT, HORIZON, CONTROL_STEPS, FRAMES = 3, 3, 2, 30
 ACTIONS = 2 * CONTROL_STEPS

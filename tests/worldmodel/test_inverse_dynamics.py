@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from worldmodel.inverse_dynamics import (
+from worldmodel.data.latent_episodes import LatentEpisodes
+from worldmodel.heads.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
     InverseDynamicsTraining,
     fit_inverse_dynamics,
 )
-from worldmodel.latent_episodes import LatentEpisodes
 
 CONTROL_STEPS = 2
 EPISODES, FRAMES = 60, 21

@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 from server.cli import main
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 from worldmodel.errors import CheckpointError
-from worldmodel.lewm_import import Published, import_lewm
 from worldmodel.manifest import ActionSpec
+from worldmodel.published.lewm import Published, import_lewm
 
 WIDTH, HEADS, DEPTH, SIDE, PATCH = 192, 3, 12, 28, 14  # the published ViT-Tiny, with a small image
 PREDICTOR = {

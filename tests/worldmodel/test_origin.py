@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from tests.episodes import write_dot_store
 from tests.worldmodel.power_cut import Stopped
 from tests.worldmodel.train_dot import CONFIG, train_dot
-from worldmodel.episodes import EpisodeStore
+from worldmodel.data.episodes import EpisodeStore
 from worldmodel.errors import DatasetError, TrainingError
-from worldmodel.fit import fit
-from worldmodel.imagination import ImaginationTraining
 from worldmodel.manifest import Manifest, read_manifest
-from worldmodel.origin import Origin
-from worldmodel.training import TrainingConfig
+from worldmodel.training.fit import fit
+from worldmodel.training.loop import TrainingConfig
+from worldmodel.training.origin import Origin
+from worldmodel.training.predictor_stage import ImaginationTraining
 
 WIDTH = 10
 """Of a model step's actions in the store of dots."""

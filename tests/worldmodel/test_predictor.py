@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from worldmodel.predictor import Predictor, PredictorConfig, band
+from worldmodel.parts.predictor import Predictor, PredictorConfig, band
 from worldmodel.recipes.lewm import LeWM, paper
 
 LATENT, ACTION = 6, 4

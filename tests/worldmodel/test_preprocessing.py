@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from worldmodel.data.preprocessing import fit_image
 from worldmodel.errors import CheckpointError
 from worldmodel.manifest import ObservationSpec
-from worldmodel.preprocessing import fit_image
 
 
 def spec(height_px: int, width_px: int, resize: str = "area") -> ObservationSpec:

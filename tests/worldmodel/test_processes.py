@@ -13,10 +13,10 @@ import torch
 
 from tests.episodes import write_dot_store
 from tests.worldmodel.train_together import CONFIG, train_together
-from worldmodel.batches import BatchSource
-from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
 from worldmodel.errors import TrainingError
-from worldmodel.processes import Processes, joined
+from worldmodel.parts.processes import Processes, joined
+from worldmodel.training.batches import BatchSource
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from worldmodel.regularizers import epps_pulley, sigreg
+from worldmodel.parts.regularizers import epps_pulley, sigreg
 
 
 def statistic(samples: list[float] | Tensor) -> float:

@@ -5,11 +5,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from tests.worldmodel.test_predictor import ACTION, LATENT, Positions, make
-from worldmodel.fast_block import FastBlock
-from worldmodel.fast_predictor import FastPredictor, Prefix, stack
-from worldmodel.precision import CLOSE
-from worldmodel.predictor import Predictor
-from worldmodel.rollout import naive_rollout
+from worldmodel.inference.fast_block import FastBlock
+from worldmodel.inference.fast_predictor import FastPredictor, Prefix, stack
+from worldmodel.parts.precision import CLOSE
+from worldmodel.parts.predictor import Predictor
+from worldmodel.parts.rollout import naive_rollout
 
 ROBOTS, CANDIDATES = 3, 5
 EXACT = 1e-4

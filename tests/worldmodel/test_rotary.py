@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from worldmodel.rotary import rotate
+from worldmodel.parts.rotary import rotate
 
 
 def heads(seed: int, steps: int = 6, width: int = 8) -> torch.Tensor:

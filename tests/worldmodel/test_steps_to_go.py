@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.latent_episodes import LatentEpisodes, StandIns
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
-from worldmodel.task_truth import TaskTruth
+from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
+from worldmodel.data.task_truth import TaskTruth
+from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
+from worldmodel.inference.fast_steps_to_go import FastStepsToGo
 
 CONTROL_STEPS, FRAMES = 5, 41
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
+from worldmodel.data.task_truth import apart
 from worldmodel.errors import DatasetError
-from worldmodel.latent_episodes import LatentEpisodes, StandIns
-from worldmodel.task_distance import (
+from worldmodel.heads.task_distance import (
     TaskDistance,
     TaskDistanceConfig,
     TaskDistanceTraining,
@@ -16,7 +17,6 @@ from worldmodel.task_distance import (
     fit_task_distance,
     task_truth,
 )
-from worldmodel.task_truth import apart
 
 NAMES = ["robot", "x", "y", "sin", "cos"]
 CONFIG = TaskDistanceConfig(

@@ -10,11 +10,11 @@ import torch
 
 from tests.episodes import write_dot_store
 from tests.worldmodel.power_cut import Stopped
-from worldmodel.episodes import EpisodeStore, WindowSampler
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
 from worldmodel.errors import DatasetError, TrainingError
-from worldmodel.precision import faster_precision
+from worldmodel.parts.precision import faster_precision
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.training import Row, Run, TrainingConfig, claimed_precision, learning_rate_share
+from worldmodel.training.loop import Row, Run, TrainingConfig, claimed_precision, learning_rate_share
 
 CONFIG = TrainingConfig(
     steps=8, batch=4, precision="float32", metrics_every_steps=1, evaluate_every_steps=4, save_every_s=1e9

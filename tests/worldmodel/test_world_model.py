@@ -7,9 +7,9 @@ import torch
 from torch import Generator
 
 from tests.tiny import tiny_recipe
-from worldmodel.precision import CLOSE, Precision
+from worldmodel.inference.world_model import LatentWorldModel
+from worldmodel.parts.precision import CLOSE, Precision
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.world_model import LatentWorldModel
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from worldmodel.episodes import EpisodeStore
-from worldmodel.fit import FitConfig, Progress, fit
-from worldmodel.heads import HeadsConfig
-from worldmodel.inverse_dynamics import InverseDynamicsTraining
+from worldmodel.data.episodes import EpisodeStore
+from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
+from worldmodel.heads.steps_to_go import StepsToGoTraining
+from worldmodel.heads.task_distance import TaskDistanceTraining, Tolerance
 from worldmodel.manifest import Manifest
-from worldmodel.origin import Origin
-from worldmodel.processes import DeviceChoice
-from worldmodel.steps_to_go import StepsToGoTraining
-from worldmodel.task_distance import TaskDistanceTraining, Tolerance
-from worldmodel.training import TrainingConfig
+from worldmodel.parts.processes import DeviceChoice
+from worldmodel.training.fit import FitConfig, Progress, fit
+from worldmodel.training.heads import HeadsConfig
+from worldmodel.training.loop import TrainingConfig
+from worldmodel.training.origin import Origin
 
 STEPS = 100
 CONFIG = FitConfig(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from worldmodel.episodes import EpisodeStore, WindowSampler
-from worldmodel.processes import joined
+from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from worldmodel.parts.processes import joined
 from worldmodel.recipes.lewm import LeWM, tiny
-from worldmodel.training import Run, TrainingConfig
+from worldmodel.training.loop import Run, TrainingConfig
 
 CONFIG = TrainingConfig(
     steps=12, batch=16, precision="float32", metrics_every_steps=1, evaluate_every_steps=6, save_every_s=0.0

@@ -7,13 +7,13 @@ from typing import Any, Protocol, get_args, runtime_checkable
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.encoders import ConvConfig, ViTConfig
+from worldmodel.clips import Windows
 from worldmodel.errors import CheckpointError
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
 from worldmodel.json_values import field_values
-from worldmodel.predictor import PredictorConfig
+from worldmodel.parts.encoders import ConvConfig, ViTConfig
+from worldmodel.parts.predictor import PredictorConfig
 from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
-from worldmodel.windows import Windows
+from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 
 @runtime_checkable

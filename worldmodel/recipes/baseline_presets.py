@@ -4,8 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from worldmodel.joint_embedding import JointEmbeddingConfig
 from worldmodel.recipes import lewm
+from worldmodel.recipes.joint_embedding import JointEmbeddingConfig
 
 C = TypeVar("C", bound=JointEmbeddingConfig)
 

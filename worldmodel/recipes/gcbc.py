@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.checks import WIDEST, require_range
-from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.clips import Windows
+from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.windows import Windows
+from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,13 +25,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from worldmodel.checks import WIDEST, require_range
-from worldmodel.encoders import ConvConfig
-from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
-from worldmodel.predictor import PredictorConfig
-from worldmodel.regularizers import sigreg, smoothness
-from worldmodel.windows import Windows
+from worldmodel.clips import Windows
+from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.parts.checks import WIDEST, require_range
+from worldmodel.parts.encoders import ConvConfig
+from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.parts.regularizers import sigreg, smoothness
+from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from worldmodel.checks import WIDEST, require_range
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.clips import Windows
+from worldmodel.parts.checks import WIDEST, require_range
+from worldmodel.parts.regularizers import covariance, smoothness, variance_hinge
 from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.regularizers import covariance, smoothness, variance_hinge
-from worldmodel.windows import Windows
+from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, nn
 
-from worldmodel.joint_embedding import JointEmbedding, JointEmbeddingConfig
-from worldmodel.processes import average
+from worldmodel.clips import Windows
+from worldmodel.parts.processes import average
 from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.windows import Windows
+from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 LEAST_STD = 1e-3
 """What a latent's standard deviation is taken for when it is less: in the dark nothing varies."""

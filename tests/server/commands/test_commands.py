@@ -10,7 +10,7 @@ from server.cli import COMMANDS, main
 from server.commands.train import goal_tolerances
 from tests.episodes import write_dot_store
 from tests.tiny import write_tiny_checkpoint
-from worldmodel.task_distance import Tolerance
+from worldmodel.heads.task_distance import Tolerance
 
 NAMES = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
 
@@ -87,7 +87,7 @@ def test_a_goal_that_cannot_be_is_refused(goal: str, wanted: str, tmp_path: Path
 def test_the_predictor_alone_learns_from_twice_as_many_clips_as_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = write_dot_store(tmp_path / "store", episodes=2)
     asked = []
-    monkeypatch.setattr("worldmodel.fit.fit", lambda _, config, *rest: asked.append(config))
+    monkeypatch.setattr("worldmodel.training.fit.fit", lambda _, config, *rest: asked.append(config))
     settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4"]
     main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), *settings])
     (config,) = asked

@@ -1,0 +1,1 @@
+"""Episode stores, and what is read of them."""

@@ -1,0 +1,1 @@
+"""Small networks on the frozen latents of a trained recipe."""

@@ -1,0 +1,133 @@
+"""Task distance: how far a latent is from the goal in what the task is about, in tolerances.
+
+A goal image shows more than a task asks for: where the robot's own body is, for one. Latent distance and steps to go
+weigh all that is seen, so a search spends its plan on bringing the body where the picture has it. This head reads the
+task's own quantities (where the block is, how it is turned) from latents of the frozen world model, and measures them
+by how near they must be. It learns from what was recorded beside the frames of training episodes, as probes do; while
+planning there are only images. Half of what it learns from are stand-ins: latents of twins, and imagined ones with what
+really was at their time (`worldmodel/training/imagined.py`), which a planner asks about and which are off in ways to be learnt.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from worldmodel.data.latent_episodes import LatentEpisodes
+from worldmodel.data.task_truth import TaskTruth, apart
+from worldmodel.errors import DatasetError
+from worldmodel.heads.latent_training import train
+from worldmodel.parts.checks import WIDEST, require_range
+from worldmodel.parts.mlp import perceptron
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """These features together, as a vector, are where they should be if no further from the goal's than `within`.
+
+    For an angle take sine and cosine: two directions `a` apart are 2 sin(a / 2) apart.
+    """
+
+    features: tuple[str, ...]
+    within: float
+    """Euclidean, in the features' unit."""
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise ValueError("a tolerance wants one feature or more")
+        if not (math.isfinite(self.within) and self.within > 0):
+            raise ValueError(f"tolerance of {','.join(self.features)} is {self.within}; wanted a finite number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistanceConfig:
+    """Size of the head, and what the task is about."""
+
+    tolerances: tuple[Tolerance, ...]
+    width: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.tolerances:
+            raise ValueError("TaskDistanceConfig.tolerances is empty; wanted one or more")
+        require_range(self, 1, WIDEST, "width")
+
+    @property
+    def features(self) -> list[str]:
+        """All of them, in order."""
+        return [name for tolerance in self.tolerances for name in tolerance.features]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many features each tolerance is of."""
+        return [len(tolerance.features) for tolerance in self.tolerances]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistanceTraining:
+    """How the head is trained."""
+
+    steps: int = 6000
+    batch: int = 1024
+    learning_rate: float = 1e-3
+    noise: float = 0.05
+    """Standard deviation added to latents, which are of unit variance."""
+
+
+class TaskDistance(nn.Module):
+    """A planner's distance: tolerances between each latent and the goal, summed over what the task is about."""
+
+    def __init__(self, config: TaskDistanceConfig, latent_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = perceptron(latent_width, config.width, len(config.features))
+
+    def quantities(self, latents: Float[Tensor, "*b d"]) -> Float[Tensor, "*b f"]:
+        """The features that the latents show, each divided by its tolerance, in the order of the config."""
+        return self.layers(latents)
+
+    def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
+        return apart(self.quantities(latents.squeeze(3)), self.quantities(goal)[:, None], self.config.sizes).sum(-1)
+
+
+def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
+    """Where the task's features are among those called `names`. Raises DatasetError when one is not."""
+    if unknown := [name for name in config.features if name not in names]:
+        raise DatasetError(
+            f"the goal wants a feature {unknown[0]!r}, which was not recorded; these were: {', '.join(names) or 'none'}"
+        )
+    return [names.index(name) for name in config.features]
+
+
+def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]) -> TaskTruth:
+    """What `TaskDistance.quantities` should be, of recorded features called `names`."""
+    within = [tolerance.within for tolerance in config.tolerances for _ in tolerance.features]
+    return TaskTruth(features[:, columns(config, names)] / features.new_tensor(within), config.sizes)
+
+
+def fit_task_distance(
+    data: LatentEpisodes,
+    config: TaskDistanceConfig,
+    training: TaskDistanceTraining,
+    generator: Generator,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> TaskDistance:
+    """Train the head; `on_step(step, mean squared error in tolerances)` is called after each step.
+
+    `data` must have `task_truth` of its frames.
+    """
+    assert data.task is not None
+    wanted = data.task.quantities
+    head = TaskDistance(config, data.latents.shape[1]).to(data.device)
+    with torch.no_grad():
+        head.get_parameter("layers.6.bias").copy_(wanted.mean(0))  # of the last layer
+
+    def loss() -> Tensor:
+        rows, latents = data.sample(training.batch, training.noise, generator)
+        return F.mse_loss(head.quantities(latents), wanted[rows])
+
+    train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
+    return head

@@ -1,0 +1,1 @@
+"""A trained recipe in the form that planning wants."""

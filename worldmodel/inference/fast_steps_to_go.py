@@ -1,0 +1,38 @@
+"""Steps to go for planning: many latents, one goal a robot.
+
+The first layer sees latent, goal and their difference. Its weights fold into two parts, so that a goal costs one row
+however many latents are held against it.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodel.heads.steps_to_go import StepsToGo
+from worldmodel.inference.folding import affine
+from worldmodel.inference.packed_linear import PackedLinear
+
+
+class FastStepsToGo:
+    """`StepsToGo` in evaluation mode, in float32.
+
+    `head` keeps the trained weights, which are what a checkpoint stores: change them before.
+    """
+
+    def __init__(self, head: StepsToGo) -> None:
+        self.head = head.eval().requires_grad_(False)
+        weight, bias = affine(head.layers[0])
+        of_latent, of_goal, of_difference = weight.chunk(3, dim=1)
+        self._from_latents = PackedLinear(of_latent + of_difference, torch.zeros_like(bias), torch.float32)
+        self._from_goal = PackedLinear(of_goal - of_difference, bias, torch.float32)
+        self._hidden = PackedLinear(*affine(head.layers[3]), torch.float32)
+
+    def __call__(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
+        """Model steps from each latent to its robot's goal, in (0, longest). Has gradients where they have."""
+        if latents.requires_grad:
+            return self.head(latents, goal)
+        _, norm, act, _, hidden_norm, _, leave = cast(list[nn.Module], list(self.head.layers))
+        entered = self._from_latents(latents.squeeze(3)) + self._from_goal(goal)[:, None]
+        return self.head.in_range(leave(act(hidden_norm(self._hidden(act(norm(entered)))))))

@@ -1,0 +1,1 @@
+"""Trains a recipe, stage by stage, and writes its checkpoint."""

@@ -1,0 +1,92 @@
+"""How far a training came: killed, it goes on as if nothing had happened. Safetensors and JSON, no pickle."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Generator, Tensor, nn
+
+from worldmodel.data.atomic_file import write_atomically
+from worldmodel.errors import DatasetError, TrainingError
+
+_STATE = "state.safetensors"
+_IDENTITY = "run.json"
+
+
+class SavedTraining:
+    """state.safetensors (module, optimiser, random numbers, steps done) and run.json (which training it is)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        generator: Generator | None = None,
+        every_s: float = 30.0,
+    ) -> None:
+        """Of a training whose random numbers are a function of the step, or come from `generator`."""
+        self._folder = folder
+        self._module = module
+        self._optimiser = optimiser
+        self._generator = generator
+        self._every_s = every_s
+        self._saved_at = time.monotonic()
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Make the folder this training's. Raises DatasetError when it is another's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / _IDENTITY
+        text = json.dumps(identity, indent=1, sort_keys=True)
+        if path.is_file() and json.loads(path.read_text()) != json.loads(text):
+            raise DatasetError(
+                f"{self._folder} holds a run with other settings or data; choose another folder or delete this one"
+            )
+        write_atomically(path, text.encode())
+
+    def restore(self) -> int:
+        """Take over what was saved. Returns the steps done: 0 when nothing was."""
+        path = self._folder / _STATE
+        if not path.is_file():
+            return 0
+        tensors = load_file(path)
+        self._module.load_state_dict(_under("model.", tensors))
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimiser.", tensors).items():
+            index, name = key.split(".")
+            states.setdefault(int(index), {})[name] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": states, "param_groups": groups})
+        if self._generator is not None:
+            self._generator.set_state(tensors["generator"])
+        return int(tensors["step"])
+
+    def save(self, step: int, *, last: bool) -> None:
+        """After `step` steps, unless it was done within the last `every_s` seconds; the last always.
+
+        Raises TrainingError, and keeps what was saved before, when weights are not finite.
+        """
+        if not last and time.monotonic() - self._saved_at <= self._every_s:
+            return
+        if not all(weights.isfinite().all() for weights in self._module.parameters()):
+            raise TrainingError(f"weights are not finite after step {step}; lower the learning rate")
+        tensors = {f"model.{key}": value for key, value in self._module.state_dict().items()}
+        for index, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        if self._generator is not None:
+            tensors["generator"] = self._generator.get_state()
+        tensors["step"] = torch.tensor(step)
+        write_atomically(self._folder / _STATE, save({key: value.contiguous() for key, value in tensors.items()}))
+        self._saved_at = time.monotonic()
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def claimed(folder: Path) -> dict[str, Any] | None:
+    """What the training in `folder` said that it is, when there is one."""
+    path = folder / _IDENTITY
+    return json.loads(path.read_text()) if path.is_file() else None
