@@ -1,36 +1,79 @@
-"""Windows: short clips cut from episodes, what recipes train on."""
+"""Clips: what training reads. A few frames of one episode, one model step apart, and the actions between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
+
+from worldmodel.observation import Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How time is cut into steps, in training and in planning."""
+
+    control_steps: int = 5
+    """Control steps in one model step."""
+    context_frames: int = 3
+    """Most frames that a plan begins from."""
+    horizon: int = 5
+    """Model steps that a plan looks ahead by default."""
+
+    def frames_spanned(self, clip_frames: int) -> int:
+        """Frames of an episode, one control step apart, from the first of a clip to its last."""
+        return (clip_frames - 1) * self.control_steps + 1
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Frames one model step apart, and the actions between them, unitless in [-1, 1]."""
+class Clips:
+    """b clips of t frames each."""
 
-    frames: UInt8[Tensor, "b t height width 3"]
-    actions: Float[Tensor, "b t-1 a"]
-    twins: UInt8[Tensor, "b t height width 3"] | None = None
-    """The same states, drawn in other worlds."""
+    sensors: Mapping[str, Tensor]
+    """By sensor: cameras uint8 [b t h w 3], vectors float32 [b t k] in physical units."""
+    actions: Float[Tensor, "b t-1 a"] | None
+    """Between the frames, unitless in [-1, 1]; None in episodes without actions."""
+    twins: Mapping[str, Tensor] | None = None
+    """By sensor, the same states seen in other worlds; a vector's are its own readings."""
 
-    def to(self, device: torch.device) -> "Windows":
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Clips b and frames t."""
+        b, t = next(iter(self.sensors.values())).shape[:2]
+        return b, t
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self.sensors.values())).device
+
+    @property
+    def frames(self) -> Observation:
+        """Every frame of every clip as one batch, [b*t ...]."""
+        return _flat(self.sensors)
+
+    @property
+    def twin_frames(self) -> Observation:
+        """The twins of `frames`, in the same order."""
+        assert self.twins is not None
+        return _flat(self.twins)
+
+    def to(self, device: torch.device) -> "Clips":
         """On that device; from pinned memory without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> "Windows":
+    def pin_memory(self) -> "Clips":
         """In memory that a GPU copies from by itself."""
         return self._each(Tensor.pin_memory)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Windows":
-        twins = None if self.twins is None else change(self.twins)
-        return Windows(change(self.frames), change(self.actions), twins)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Clips":
+        return Clips(
+            {name: change(values) for name, values in self.sensors.items()},
+            None if self.actions is None else change(self.actions),
+            None if self.twins is None else {name: change(values) for name, values in self.twins.items()},
+        )
 
 
-def frames_spanned(clip_frames: int, control_steps: int) -> int:
-    """Frames of an episode, one control step apart, from the first of a clip to its last; a clip's are one model step
-    apart."""
-    return (clip_frames - 1) * control_steps + 1
+def _flat(sensors: Mapping[str, Tensor]) -> Observation:
+    return Observation({name: values.flatten(0, 1) for name, values in sensors.items()})

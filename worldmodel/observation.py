@@ -1,0 +1,137 @@
+"""What a model's sensors gave at one time, and the specification that every reading is checked against.
+
+A sensor is a camera (RGB pixels) or a vector (joint angles, a gripper's opening, a position). How a reading is brought
+into the form that the model learned from is in its specification, the same in training, serving and evaluation.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from worldmodel.errors import CheckpointError, SensorError
+
+SensorKind = Literal["camera", "vector"]
+ResizeFilter = Literal["area", "bilinear"]
+
+MOST_VALUES = 4096
+_FILTERS = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
+_SLACK = 0.05
+"""Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorSpec:
+    """One sensor: its name, the shape of a reading, and the units and physical range of a vector's entries."""
+
+    name: str
+    kind: SensorKind
+    shape: tuple[int, ...]
+    """A camera's [height_px, width_px, 3]; a vector's [entries]."""
+    names: tuple[str, ...] = ()
+    """A vector's entries, in order."""
+    units: tuple[str, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    """Every honest reading of a vector lies within low..high; a model sees it scaled to [-1, 1] by them."""
+    resize: ResizeFilter = "area"
+    """A camera's filter for images of another size."""
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise CheckpointError(f"a sensor is called {self.name!r}; wanted a name without '/'")
+        if self.resize not in _FILTERS:
+            raise CheckpointError(f"sensor {self.name}: resize is {self.resize!r}; this build knows {sorted(_FILTERS)}")
+        match self.kind:
+            case "camera":
+                self._check_camera()
+            case "vector":
+                self._check_vector()
+            case _:
+                raise CheckpointError(f"sensor {self.name} is a {self.kind!r}; this build knows camera and vector")
+
+    @property
+    def size(self) -> int:
+        """Numbers in one reading."""
+        return math.prod(self.shape)
+
+    def reading(self, value: np.ndarray) -> np.ndarray:
+        """One reading in the form that the model wants: pixels uint8 [h w 3] resized, or a vector float32 [k].
+
+        Raises SensorError for another shape, data type or scale, or a number that is not finite.
+        """
+        return self._pixels(value) if self.kind == "camera" else self._vector(value)
+
+    def unitless(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        """A vector's readings scaled to [-1, 1] by its range."""
+        low, high = (torch.tensor(edge, dtype=values.dtype, device=values.device) for edge in (self.low, self.high))
+        return 2 * (values - low) / (high - low) - 1
+
+    def _pixels(self, value: np.ndarray) -> np.ndarray:
+        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
+            given = f"{value.dtype} {list(value.shape)}"
+            raise SensorError(self.name, f"is {given}; wanted uint8 [height, width, 3] in RGB order")
+        height, width, _ = self.shape
+        if value.shape == self.shape:
+            return value
+        return np.asarray(Image.fromarray(value).resize((width, height), _FILTERS[self.resize]))
+
+    def _vector(self, value: np.ndarray) -> np.ndarray:
+        wanted = f"wanted {list(self.shape)}: {', '.join(self.names)}"
+        if value.dtype.kind not in "fiu" or value.shape != self.shape:
+            raise SensorError(self.name, f"is {value.dtype} {list(value.shape)}; {wanted}")
+        if not np.isfinite(value).all():
+            raise SensorError(self.name, "holds a number that is not finite; every number must be")
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        slack = _SLACK * (high - low)
+        outside = (value < low - slack) | (value > high + slack)
+        if outside.any():
+            index = int(outside.argmax())
+            raise SensorError(
+                self.name,
+                f"has {self.names[index]} = {value[index]:g}; wanted {low[index]:g} to {high[index]:g} "
+                f"{self.units[index]}: send it in that unit",
+            )
+        return value.astype(np.float32)
+
+    def _check_camera(self) -> None:
+        if len(self.shape) != 3 or self.shape[2] != 3 or not all(16 <= side <= 4096 for side in self.shape[:2]):
+            raise CheckpointError(f"camera {self.name} has shape {self.shape}; wanted (height, width, 3), 16..4096 px")
+
+    def _check_vector(self) -> None:
+        if len(self.shape) != 1 or not 1 <= self.shape[0] <= MOST_VALUES:
+            raise CheckpointError(f"vector {self.name} has shape {self.shape}; wanted (entries,), 1..{MOST_VALUES}")
+        if {len(self.names), len(self.units), len(self.low), len(self.high)} != {self.shape[0]}:
+            raise CheckpointError(f"vector {self.name} wants names, units, low and high for each of its entries")
+        if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.low, self.high, strict=True)):
+            raise CheckpointError(f"vector {self.name} wants finite low < high for each entry")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Readings of all of a model's sensors at one time, for b robots."""
+
+    values: Mapping[str, Tensor]
+    """By sensor: cameras uint8 [b h w 3], vectors float32 [b k] in physical units."""
+
+    def to(self, device: torch.device) -> "Observation":
+        """On that device."""
+        return Observation({name: value.to(device) for name, value in self.values.items()})
+
+
+def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> Observation:
+    """One robot's checked observation, b = 1. Raises SensorError that names a missing, surplus or wrong sensor."""
+    known = {spec.name for spec in specs}
+    for name in readings:
+        if name not in known:
+            raise SensorError(name, f"is not a sensor of this model; wanted exactly {', '.join(sorted(known))}")
+    for spec in specs:
+        if spec.name not in readings:
+            raise SensorError(spec.name, f"is missing; wanted all of {', '.join(sorted(known))}")
+    return Observation({s.name: torch.tensor(s.reading(np.asarray(readings[s.name])))[None] for s in specs})

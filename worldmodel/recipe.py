@@ -1,0 +1,149 @@
+"""What a recipe is: what training needs from it, and what the product can do with it.
+
+Axes, everywhere in this package: b robots or clips, s candidates, h horizon in model steps, t frames, n tokens of one
+frame, d width of a token, a actions of one model step, x actions of one control step.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from worldmodel.clips import Clips
+from worldmodel.observation import Observation, SensorSpec
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a training stands, and the random numbers of this step."""
+
+    done: int
+    """Optimiser steps before this one."""
+    total: int
+    generator: Generator
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done, 0 to 1."""
+        return self.done / max(1, self.total)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that the optimiser treats alike; both rates scale those of the training's configuration."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float = 1.0
+    weight_decay: float = 1.0
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """What the training loop needs from a recipe's module (an `nn.Module`)."""
+
+    def groups(self) -> list[ParameterGroup]:
+        """Everything that is learned. A target encoder is in no group."""
+        ...
+
+    def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
+        """Named, finite terms; their sum is minimised."""
+        ...
+
+    def after_step(self, step: Step) -> None:
+        """Called after each optimiser step: moving averages go here. `step.done` counts this one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What an encoder gives for frames: tokens, and the raw pose where a model wants it beside them."""
+
+    tokens: Float[Tensor, "*b n d"]
+    state: Float[Tensor, "*b p"] | None = None
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns observations into latents."""
+
+    def encode(self, observation: Observation) -> Latents:
+        """Latents [b n d] of one frame a robot."""
+        ...
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """Imagines latents. `begin` does once a plan what does not depend on the candidates."""
+
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Any:
+        """A state that has taken in the frames seen, tokens [b t n d], and the actions between them."""
+        ...
+
+    def stack(self, states: Sequence[Any]) -> Any:
+        """One state of all these robots, in this order. Each has taken in equally many frames."""
+        ...
+
+    def rollout(self, state: Any, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
+        """Latents after each model step of each candidate. Leaves `state` as it was.
+
+        Where `actions` want gradients, the latents have them.
+        """
+        ...
+
+    def predictions(
+        self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
+    ) -> Float[Tensor, "b t-1 n d"]:
+        """Each frame's latents but the first's, predicted from the frames and actions before it."""
+        ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Answers without a rollout."""
+
+    def __call__(
+        self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b h a"]:
+        """Unitless actions of the next h model steps, from the newest of t frames towards the goal."""
+        ...
+
+
+class RecipeConfig(Protocol):
+    """What every recipe's configuration (a frozen dataclass) says of its training."""
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of the clips that it trains on."""
+        ...
+
+    @property
+    def wants_twins(self) -> bool:
+        """Whether a loss needs twins of the frames."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """The robot that a module is made for."""
+
+    sensors: tuple[SensorSpec, ...]
+    action_width: int = 0
+    """Actions of one model step; 0 for a module that learns without actions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row of the table of recipes: how its module is made, and what the product can do with it.
+
+    `encoder`, `world_model` and `policy` give a module's capabilities, None for one that it lacks.
+    """
+
+    config: type
+    module: Callable[[Any, Body], nn.Module]
+    presets: Mapping[str, Callable[[], Any]]
+    encoder: Callable[[Any], Encoder] | None = None
+    world_model: Callable[[Any], WorldModel] | None = None
+    policy: Callable[[Any], Policy] | None = None
+
