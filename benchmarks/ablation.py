@@ -28,11 +28,11 @@ import torch
 
 from envs import env_class
 from envs.mujoco_env import Image
+from server.commands.graphics import check_graphics
 from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import Paired, ci95
-from server.graphics import check_graphics
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings

@@ -29,7 +29,7 @@ from server import schemas
 from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 from server.provenance import provenance
 from server.service import Service
 from server.settings import Settings

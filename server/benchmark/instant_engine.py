@@ -17,7 +17,7 @@ from server.engine.channel import Channel
 from server.engine.host import host
 from server.engine.protocol import Incumbents, Planned, WarmStart, Work
 from server.errors import Code, ServiceError
-from server.event_loop import run as run_loop
+from server.process import run_loop
 from telos import __version__
 
 NAME = "instant"

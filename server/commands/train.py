@@ -133,7 +133,7 @@ def _tolerance(text: str) -> tuple[tuple[str, ...], float] | None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from server.curves import plot_curves
+    from server.film.curves import plot_curves
     from worldmodel.data.episodes import EpisodeStore
     from worldmodel.errors import TrainingError
     from worldmodel.training.fit import FitConfig, fit

@@ -4,11 +4,11 @@ import statistics
 from typing import Any
 
 from server.demo.recording import Recording
-from server.demo.tasks import Task
+from server.demo.tasks import DemoTask
 from server.evaluation.statistics import ci95, percentiles_ms
 
 
-def task_summary(task: Task) -> dict[str, Any]:
+def task_summary(task: DemoTask) -> dict[str, Any]:
     """One model at its task, episode rows included. Steps are control steps."""
     model, recordings = task.model, task.recordings
     steps = [r.planned.steps_to_success for r in recordings if r.planned.steps_to_success is not None]

@@ -12,8 +12,8 @@ from server.engine.channel import Channel
 from server.engine.host import Hosted, beat, host
 from server.engine.protocol import EnginePoisonedError
 from server.engine.wire import engine_pb2 as pb
-from server.event_loop import run as run_loop
 from server.observability.logs import set_up_logs
+from server.process import run_loop
 from server.settings import Settings, SettingsError
 from worldmodel.errors import CheckpointError
 

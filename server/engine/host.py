@@ -15,7 +15,7 @@ from server.engine.protocol import Engine, EnginePoisonedError, Planned
 from server.engine.translation import from_planned, from_problem, from_state, to_warm_start
 from server.engine.wire import engine_pb2 as pb
 from server.errors import ServiceError, internal
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 from server.validation import validate
 from telos.wire import telos_pb2
 from telos.wire.messages import to_message, to_payload

@@ -38,8 +38,8 @@ def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> st
         films = list(_films(env, _spread(failures), model))
         unit = env.distance_unit
     note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown"
-    return Template(_part("server.evaluation", "page.html")).substitute(
-        style=_part("server.demo", "page.css"),
+    return Template(_part("page.html")).substitute(
+        style=_part("page.css"),
         title=escape(f"{result['model']} {result['protocol']}"),
         model=escape(result["model"]),
         protocol=escape(result["protocol"]),
@@ -188,5 +188,5 @@ def _made_by(result: Mapping[str, Any]) -> str:
     )
 
 
-def _part(package: str, name: str) -> str:
-    return (files(package) / "assets" / name).read_text(encoding="utf-8")
+def _part(name: str) -> str:
+    return (files("server.evaluation") / "assets" / name).read_text(encoding="utf-8")

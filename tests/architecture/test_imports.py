@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,18 @@ def test_every_contract_is_kept() -> None:
     assert f"{len(SETTINGS['contracts'])} kept, 0 broken" in result.stdout
 
 
+def floors(contract: dict[str, Any]) -> list[str]:
+    """Every module that a contract of layers places, whichever floor it is on."""
+    return [module.strip() for layer in contract["layers"] for module in layer.split("|")]
+
+
 @pytest.fixture
 def empty_tree(tmp_path: Path) -> Path:
     """The same packages, with nothing in them."""
     modules = set(SETTINGS["root_packages"])
     for contract in SETTINGS["contracts"]:
         modules |= {module for module in contract.get("source_modules", []) if "." in module}
+        modules |= {f"{folder}.{module}" for folder in contract.get("containers", []) for module in floors(contract)}
     for module in modules:
         path = tmp_path.joinpath(*module.split("."))
         if "." in module:
@@ -48,6 +55,7 @@ def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
         "planner/sim.py": "import envs",
         "worldmodel/api.py": "import server",
         "server/service.py": "import envs",
+        "server/demo.py": "import server.commands",
         "server/serve.py": "import torch",
         "server/engine.py": "import h5py",
         "telos/client.py": "import worldmodel",
@@ -60,3 +68,30 @@ def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
     assert f"0 kept, {len(SETTINGS['contracts'])} broken" in result.stdout
     for path in planted:
         assert path.removesuffix(".py").replace("/", ".") in result.stdout, path
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("server/benchmark.py", "import server.commands"),
+        ("server/evaluation.py", "from server import demo"),
+        ("server/engine.py", "import server.service"),
+        ("server/schemas.py", "import server.settings\nimport server.validation"),
+        ("server/service.py", "import server.transport"),
+        ("server/errors.py", "import server.cli"),
+        ("server/demo.py", "import server.cli"),
+        ("server/planned_policy.py", "import server.evaluation"),
+    ],
+)
+def test_a_planted_import_upwards_is_found(empty_tree: Path, path: str, line: str) -> None:
+    (empty_tree / path).write_text(line + "\n")
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "1 broken" in result.stdout, result.stdout + result.stderr
+    imported = line.splitlines()[-1].split()[-1].removeprefix("server.")
+    assert f"{path.removesuffix('.py').replace('/', '.')} -> server.{imported}" in result.stdout
+
+
+def test_a_room_without_a_floor_is_found(empty_tree: Path) -> None:
+    (empty_tree / "server" / "attic.py").touch()
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.errors import ServiceError
-from server.garbage import no_collections
+from server.process import no_collections
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from telos.wire.telos_pb2_grpc import PlannerStub
