@@ -8,7 +8,11 @@ from server import schemas
 from server.errors import Code, ServiceError
 
 ROUNDING = 1e-6
-"""Share of an action's range that a change may be off by."""
+"""The share of an action's range that a change may be off by.
+
+Equal to the constant of engine/motion.py, and not imported from there: this check stands even when that code is wrong.
+A robot's own check (telos/chunk.py) is wider, since a plan on the wire may have been rounded to float32.
+"""
 
 
 def check_actions(

@@ -94,3 +94,10 @@ def _given(value: Any) -> str:
     if isinstance(value, str):
         return f"'{shorten(value)}'"
     return {list: "a list", dict: "an object", bytes: "bytes"}.get(type(value), "something else")
+
+
+def check_most(given: int, most: int, pointer: str, noun: str = "") -> None:
+    """Raises ServiceError when a request asks for more than this server gives to one request."""
+    if given > most:
+        reason = f"given {given} {noun}".rstrip() + f"; at most {most} are allowed here"
+        raise refuse(Code.VALIDATION_FAILED, pointer, reason)

@@ -15,7 +15,7 @@ import numpy as np
 from server import schemas
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import Incumbents, Planned, WarmStart, Work
+from server.engine.protocol import EngineActivity, EngineReply, Incumbents, WarmStart
 from server.errors import Code, ServiceError
 from server.process import run_loop
 from telos import __version__
@@ -88,9 +88,9 @@ class InstantEngine:
         """How long it has been computing: never."""
         return 0.0
 
-    def work(self) -> Work:
+    def activity(self) -> EngineActivity:
         """Not measured."""
-        return Work()
+        return EngineActivity()
 
     async def load(self, folder: str) -> schemas.ModelInfo:
         """Raises ServiceError."""
@@ -113,7 +113,7 @@ class InstantEngine:
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         """Raises ServiceError (deadline-infeasible) at once for what the device cannot do in time."""
         queue_s = await self._use_device(deadline)
         first_step = request.context[-1].step or 0
@@ -138,7 +138,7 @@ class InstantEngine:
             safety=schemas.SafetyReport(saturated_fraction=0.0, max_step_delta=[], start_jump=[], within_limits=True),
             provenance=PROVENANCE,
         )
-        return Planned(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))
+        return EngineReply(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
         calm = [0.0] * len(request.actions)
