@@ -199,7 +199,7 @@ class Sessions:
 
 def goals_digest(goals: Sequence[schemas.Goal]) -> bytes:
     """Equal when the goals show the same, in the same order."""
-    return digest([goal.model_dump(include={"observation": {"images"}, "embedding": True}) for goal in goals])
+    return digest([goal.model_dump(include={"observation": {"images", "arrays"}, "embedding": True}) for goal in goals])
 
 
 def superseded(why: str) -> ServiceError:

@@ -11,7 +11,7 @@ from planner.threads import threads_for
 from server.engine.frames import FrameReader
 from server.engine.presets import as_config
 from server.errors import Code, refuse
-from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
+from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance, SensorInfo
 from server.settings import Settings, SettingsError
 from server.validation import shorten, unknown_model
 from telos import __version__
@@ -57,9 +57,19 @@ class ServedModel:
             recipe=manifest.recipe,
             task=manifest.task,
             ready=self.ready,
-            camera=manifest.observation.camera,
-            height_px=manifest.observation.height_px,
-            width_px=manifest.observation.width_px,
+            sensors=[
+                SensorInfo(
+                    name=spec.name,
+                    kind=spec.kind,
+                    shape=list(spec.shape),
+                    names=list(spec.names),
+                    units=list(spec.units),
+                    low=list(spec.low),
+                    high=list(spec.high),
+                )
+                for spec in self.frames.sensors
+            ],
+            latent_shape=list(self.latent_shape),
             action=ActionInfo(
                 names=list(action.names),
                 units=list(action.units),
