@@ -103,7 +103,7 @@ class Bench:
             "refusal_ms": _quantiles(refusal_ms),
             "late_without_saying_so": len(silent),
             "iterations": _quantiles([plan.iterations_completed for plan in plans]),
-            "worse_than_first_incumbent": sum(plan.predicted_cost > plan.costs[0] for plan in plans),
+            "worse_than_first_incumbent": sum((plan.predicted_cost or 0.0) > plan.costs[0] for plan in plans),
         }
 
     def throughput(self, robots: int, plans: int) -> dict[str, Any]:

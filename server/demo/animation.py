@@ -17,7 +17,7 @@ def animation(task: DemoTask) -> bytes:
 
 
 def _film(task: DemoTask, recording: Recording, number: int) -> Film:
-    action = task.model.action
+    action = task.model.required_action
     return Film(
         title=f"{task.model.task}   episode {number} of {len(task.recordings)}",
         dt_s=action.dt_ms / 1e3,
@@ -26,7 +26,7 @@ def _film(task: DemoTask, recording: Recording, number: int) -> Film:
         goal=recording.goal_image,
         distances=recording.planned.distances,
         distance_unit=task.distance_unit,
-        costs=[plan.predicted_cost for plan in recording.plans],
+        costs=[plan.predicted_cost or 0.0 for plan in recording.plans],
         surprises=[plan.surprise for plan in recording.plans],
         surprise_threshold=task.model.surprise_threshold,
         success=recording.planned.success,

@@ -40,7 +40,7 @@ def test_reflection_lists_the_planner(channel: grpc.Channel) -> None:
 
 def test_models_are_listed(channel: grpc.Channel) -> None:
     (model,) = PlannerStub(channel).ListModels(pb.ListModelsRequest(), timeout=10).models
-    assert (model.name, model.ready, model.camera) == (MODEL, True, "top")
+    assert (model.name, model.ready, [each.name for each in model.sensors]) == (MODEL, True, ["top"])
 
 
 def test_a_generated_stub_is_client_enough(channel: grpc.Channel) -> None:
