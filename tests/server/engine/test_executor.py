@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.engine.executor import Executor
-from server.engine.planning import at_once
+from server.engine.executor import Executor, at_once
 from server.engine.scheduler import QueuedRequest, Steps
 from server.errors import Code, ServiceError
 
