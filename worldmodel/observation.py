@@ -114,18 +114,18 @@ class SensorSpec:
 
 
 @dataclass(frozen=True)
-class Observation:
+class ObservationBatch:
     """Readings of all of a model's sensors at one time, for b robots."""
 
     values: Mapping[str, Tensor]
     """By sensor: cameras uint8 [b h w 3], vectors float32 [b k] in physical units."""
 
-    def to(self, device: torch.device) -> "Observation":
+    def to(self, device: torch.device) -> "ObservationBatch":
         """On that device."""
-        return Observation({name: value.to(device) for name, value in self.values.items()})
+        return ObservationBatch({name: value.to(device) for name, value in self.values.items()})
 
 
-def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> Observation:
+def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> ObservationBatch:
     """One robot's checked observation, b = 1. Raises SensorError that names a missing, surplus or wrong sensor."""
     known = {spec.name for spec in specs}
     for name in readings:
@@ -134,4 +134,4 @@ def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> 
     for spec in specs:
         if spec.name not in readings:
             raise SensorError(spec.name, f"is missing; wanted all of {', '.join(sorted(known))}")
-    return Observation({s.name: torch.tensor(s.reading(np.asarray(readings[s.name])))[None] for s in specs})
+    return ObservationBatch({s.name: torch.tensor(s.reading(np.asarray(readings[s.name])))[None] for s in specs})
