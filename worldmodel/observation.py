@@ -39,7 +39,10 @@ class SensorSpec:
     units: tuple[str, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    """Every honest reading of a vector lies within low..high; a model sees it scaled to [-1, 1] by them."""
+    """Every honest reading of a vector lies within low..high."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """A vector's entries over the training episodes: a model sees readings standardised by them."""
     resize: ResizeFilter = "area"
     """A camera's filter for images of another size."""
 
@@ -68,10 +71,12 @@ class SensorSpec:
         """
         return self._pixels(value) if self.kind == "camera" else self._vector(value)
 
-    def unitless(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        """A vector's readings scaled to [-1, 1] by its range."""
-        low, high = (torch.tensor(edge, dtype=values.dtype, device=values.device) for edge in (self.low, self.high))
-        return 2 * (values - low) / (high - low) - 1
+    def standardised(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        """A vector's readings in standard deviations from their mean; as they are where neither was measured."""
+        if not self.mean:
+            return values
+        mean, std = (torch.tensor(each, dtype=values.dtype, device=values.device) for each in (self.mean, self.std))
+        return (values - mean) / std
 
     def _pixels(self, value: np.ndarray) -> np.ndarray:
         if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
@@ -111,6 +116,8 @@ class SensorSpec:
             raise CheckpointError(f"vector {self.name} wants names, units, low and high for each of its entries")
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.low, self.high, strict=True)):
             raise CheckpointError(f"vector {self.name} wants finite low < high for each entry")
+        if self.mean and not (len(self.mean) == len(self.std) == self.shape[0] and min(self.std) > 0):
+            raise CheckpointError(f"vector {self.name} wants a mean and a std above 0 for each entry, or neither")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training clips from them."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from worldmodel.json_values import field_values
 from worldmodel.observation import SensorSpec
 
 FORMAT = 2
+LEAST_STD = 1e-6
+"""In a vector's own unit: an entry that varies by less does not vary."""
 DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names",)}
 """The objects that are read of dataset.json, besides `sensors`, `dt_s` and `env_id`."""
 
@@ -132,6 +135,21 @@ class EpisodeStore:
         """Simulator truth that probes regress, float32 [count f]."""
         first = _first_row(episode, start, start + (count - 1) * skip)
         return np.asarray(self._shards[episode.shard].rows["features"][first : first + (count - 1) * skip + 1])[::skip]
+
+    def standardised(self, sensor: SensorSpec, episodes: list[Episode]) -> SensorSpec:
+        """A vector sensor with the mean and the standard deviation of these episodes; a camera as it is.
+
+        An entry that never changes is left in its unit: there is nothing to standardise by.
+        """
+        if sensor.kind == "camera":
+            return sensor
+        rows = np.concatenate([self._vectors(sensor, episode) for episode in episodes]).astype(np.float64)
+        std = rows.std(axis=0)
+        std = np.where(std > LEAST_STD, std, 1.0)
+        return dataclasses.replace(sensor, mean=tuple(rows.mean(axis=0).tolist()), std=tuple(std.tolist()))
+
+    def _vectors(self, sensor: SensorSpec, episode: Episode) -> np.ndarray:
+        return _readings(self._shards[episode.shard].rows, "sensors", sensor, episode.start, episode.frames, 1)
 
     def split(self, held_out: float, seed: int) -> tuple[list[Episode], list[Episode]]:
         """Training and held-out episodes, drawn by episode. The same seed gives the same split."""

@@ -44,7 +44,7 @@ class FastEncoder:
                 encoder, projector = self._cameras[spec.name]
                 tokens.append(projector(encoder(self._module.pixels(values))))
             else:
-                tokens.append(vector_token(spec.unitless(values), self._module.latent_width))
+                tokens.append(vector_token(spec.standardised(values), self._module.latent_width))
         return Latents(torch.stack(tokens, dim=1))
 
 

@@ -40,7 +40,7 @@ class FrameConfig:
 
 
 class FrameEncoder(nn.Module):
-    """A camera's token is learned; a vector's is its readings, scaled by their range.
+    """A camera's token is learned; a vector's is its readings, standardised.
 
     The first sensor is a camera. Its encoder and projector have the names of the published weights; those of further
     cameras are in `further`, in order.
@@ -87,7 +87,7 @@ class FrameEncoder(nn.Module):
             spec.name: head(encoder(self.pixels(observation.values[spec.name]))) for spec, encoder, head in self.cameras
         }
         felt = {
-            spec.name: vector_token(spec.unitless(observation.values[spec.name]), self.latent_width)
+            spec.name: vector_token(spec.standardised(observation.values[spec.name]), self.latent_width)
             for spec in self.sensors
             if spec.kind == "vector"
         }

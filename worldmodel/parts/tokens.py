@@ -28,13 +28,13 @@ def pool(latents: Float[Tensor, "*b n d"], pooling: Pooling) -> Float[Tensor, "*
     return latents.flatten(-2) if pooling == "concatenate" else latents.mean(-2)
 
 
-def vector_token(unitless: Float[Tensor, "*b k"], width: int) -> Float[Tensor, "*b d"]:
-    """A vector's unitless entries as a token of `width`, padded with zeros.
+def vector_token(standardised: Float[Tensor, "*b k"], width: int) -> Float[Tensor, "*b d"]:
+    """A vector's standardised entries as a token of `width`, padded with zeros.
 
     Scaled by sqrt(width / k), so that it weighs in a squared distance as a token of `width` such entries would. Nothing
     of it is learned: it cannot collapse, and distances between tokens are those between readings.
     """
-    entries = unitless.shape[-1]
+    entries = standardised.shape[-1]
     if entries > width:
         raise ValueError(f"a vector of {entries} entries does not fit into a token of {width}; widen the latents")
-    return F.pad(unitless * math.sqrt(width / entries), (0, width - entries))
+    return F.pad(standardised * math.sqrt(width / entries), (0, width - entries))

@@ -17,6 +17,7 @@ from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.heads.task_distance import TaskDistance, TaskDistanceConfig, columns
 from worldmodel.inference.world_model import fast_encoder, fast_world_model
 from worldmodel.manifest import ActionSpec, CalibrationSpec, LatentSpec, Manifest, PlanningSpec, WeightsSpec
+from worldmodel.observation import SensorSpec
 from worldmodel.parts.encoders import ConvEncoder, ViTEncoder
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.predictor import Block
@@ -109,7 +110,7 @@ def _train_module(
 ) -> tuple[nn.Module, Run]:
     """The first stage: the recipe's losses on clips."""
     origin, store = config.origin, split.store
-    module = origin.module(_body(store, config.timing), config.training.seed).to(processes.device)
+    module = origin.module(_body(config, split), config.training.seed).to(processes.device)
     sampler = ClipSampler(
         store,
         split.train,
@@ -213,7 +214,7 @@ class _Trained:
             version="1",
             recipe=config.origin.recipe,
             config=config_to_json(config.origin.config),
-            sensors=store.sensors,
+            sensors=_sensors(config.origin, self.split),
             latent=self.latent,
             action=_action_spec(store, timing),
             planning=PlanningSpec(
@@ -251,7 +252,7 @@ class _Trained:
 
     def _random_encoder(self) -> FrozenEncoder:
         """The control of the probes."""
-        body, entry = _body(self.split.store, self.config.timing), self.config.entry
+        body, entry = _body(self.config, self.split), self.config.entry
         module = self.config.origin.untrained(body, self.config.training.seed).to(self.device)
         assert entry.encoder is not None
         settle(module, entry.encoder(module), self.split, self.device)
@@ -288,8 +289,24 @@ def _held_out(config: FitConfig, split: Split, device: torch.device) -> list[Cli
     return [clips.to(device) for clips in split.held_out_clips(config.origin.config.clip_frames)]
 
 
-def _body(store: EpisodeStore, timing: StepTiming) -> Body:
-    return Body(sensors=store.sensors, action_width=_action_spec(store, timing).width)
+def _body(config: FitConfig, split: Split) -> Body:
+    width = _action_spec(split.store, split.timing).width
+    return Body(sensors=_sensors(config.origin, split), action_width=width)
+
+
+def _sensors(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
+    """A checkpoint's own sensors as it knows them; others standardised by the training episodes."""
+    known = {sensor.name: sensor for sensor in origin.sensors}
+    return tuple(
+        known[sensor.name]
+        if _is_same(sensor, known.get(sensor.name))
+        else split.store.standardised(sensor, split.train)
+        for sensor in split.store.sensors
+    )
+
+
+def _is_same(sensor: SensorSpec, known: SensorSpec) -> bool:
+    return dataclasses.replace(known, mean=(), std=(), resize=sensor.resize) == sensor
 
 
 def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
