@@ -297,12 +297,12 @@ def _body(config: FitConfig, split: Split) -> Body:
 def _sensors(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
     """A checkpoint's own sensors as it knows them; others standardised by the training episodes."""
     known = {sensor.name: sensor for sensor in origin.sensors}
-    return tuple(
-        known[sensor.name]
-        if _is_same(sensor, known.get(sensor.name))
-        else split.store.standardised(sensor, split.train)
-        for sensor in split.store.sensors
-    )
+
+    def spec(sensor: SensorSpec) -> SensorSpec:
+        own = known.get(sensor.name)
+        return own if own is not None and _is_same(sensor, own) else split.store.standardised(sensor, split.train)
+
+    return tuple(map(spec, split.store.sensors))
 
 
 def _is_same(sensor: SensorSpec, known: SensorSpec) -> bool:
