@@ -8,7 +8,7 @@ import dataclasses
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ import gymnasium
 import h5py
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from envs import env_class
 from envs.driver import Driver
 from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
-from envs.mujoco_env import Image, MujocoGoalEnv, State
+from envs.mujoco_env import MujocoGoalEnv, Observation, State
 from envs.pixel_camera import gl_renderer_name
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.randomisation import Randomisation
 from envs.rollout import VARIATION_MODES, VariationMode, rollout
+from envs.sensors import Sensor, choose
 from envs.variation import Variation
 
 
@@ -41,12 +43,14 @@ class CollectConfig:
     image_size: int
     episodes_per_shard: int
     variation: VariationMode
+    sensor_names: tuple[str, ...] | None = None
     randomisation: Randomisation | None = None
     lapses: float = 0.0
     driver: Driver | None = None
 
     def __post_init__(self) -> None:
-        env_class(self.env_id)
+        if not self.sensors[0].is_camera:
+            raise ValueError(f"sensors={self.sensor_names}; an episode needs a camera: name one of {self.env_id} too")
         for name in ("episodes", "steps", "episodes_per_shard"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
@@ -60,6 +64,10 @@ class CollectConfig:
             if self.variation != "nominal":
                 raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
             self.randomisation.check(env_class(self.env_id).variation_class)
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        return choose(env_class(self.env_id).every_sensor(self.image_size), self.sensor_names)
 
     @property
     def shards(self) -> int:
@@ -103,6 +111,7 @@ def collect(
     seed: int,
     workers: int = 1,
     image_size: int = 64,
+    sensors: Sequence[str] | None = None,
     episodes_per_shard: int = 50,
     variation: VariationMode = "nominal",
     randomisation: Randomisation | None = None,
@@ -122,7 +131,8 @@ def collect(
         steps: control steps per episode; an episode has one frame more.
         seed: of everything random.
         workers: processes; 1 collects in this one.
-        image_size: height and width of the frames in pixels.
+        image_size: height and width of the cameras' pictures in pixels.
+        sensors: names of the environment's sensors to store, at least one camera; None is its main camera alone.
         episodes_per_shard: the unit of work that a kill can lose.
         variation: "nominal", or "random": every factor of variation is drawn for each episode.
         randomisation: some factors are drawn, for a share of the episodes.
@@ -140,6 +150,7 @@ def collect(
         steps=steps,
         seed=seed,
         image_size=image_size,
+        sensor_names=None if sensors is None else tuple(sensors),
         episodes_per_shard=episodes_per_shard,
         variation=variation,
         randomisation=randomisation,
@@ -164,7 +175,7 @@ def collect(
 
 
 def _collect_shards(config: CollectConfig, directory: Path, shards: list[int], report: Callable[[], Any]) -> None:
-    env = env_class(config.env_id)(image_size=config.image_size)
+    env = env_class(config.env_id)(image_size=config.image_size, sensors=config.sensor_names)
     try:
         for shard in shards:
             _collect_shard(config, env, directory, shard, report)
@@ -177,7 +188,7 @@ def _collect_shard(
 ) -> None:
     with EpisodeWriter(
         shard_path(directory, shard),
-        image_size_px=config.image_size,
+        sensors=env.sensors,
         action_width=len(env.action_names),
         state_width=len(env.state_names),
         feature_width=len(env.feature_names),
@@ -198,8 +209,8 @@ def _collect_shard(
             features = env.state_features(trajectory.states)
             worlds = config.twin_worlds(episode_id)
             writer.add(
-                frames=np.stack([env.render_state(state) for state in trajectory.states]),
-                twins=[_drawn(env, *each) for each in zip(trajectory.states, worlds, strict=True)] if worlds else None,
+                sensors=_stacked([env.observe(state) for state in trajectory.states]),
+                twins=_twins(env, trajectory.states, worlds) if worlds else None,
                 actions=trajectory.actions,
                 state=trajectory.states,
                 features=features,
@@ -209,9 +220,19 @@ def _collect_shard(
             report()
 
 
-def _drawn(env: MujocoGoalEnv, state: State, world: Variation) -> Image:
+def _twins(env: MujocoGoalEnv, states: NDArray[np.float64], worlds: list[Variation]) -> dict[str, NDArray[Any]]:
+    """Each camera's pictures of `states` [L+1, S], each state in its own world: uint8 [L+1, H, W, 3]."""
+    cameras = [sensor.name for sensor in env.sensors if sensor.is_camera]
+    return _stacked([_pictures(env, cameras, *each) for each in zip(states, worlds, strict=True)])
+
+
+def _pictures(env: MujocoGoalEnv, cameras: list[str], state: State, world: Variation) -> Observation:
     env.set_variation(world)
-    return env.render_state(state)
+    return {camera: env.render_state(state, camera) for camera in cameras}
+
+
+def _stacked(observations: list[Observation]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
 
 
 # --- workers --------------------------------------------------------------------------------------------------------
@@ -273,7 +294,7 @@ def _description(config: CollectConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "env_id": config.env_id,
-        "image": {"height_px": config.image_size, "width_px": config.image_size, "camera": env.camera_name},
+        "sensors": [sensor.to_json() for sensor in config.sensors],
         "dt_s": env.dt_s,
         "action": {
             "names": list(env.action_names),
