@@ -19,15 +19,12 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from envs.compiled_model import copy_model, writeable_arrays
-from envs.pixel_camera import PixelCamera
 from envs.sensors import Sensor, StateSensor, camera_sensor, choose
+from envs.state_observer import Image, SensorReadings, State, StateObserver
 from envs.variation import Variation
 
-Image = NDArray[np.uint8]
-State = NDArray[np.float64]
 Action = NDArray[np.float32]
-Observation = dict[str, NDArray[Any]]
-GoalObservation = dict[str, Observation]
+GoalObservation = dict[str, SensorReadings]
 
 ASSETS = Path(__file__).parent / "assets"
 MIN_IMAGE_SIZE_PX, MAX_IMAGE_SIZE_PX = 16, 512
@@ -84,11 +81,10 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         self._model = self._compile(self._variation)
         self._numbers = writeable_arrays(self._model)
         self._data = mujoco.MjData(self._model)
-        self._picture_data = mujoco.MjData(self._model)  # so that rendering never touches the simulation
+        self._observer = StateObserver(self._model, image_size, self.state_sensors)
         self._substeps = round(self.dt_s / self._model.opt.timestep)
-        self._camera: PixelCamera | None = None
         self._goal_state = self.get_state()
-        self._goal_observation: Observation = {name: np.zeros(box.shape, box.dtype) for name, box in readings.items()}
+        self._goal_observation = {each.name: np.zeros(each.shape, each.dtype) for each in self.sensors}
 
     @classmethod
     def every_sensor(cls, image_size: int) -> tuple[Sensor, ...]:
@@ -141,7 +137,7 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         unknown = sorted(set(options) - set(_RESET_OPTIONS))
         if unknown:
             raise ValueError(f"unknown reset options {unknown}; known ones are {list(_RESET_OPTIONS)}")
-        self.set_variation(_as_variation(self.variation_class, options.get("variation", {})))
+        self.set_variation(self.variation_class.of(options.get("variation", {})))
         given, goal = options.get("state"), options.get("goal_state")
         self.set_state(self.sample_state(self.np_random) if given is None else given)
         self.set_goal_state(self.sample_goal(self.np_random, self.get_state()) if goal is None else goal)
@@ -163,9 +159,7 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
 
     def close(self) -> None:
         """Free the OpenGL context; may be called twice."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self._observer.close()
 
     # --- simulation without pixels --------------------------------------------------------------------------------
 
@@ -180,7 +174,7 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         return self._goal_state.copy()
 
     @property
-    def goal_observation(self) -> Observation:
+    def goal_observation(self) -> SensorReadings:
         """The goal state as the sensors see it: `observe(goal_state)`, drawn once, a copy."""
         return {name: reading.copy() for name, reading in self._goal_observation.items()}
 
@@ -227,15 +221,12 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         self._simulate(self._checked_action(action))
         return self.get_state()
 
-    def observe(self, state: ArrayLike) -> Observation:
+    def observe(self, state: ArrayLike) -> SensorReadings:
         """All that the chosen sensors see in a simulator state, float [S]; the present state stays exactly as it is.
 
         Returns one entry for each of `sensors`: a camera's uint8 [image_size, image_size, 3], a vector's float32 [k].
         """
-        array = np.asarray(state, dtype=np.float64)
-        if any(sensor.is_camera for sensor in self.sensors):
-            self._place_for_pictures(array)
-        return {sensor.name: self._reading(sensor, array) for sensor in self.sensors}
+        return self._observer.read(np.asarray(state, dtype=np.float64), self.sensors)
 
     def render_state(self, state: ArrayLike, camera: str | None = None) -> Image:
         """One camera's image of a simulator state, float [S], uint8 [image_size, image_size, 3]; the present state
@@ -246,8 +237,7 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         """
         if camera is not None and camera not in self.camera_names:
             raise ValueError(f"camera={camera!r}; give one of {list(self.camera_names)}")
-        self._place_for_pictures(np.asarray(state, dtype=np.float64))
-        return self._picture(camera or self.camera_names[0])
+        return self._observer.render(np.asarray(state, dtype=np.float64), camera or self.camera_names[0])
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -255,23 +245,6 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         """One control step of `action`, which goes to the actuators as it is."""
         self._data.ctrl[:] = action
         mujoco.mj_step(self._model, self._data, self._substeps)
-
-    def _reading(self, sensor: Sensor, state: State) -> NDArray[Any]:
-        if sensor.is_camera:
-            return self._picture(sensor.name)
-        read = next(each.read for each in self.state_sensors if each.sensor == sensor)
-        return read(state).astype(np.float32)
-
-    def _place_for_pictures(self, state: State) -> None:
-        self._picture_data.qpos[:] = state[: self._model.nq]
-        mujoco.mj_kinematics(self._model, self._picture_data)
-        mujoco.mj_camlight(self._model, self._picture_data)
-
-    def _picture(self, camera: str) -> Image:
-        """What `camera` sees of the state that was placed last."""
-        if self._camera is None:
-            self._camera = PixelCamera(self._model, self.image_size)
-        return self._camera.render(self._picture_data, camera)
 
     def _parsed(self) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(ASSETS / self.asset_name))
@@ -318,15 +291,7 @@ def at_rest(*positions: float) -> State:
     return np.array([*positions, *(0.0 for _ in positions)])
 
 
-def _space(sensor: Sensor) -> spaces.Box:
+def _space(sensor: Sensor) -> spaces.Space[Any]:
     if sensor.is_camera:
         return spaces.Box(0, 255, sensor.shape, np.uint8)
-    return spaces.Box(np.float32(sensor.low), np.float32(sensor.high), dtype=np.float32)
-
-
-def _as_variation(variation_class: type[Variation], given: Variation | Mapping[str, Any]) -> Variation:
-    if isinstance(given, variation_class):
-        return given
-    if not isinstance(given, Mapping):
-        raise ValueError(f"variation={given!r}; give factors by name, or a {variation_class.__name__}")
-    return variation_class.from_options(given)
+    return spaces.Box(np.asarray(sensor.low, np.float32), np.asarray(sensor.high, np.float32), dtype=np.float32)

@@ -49,6 +49,11 @@ class Sensor:
         """Whether it yields pictures."""
         return self.kind == "camera"
 
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """Of a reading."""
+        return np.uint8 if self.is_camera else np.float32
+
     def to_json(self) -> dict[str, Any]:
         """The sensor's entry in dataset.json."""
         lists = {key: list(getattr(self, key)) for key in ("shape", "names", "units", "low", "high")}
