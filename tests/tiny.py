@@ -114,13 +114,5 @@ def write_tiny_policy_checkpoint(folder: Path, name: str = "tiny-gcbc") -> Path:
 
 
 def write_tiny_encoder_checkpoint(folder: Path, name: str = "tiny-encoder") -> Path:
-    """An encoder that cannot plan: what learned it had no actions."""
-    entry = RECIPES["gcbc"]
-    config = entry.presets["tiny"]()
-    torch.manual_seed(0)
-    manifest = tiny_manifest(
-        name, recipe="gcbc", config=config_to_json(config), action=None, planning=None, calibration=None, heads={}
-    )
-    module = entry.module(config, Body(sensors=(TOP,))).eval()
-    save_checkpoint(folder / name, manifest, TrainedModel(module, {}))
-    return folder / name
+    """A model that encodes and does not plan."""
+    return write_tiny_checkpoint(folder, name, planning=None, calibration=None, heads={})

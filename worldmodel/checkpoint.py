@@ -62,6 +62,7 @@ class Checkpoint:
     """The precision of imagining; frames are always encoded in float32."""
     encoder: Encoder | None
     world_model: WorldModel | None
+    """None, as the policy is, for a model without `planning` in its manifest."""
     policy: LatentPolicy | None
     """The recipe's own, else the first head that is one."""
     distances: Mapping[str, tuple[float, LatentDistance]]
@@ -114,8 +115,8 @@ def make_module(entry: Entry, config: object, manifest: Manifest) -> nn.Module:
 def _ready(
     manifest: Manifest, digest: str, trained: TrainedModel, device: torch.device, choice: PrecisionChoice
 ) -> Checkpoint:
-    entry, module = RECIPES[manifest.recipe], trained.module
-    plain = None if entry.world_model is None else entry.world_model(module)
+    entry, module, plans = RECIPES[manifest.recipe], trained.module, manifest.planning is not None
+    plain = entry.world_model(module) if plans and entry.world_model is not None else None
     precision = _precision(plain, choice)
     return Checkpoint(
         manifest=manifest,
@@ -125,7 +126,7 @@ def _ready(
         precision=precision,
         encoder=None if entry.encoder is None else fast_encoder(entry.encoder(module)),
         world_model=None if plain is None else fast_world_model(plain, precision),
-        policy=_policy(entry, manifest, trained),
+        policy=_policy(entry, manifest, trained) if plans else None,
         distances=_distances(manifest, trained),
     )
 
