@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worldmodel.training.loop import TrainingConfig
     from worldmodel.training.origin import Origin
     from worldmodel.training.predictor_stage import PredictorTraining
+    from worldmodel.training.report import HELD_OUT_CURVES
 
 _HOMES = {
     "checkpoint": ("Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint"),
@@ -46,6 +47,7 @@ _HOMES = {
     "training.loop": ("TrainingConfig",),
     "training.origin": ("Origin",),
     "training.predictor_stage": ("PredictorTraining",),
+    "training.report": ("HELD_OUT_CURVES",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -55,7 +57,8 @@ __all__ = [  # noqa: RUF022 - in the order of the imports above
     "fast_distance", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec", "Manifest", "PlanningSpec",
     "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
     "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "WorldModel", "RECIPES", "FitConfig",
-    "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining",
+    "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

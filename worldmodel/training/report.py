@@ -23,7 +23,7 @@ from worldmodel.training.loop import Row
 PROBE_EPISODES = 300
 SETTLING_EPISODES = 20
 SETTLING_PASSES = 20
-EVALUATED = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
+HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
 """The held-out metrics that a manifest keeps a curve of."""
 
 
@@ -106,7 +106,7 @@ def curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
         "step": [row["step"] for row in thin],
         **{name: [round(row[name], 5) for row in thin] for name in names},
         "evaluation_step": [row["step"] for row in evaluations],
-        **{name: [round(row[name], 5) for row in evaluations if name in row] for name in EVALUATED},
+        **{name: [round(row[name], 5) for row in evaluations if name in row] for name in HELD_OUT_CURVES},
     }
 
 
