@@ -58,7 +58,6 @@ __all__ = [  # noqa: RUF022 - in the order of the imports above
     "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
     "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "WorldModel", "RECIPES", "FitConfig",
     "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
-    "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 
