@@ -1,7 +1,7 @@
 """A small writer of episode stores: a world to learn in seconds, and one whose frames and actions say who they are."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.episodes import EpisodeWriter, shard_path
+from envs.sensors import Sensor
 
 LOW, HIGH = (-2.0, 0.0), (2.0, 4.0)
 """Physical limits of both worlds, asymmetric, so that a wrong scaling shows."""
@@ -19,6 +20,7 @@ class Rows:
     """One episode: n + 1 frames, states and features, n actions in physical units."""
 
     frames: np.ndarray
+    """Of the camera `top`."""
     actions: np.ndarray
     state: np.ndarray
     features: np.ndarray
@@ -51,12 +53,12 @@ def counting_episode(number: int, steps: int = 30, image_px: int = 16) -> Rows:
     return Rows(frames, _physical(unitless), truth[:, :2], truth)
 
 
-def describe(image_px: int, **changes: Any) -> dict[str, Any]:
+def describe(sensors: Sequence[Sensor], **changes: Any) -> dict[str, Any]:
     """What dataset.json says; `changes` replaces top-level entries."""
     return {
-        "format": 1,
+        "format": 2,
         "env_id": "tests/Dot-v0",
-        "image": {"height_px": image_px, "width_px": image_px, "camera": "top"},
+        "sensors": [sensor.to_json() for sensor in sensors],
         "dt_s": 0.1,
         "action": {"names": ["x", "y"], "units": ["m/s", "m/s"], "low": list(LOW), "high": list(HIGH)},
         "state": {"names": ["x", "y"], "units": ["m", "m"]},
@@ -67,29 +69,45 @@ def describe(image_px: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def write_store(folder: Path, episodes: Iterable[Rows], per_shard: int = 4, twins: bool = False) -> Path:
+def camera(image_px: int, name: str = "top") -> Sensor:
+    """The camera of these stores."""
+    return Sensor(name=name, kind="camera", shape=(image_px, image_px, 3))
+
+
+POSITION = Sensor(
+    name="position", kind="vector", shape=(2,), names=("x", "y"), units=("m", "m"), low=(-1.0, -1.0), high=(2.0, 2.0)
+)
+"""A vector sensor that reads the state of a dot episode."""
+
+
+def write_store(
+    folder: Path, episodes: Iterable[Rows], per_shard: int = 4, twins: bool = False, several_sensors: bool = False
+) -> Path:
     """Writes folder/dataset.json and its shards; episode ids count from 0. Returns the folder.
 
-    `twins` are the frames' negatives.
+    `twins` are the frames' negatives. With `several_sensors` a camera `side` sees the frames mirrored, and `position`
+    reads the state.
     """
     listed = list(episodes)
     folder.mkdir(parents=True, exist_ok=True)
     image_px = listed[0].frames.shape[1]
+    sensors = [camera(image_px)] + ([camera(image_px, "side"), POSITION] if several_sensors else [])
     collection = {"collection": {"twin_factors": ["all_rgb"]}} if twins else {}
-    (folder / "dataset.json").write_text(json.dumps(describe(image_px, **collection)))
+    (folder / "dataset.json").write_text(json.dumps(describe(sensors, **collection)))
     for shard, first in enumerate(range(0, len(listed), per_shard)):
         with EpisodeWriter(
             shard_path(folder, shard),
-            image_size_px=image_px,
+            sensors=sensors,
             action_width=2,
             state_width=2,
             feature_width=3,
             twins=twins,
         ) as writer:
             for number, rows in enumerate(listed[first : first + per_shard], start=first):
+                seen = readings(rows, several_sensors)
                 writer.add(
-                    frames=rows.frames,
-                    twins=list(255 - rows.frames) if twins else None,
+                    sensors=seen,
+                    twins={name: 255 - each for name, each in seen.items() if each.ndim == 4} if twins else None,
                     actions=rows.actions,
                     state=rows.state,
                     features=rows.features,
@@ -99,9 +117,23 @@ def write_store(folder: Path, episodes: Iterable[Rows], per_shard: int = 4, twin
     return folder
 
 
-def write_dot_store(folder: Path, episodes: int = 12, steps: int = 30, image_px: int = 32, twins: bool = False) -> Path:
+def readings(rows: Rows, several_sensors: bool) -> dict[str, np.ndarray]:
+    """An episode as its sensors see it."""
+    further = {"side": rows.frames[:, :, ::-1].copy(), "position": rows.state.astype(np.float32)}
+    return {"top": rows.frames, **(further if several_sensors else {})}
+
+
+def write_dot_store(
+    folder: Path,
+    episodes: int = 12,
+    steps: int = 30,
+    image_px: int = 32,
+    twins: bool = False,
+    several_sensors: bool = False,
+) -> Path:
     """A deterministic store that the tiny preset learns from."""
-    return write_store(folder, (dot_episode(number, steps, image_px) for number in range(episodes)), twins=twins)
+    rows = (dot_episode(number, steps, image_px) for number in range(episodes))
+    return write_store(folder, rows, twins=twins, several_sensors=several_sensors)
 
 
 def _physical(unitless: np.ndarray) -> np.ndarray:

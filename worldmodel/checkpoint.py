@@ -1,60 +1,82 @@
 """Checkpoints: a folder with model.safetensors and manifest.json, and nothing that can run.
 
 The weights are read whole into memory and held against the manifest's SHA-256 before anything looks at them: a file
-replaced or truncated meanwhile can not bring the process down.
+replaced or truncated meanwhile cannot bring the process down.
 """
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import cast
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from worldmodel.data.atomic_file import write_atomically
 from worldmodel.errors import CheckpointError
-from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.heads.task_distance import TaskDistance, TaskDistanceConfig, Tolerance
-from worldmodel.inference.fast_steps_to_go import FastStepsToGo
+from worldmodel.heads import HEADS, make_head
+from worldmodel.heads.surprise import surprise
+from worldmodel.inference.fast_steps_to_go import fast_distance
 from worldmodel.inference.precision import measured_precision
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.json_values import field_values
+from worldmodel.inference.world_model import fast_encoder, fast_world_model
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
-from worldmodel.parts.precision import PrecisionChoice
+from worldmodel.parts.precision import Precision, PrecisionChoice
+from worldmodel.parts.world_model import CausalWorldModel
+from worldmodel.recipe import Body, Encoder, Entry, LatentPolicy, WorldModel
 from worldmodel.recipes import RECIPES, config_from_json
-from worldmodel.recipes.joint_embedding import JointEmbedding
 
-T = TypeVar("T")
+LatentDistance = Callable[[Tensor, Tensor], Tensor]
+"""From latents [b s h n d] to a goal [b n d]: [b s h]."""
 
 
 @dataclass(frozen=True)
+class TrainedModel:
+    """A recipe's module and the heads on its latents, as they were trained."""
+
+    module: nn.Module
+    heads: Mapping[str, nn.Module]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight, under the name that it has in the file."""
+        return {prefix + key: value for prefix, part in self.named() for key, value in part.state_dict().items()}
+
+    def named(self) -> list[tuple[str, nn.Module]]:
+        """Each part, and how the names of its weights begin in the file."""
+        return [("world_model.", self.module), *((f"{name}.", head) for name, head in self.heads.items())]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A model ready to plan with, and what it says of itself."""
+    """A model ready to use, and its manifest."""
 
     manifest: Manifest
     manifest_sha256: str
-    world_model: LatentWorldModel
-    steps_to_go: FastStepsToGo | None
-    inverse_dynamics: InverseDynamics | None
-    task_distance: TaskDistance | None
+    trained: TrainedModel
+    device: torch.device
+    precision: Precision
+    """The precision of imagining; frames are always encoded in float32."""
+    encoder: Encoder | None
+    world_model: WorldModel | None
+    """None, as the policy is, for a model without `planning` in its manifest."""
+    policy: LatentPolicy | None
+    """The recipe's own, else the first head that is one."""
+    distances: Mapping[str, tuple[float, LatentDistance]]
+    """Learned distances to a goal: each one's weight in the cost of a plan, by head."""
+
+    def surprise(self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
+        """How far each frame but the first is from its prediction. For a model with a world model."""
+        assert self.world_model is not None
+        return surprise(self.world_model, latents, actions)
 
 
-def save_checkpoint(
-    folder: Path,
-    manifest: Manifest,
-    world_model: LatentWorldModel,
-    steps_to_go: StepsToGo | None,
-    inverse_dynamics: InverseDynamics | None = None,
-    task_distance: TaskDistance | None = None,
-) -> Manifest:
+def save_checkpoint(folder: Path, manifest: Manifest, trained: TrainedModel) -> Manifest:
     """Write both files, each at once or not at all; returns the manifest with the weights' hash filled in."""
-    tensors = _named_tensors(_Parts(world_model.recipe, steps_to_go, inverse_dynamics, task_distance))
-    data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    data = save({key: value.detach().cpu().contiguous() for key, value in trained.tensors().items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     manifest = dataclasses.replace(manifest, weights=weights)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,28 +97,61 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
     not finite."""
     text = manifest_bytes(folder)
     manifest = parse_manifest(text, folder.name)
-    data = _read_weights(folder, manifest)
-    try:
-        tensors = load(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
-        raise CheckpointError(
-            f"{manifest.weights.file} of {manifest.name} is no safetensors file: {error}; restore it or train again"
-        ) from error
+    tensors = _tensors(_read_weights(folder, manifest), manifest)
     _check(tensors, manifest)
-    parts = _build(manifest)
-    for prefix, part in parts.named():
+    trained = _build(manifest)
+    for prefix, part in trained.named():
         part.load_state_dict(_part(tensors, prefix))
         part.eval().requires_grad_(False).to(device)
-    digest = hashlib.sha256(text).hexdigest()
-    chosen = measured_precision(parts.recipe) if precision == "auto" else precision
+    return _ready(manifest, hashlib.sha256(text).hexdigest(), trained, torch.device(device), precision)
+
+
+def make_module(entry: Entry, config: object, manifest: Manifest) -> nn.Module:
+    """The recipe's module for the robot of the manifest, with random weights."""
+    width = 0 if manifest.action is None else manifest.action.width
+    return entry.module(config, Body(sensors=manifest.sensors, action_width=width))
+
+
+def _ready(
+    manifest: Manifest, digest: str, trained: TrainedModel, device: torch.device, choice: PrecisionChoice
+) -> Checkpoint:
+    entry, module, plans = RECIPES[manifest.recipe], trained.module, manifest.planning is not None
+    plain = entry.world_model(module) if plans and entry.world_model is not None else None
+    precision = _precision(plain, choice)
     return Checkpoint(
         manifest=manifest,
         manifest_sha256=digest,
-        world_model=LatentWorldModel(parts.recipe, chosen),
-        steps_to_go=None if parts.steps_to_go is None else FastStepsToGo(parts.steps_to_go),
-        inverse_dynamics=parts.inverse_dynamics,
-        task_distance=parts.task_distance,
+        trained=trained,
+        device=device,
+        precision=precision,
+        encoder=None if entry.encoder is None else fast_encoder(entry.encoder(module)),
+        world_model=None if plain is None else fast_world_model(plain, precision),
+        policy=_policy(entry, manifest, trained) if plans else None,
+        distances=_distances(manifest, trained),
     )
+
+
+def _precision(plain: WorldModel | None, choice: PrecisionChoice) -> Precision:
+    if choice != "auto":
+        return choice
+    return measured_precision(plain.predictor) if isinstance(plain, CausalWorldModel) else "float32"
+
+
+def _policy(entry: Entry, manifest: Manifest, trained: TrainedModel) -> LatentPolicy | None:
+    if entry.policy is not None:
+        return entry.policy(trained.module)
+    policies = [head for name, head in trained.heads.items() if HEADS[manifest.heads[name].type].is_policy]
+    return cast(LatentPolicy, policies[0]) if policies else None
+
+
+def _distances(manifest: Manifest, trained: TrainedModel) -> dict[str, tuple[float, LatentDistance]]:
+    """In the order of the table, which is that of a cost's terms."""
+    rank = list(HEADS).index
+    ordered = sorted(manifest.heads.items(), key=lambda item: rank(item[1].type))
+    weights = {name: HEADS[spec.type].cost_weight for name, spec in ordered}
+    return {
+        name: (weight, fast_distance(trained.heads[name])) for name, weight in weights.items() if weight is not None
+    }
 
 
 def _read_weights(folder: Path, manifest: Manifest) -> bytes:
@@ -118,54 +173,24 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The modules whose weights are in the file."""
-
-    recipe: JointEmbedding
-    steps_to_go: StepsToGo | None
-    inverse_dynamics: InverseDynamics | None
-    task_distance: TaskDistance | None
-
-    def named(self) -> list[tuple[str, nn.Module]]:
-        """What the names of each module's weights begin with in the file."""
-        parts = {
-            "world_model.": self.recipe,
-            "steps_to_go.": self.steps_to_go,
-            "inverse_dynamics.": self.inverse_dynamics,
-            "task_distance.": self.task_distance,
-        }
-        return [(prefix, part) for prefix, part in parts.items() if part is not None]
+def _tensors(data: bytes, manifest: Manifest) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
+        raise CheckpointError(
+            f"{manifest.weights.file} of {manifest.name} is no safetensors file: {error}; restore it or train again"
+        ) from error
 
 
-def _build(manifest: Manifest) -> _Parts:
+def _build(manifest: Manifest) -> TrainedModel:
     """The modules that the manifest describes, with random weights."""
-    config = config_from_json(manifest.recipe, manifest.config)
-    side, size = config.image_px, manifest.observation
-    if (size.height_px, size.width_px) != (side, side):
-        raise CheckpointError(f"observation is {size.height_px} x {size.width_px} px; the recipe's image_px is {side}")
-    latent_width, action_width = config.latent_width, manifest.action.width
-    distance, inverse, task = manifest.steps_to_go, manifest.inverse_dynamics, manifest.task_distance
-    return _Parts(
-        RECIPES[manifest.recipe][0](config, action_width),
-        None if distance is None else StepsToGo(_config(StepsToGoConfig, distance, "steps_to_go"), latent_width),
-        None
-        if inverse is None
-        else InverseDynamics(_config(InverseDynamicsConfig, inverse, "inverse_dynamics"), latent_width, action_width),
-        None if task is None else TaskDistance(_task_config(task), latent_width),
+    config, width = config_from_json(manifest.recipe, manifest.config), 0
+    if manifest.action is not None:
+        width = manifest.action.width
+    module = make_module(RECIPES[manifest.recipe], config, manifest)
+    return TrainedModel(
+        module, {name: make_head(spec, manifest.latent, width) for name, spec in manifest.heads.items()}
     )
-
-
-def _config(cls: type[T], data: dict[str, Any], where: str) -> T:
-    return cls(**field_values(cls, data, where))
-
-
-def _task_config(data: dict[str, Any]) -> TaskDistanceConfig:
-    tolerances = data.get("tolerances")
-    if not isinstance(tolerances, list | tuple) or not all(isinstance(each, dict) for each in tolerances):
-        raise CheckpointError(f"task_distance: tolerances is {tolerances!r:.60}; wanted a list of objects")
-    parts = tuple(_config(Tolerance, each, "task_distance.tolerances") for each in tolerances)
-    return _config(TaskDistanceConfig, {**data, "tolerances": parts}, "task_distance")
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
@@ -173,7 +198,9 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
     name = manifest.name
     try:
         with torch.device("meta"):
-            wanted = _named_tensors(_build(manifest))
+            trained = _build(manifest)
+            _check_latents(trained.module, manifest)
+            wanted = trained.tensors()
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
     if odd := sorted(set(tensors) ^ set(wanted)):
@@ -189,9 +216,13 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
             raise CheckpointError(f"weights of {name}: {key} is not finite; train the model again")
 
 
-def _named_tensors(parts: _Parts) -> dict[str, Tensor]:
-    """Every weight, under the name that it has in the file."""
-    return {prefix + key: value for prefix, part in parts.named() for key, value in part.state_dict().items()}
+def _check_latents(module: nn.Module, manifest: Manifest) -> None:
+    """Raises CheckpointError where the recipe's latents have another shape than the manifest says."""
+    encoder, latent = RECIPES[manifest.recipe].encoder, manifest.latent
+    shape = (latent.tokens, latent.width) if encoder is None else encoder(module).latent_shape
+    if shape != (latent.tokens, latent.width):
+        given = f"{latent.tokens} tokens x {latent.width}"
+        raise CheckpointError(f"latent is {given}; the recipe's is {shape[0]} x {shape[1]}")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

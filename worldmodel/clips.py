@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodel.observation import Observation
+from worldmodel.observation import ObservationBatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class StepTiming:
     """How time is cut into steps, in training and in planning."""
 
     control_steps: int = 5
@@ -49,12 +49,12 @@ class Clips:
         return next(iter(self.sensors.values())).device
 
     @property
-    def frames(self) -> Observation:
+    def frames(self) -> ObservationBatch:
         """Every frame of every clip as one batch, [b*t ...]."""
         return _flat(self.sensors)
 
     @property
-    def twin_frames(self) -> Observation:
+    def twin_frames(self) -> ObservationBatch:
         """The twins of `frames`, in the same order."""
         assert self.twins is not None
         return _flat(self.twins)
@@ -75,5 +75,5 @@ class Clips:
         )
 
 
-def _flat(sensors: Mapping[str, Tensor]) -> Observation:
-    return Observation({name: values.flatten(0, 1) for name, values in sensors.items()})
+def _flat(sensors: Mapping[str, Tensor]) -> ObservationBatch:
+    return ObservationBatch({name: values.flatten(0, 1) for name, values in sensors.items()})

@@ -1,6 +1,6 @@
 """The manifest: everything a checkpoint must say to be used rightly, as JSON data.
 
-It picks from closed tables (recipes, resize filters) and never names code. Unknown keys are refused.
+It picks from closed tables (recipes, heads, kinds of sensors) and never names code. Unknown keys are refused.
 """
 
 import dataclasses
@@ -12,27 +12,30 @@ from typing import Any, TypeVar
 
 from worldmodel.errors import CheckpointError
 from worldmodel.json_values import field_values
+from worldmodel.observation import SensorSpec
 
-FORMAT = 1
+FORMAT = 2
 LARGEST_FILE = 4 * 2**20
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObservationSpec:
-    """What the encoder was trained on: RGB uint8 of this size. How pixels are normalised is in the recipe's config."""
+class LatentSpec:
+    """Shape of one frame's latents."""
 
-    camera: str
-    height_px: int
-    width_px: int
-    resize: str = "area"
+    tokens: int
+    width: int
+    """Of one token."""
 
     def __post_init__(self) -> None:
-        if self.resize not in ("area", "bilinear"):
-            raise CheckpointError(f"observation.resize is {self.resize!r}; this build knows 'area' and 'bilinear'")
-        if not (16 <= self.height_px <= 4096 and 16 <= self.width_px <= 4096):
-            raise CheckpointError(f"observation size is {self.height_px} x {self.width_px} px; wanted 16..4096 a side")
+        if not (1 <= self.tokens <= 65536 and 1 <= self.width <= 65536):
+            raise CheckpointError(f"latent is {self.tokens} tokens x {self.width}; wanted 1..65536 of each")
+
+    @property
+    def size(self) -> int:
+        """Numbers in one frame's latents."""
+        return self.tokens * self.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +90,8 @@ class PlanningSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurpriseSpec:
-    """Surprise of held-out transitions: the calibration of the anomaly alarm."""
+class CalibrationSpec:
+    """Surprise of held-out transitions, which the anomaly alarm is held against."""
 
     quantiles: tuple[float, ...]
     """Surprise at evenly spaced ranks 0/(k-1)..1 of held-out transitions, ascending."""
@@ -98,7 +101,7 @@ class SurpriseSpec:
 
     def __post_init__(self) -> None:
         if len(self.quantiles) < 2 or any(b < a for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
-            raise CheckpointError("surprise.quantiles must be two or more, ascending")
+            raise CheckpointError("calibration.quantiles must be two or more, ascending")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,24 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """A head of the checkpoint. Its weights lie in the same file, under the name that the manifest gives it."""
+
+    type: str
+    """Picks from the table of heads."""
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """A checkpoint that this one was made from."""
+
+    name: str
+    sha256: str
+    """Of its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One checkpoint's word on itself."""
 
@@ -123,19 +144,20 @@ class Manifest:
     recipe: str
     config: dict[str, Any]
     """The recipe's whole configuration."""
-    observation: ObservationSpec
-    action: ActionSpec
-    planning: PlanningSpec
-    surprise: SurpriseSpec
+    sensors: tuple[SensorSpec, ...]
+    """All of them are in every observation, in this order."""
+    latent: LatentSpec
     weights: WeightsSpec
+    action: ActionSpec | None = None
+    """None for an encoder that learned without actions."""
+    planning: PlanningSpec | None = None
+    """None for a model that cannot plan."""
+    calibration: CalibrationSpec | None = None
+    """None for a model whose surprise was measured on no data."""
+    heads: dict[str, HeadSpec] = field(default_factory=dict)
+    parents: tuple[Parent, ...] = ()
     task: str = ""
     """Id of the environment it was trained in, empty for a robot of your own."""
-    steps_to_go: dict[str, Any] | None = None
-    """Configuration of the learned steps-to-go distance, when the checkpoint carries one."""
-    inverse_dynamics: dict[str, Any] | None = None
-    """Configuration of the goal-conditioned inverse dynamics, when the checkpoint carries one."""
-    task_distance: dict[str, Any] | None = None
-    """Configuration of the learned task distance, when the checkpoint carries one."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: commands, seeds, commit, versions, curves, held-out metrics. Read by people, not by code."""
     format: int = FORMAT
@@ -143,6 +165,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if not (self.name and self.version):
             raise CheckpointError(f"name={self.name!r} and version={self.version!r} must not be empty")
+        names = [sensor.name for sensor in self.sensors]
+        if not names or len(set(names)) < len(names):
+            raise CheckpointError(f"sensors are {names}; wanted one or more, each with a name of its own")
+        if self.planning is not None and self.action is None:
+            raise CheckpointError("planning is given without action; a model that plans has actions")
 
     def to_json(self) -> str:
         """The text of manifest.json. Raises ValueError when a number is not finite."""
@@ -158,16 +185,34 @@ class Manifest:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             given = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise CheckpointError(f"manifest format is {given!r}; this build reads format {FORMAT}")
-        parts = {
-            "observation": ObservationSpec,
-            "action": ActionSpec,
-            "planning": PlanningSpec,
-            "surprise": SurpriseSpec,
-            "weights": WeightsSpec,
-        }
-        for key, spec in parts.items():
-            data[key] = _build(spec, data.get(key), key)
-        return _build(cls, data, "manifest")
+        return _manifest(data)
+
+
+_REQUIRED: dict[str, type] = {"latent": LatentSpec, "weights": WeightsSpec}
+_OPTIONAL: dict[str, type] = {"action": ActionSpec, "planning": PlanningSpec, "calibration": CalibrationSpec}
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    """Raises CheckpointError."""
+    for key, spec in _REQUIRED.items():
+        data[key] = _build(spec, data.get(key), key)
+    for key, spec in _OPTIONAL.items():
+        if data.get(key) is not None:
+            data[key] = _build(spec, data[key], key)
+    for key, spec in (("sensors", SensorSpec), ("parents", Parent)):
+        data[key] = tuple(_build(spec, each, f"{key}[{index}]") for index, each in enumerate(_list(data, key)))
+    heads = data.get("heads", {})
+    if not isinstance(heads, dict):
+        raise CheckpointError(f"heads is {type(heads).__name__}; wanted an object")
+    data["heads"] = {name: _build(HeadSpec, each, f"heads.{name}") for name, each in heads.items()}
+    return _build(Manifest, data, "manifest")
+
+
+def _list(data: dict[str, Any], key: str) -> list[Any]:
+    value = data.get(key, [])
+    if not isinstance(value, list):
+        raise CheckpointError(f"{key} is {type(value).__name__}; wanted a list")
+    return value
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -208,5 +253,7 @@ def _build(cls: type[T], data: Any, where: str) -> T:
         raise CheckpointError(f"{where} is {type(data).__name__}; wanted an object")
     try:
         return cls(**field_values(cls, data, where))
-    except TypeError as error:
-        raise CheckpointError(f"{where} is not complete: {error}") from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{where} is not complete or out of range: {error}") from error

@@ -39,7 +39,10 @@ class SensorSpec:
     units: tuple[str, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    """Every honest reading of a vector lies within low..high; a model sees it scaled to [-1, 1] by them."""
+    """Every honest reading of a vector lies within low..high."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """A vector's entries over the training episodes: a model sees readings standardised by them."""
     resize: ResizeFilter = "area"
     """A camera's filter for images of another size."""
 
@@ -68,10 +71,12 @@ class SensorSpec:
         """
         return self._pixels(value) if self.kind == "camera" else self._vector(value)
 
-    def unitless(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        """A vector's readings scaled to [-1, 1] by its range."""
-        low, high = (torch.tensor(edge, dtype=values.dtype, device=values.device) for edge in (self.low, self.high))
-        return 2 * (values - low) / (high - low) - 1
+    def standardised(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        """A vector's readings in standard deviations from their mean; as they are where neither was measured."""
+        if not self.mean:
+            return values
+        mean, std = (torch.tensor(each, dtype=values.dtype, device=values.device) for each in (self.mean, self.std))
+        return (values - mean) / std
 
     def _pixels(self, value: np.ndarray) -> np.ndarray:
         if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
@@ -111,21 +116,23 @@ class SensorSpec:
             raise CheckpointError(f"vector {self.name} wants names, units, low and high for each of its entries")
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.low, self.high, strict=True)):
             raise CheckpointError(f"vector {self.name} wants finite low < high for each entry")
+        if self.mean and not (len(self.mean) == len(self.std) == self.shape[0] and min(self.std) > 0):
+            raise CheckpointError(f"vector {self.name} wants a mean and a std above 0 for each entry, or neither")
 
 
 @dataclass(frozen=True)
-class Observation:
+class ObservationBatch:
     """Readings of all of a model's sensors at one time, for b robots."""
 
     values: Mapping[str, Tensor]
     """By sensor: cameras uint8 [b h w 3], vectors float32 [b k] in physical units."""
 
-    def to(self, device: torch.device) -> "Observation":
+    def to(self, device: torch.device) -> "ObservationBatch":
         """On that device."""
-        return Observation({name: value.to(device) for name, value in self.values.items()})
+        return ObservationBatch({name: value.to(device) for name, value in self.values.items()})
 
 
-def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> Observation:
+def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> ObservationBatch:
     """One robot's checked observation, b = 1. Raises SensorError that names a missing, surplus or wrong sensor."""
     known = {spec.name for spec in specs}
     for name in readings:
@@ -134,4 +141,4 @@ def observe(specs: Sequence[SensorSpec], readings: Mapping[str, np.ndarray]) -> 
     for spec in specs:
         if spec.name not in readings:
             raise SensorError(spec.name, f"is missing; wanted all of {', '.join(sorted(known))}")
-    return Observation({s.name: torch.tensor(s.reading(np.asarray(readings[s.name])))[None] for s in specs})
+    return ObservationBatch({s.name: torch.tensor(s.reading(np.asarray(readings[s.name])))[None] for s in specs})

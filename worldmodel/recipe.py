@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from worldmodel.clips import Clips
-from worldmodel.observation import Observation, SensorSpec
+from worldmodel.observation import ObservationBatch, SensorSpec
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ class Latents:
 class Encoder(Protocol):
     """Turns observations into latents."""
 
-    def encode(self, observation: Observation) -> Latents:
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """Tokens n and width d of a frame."""
+        ...
+
+    def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d] of one frame a robot."""
         ...
 
@@ -100,12 +105,10 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
-class Policy(Protocol):
+class LatentPolicy(Protocol):
     """Answers without a rollout."""
 
-    def __call__(
-        self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b h a"]:
+    def __call__(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b h a"]:
         """Unitless actions of the next h model steps, from the newest of t frames towards the goal."""
         ...
 
@@ -145,5 +148,4 @@ class Entry:
     presets: Mapping[str, Callable[[], Any]]
     encoder: Callable[[Any], Encoder] | None = None
     world_model: Callable[[Any], WorldModel] | None = None
-    policy: Callable[[Any], Policy] | None = None
-
+    policy: Callable[[Any], LatentPolicy] | None = None

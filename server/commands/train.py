@@ -12,8 +12,7 @@ from server.commands.progress import StageProgress
 from server.provenance import provenance
 
 if TYPE_CHECKING:
-    from worldmodel.heads.task_distance import Tolerance
-    from worldmodel.training.origin import Origin
+    from worldmodel import Origin, Tolerance
 
 NO_GOAL = "none"
 """As --goal: no feature counts."""
@@ -34,6 +33,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         type=Path,
         help="episode store, as made by telos collect, or several of the same robot, whose episodes count alike",
+    )
+    parser.add_argument(
+        "--sensors",
+        type=lambda names: names.split(","),
+        metavar="NAMES",
+        help="sensors of the store that the model gets, a camera first, for example front,wrist,proprioception "
+        "(default: all)",
     )
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
@@ -134,12 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from server.film.curves import plot_curves
-    from worldmodel.data.episodes import EpisodeStore
-    from worldmodel.errors import TrainingError
-    from worldmodel.training.fit import FitConfig, fit
-    from worldmodel.training.heads import HeadsConfig
-    from worldmodel.training.loop import TrainingConfig
-    from worldmodel.training.predictor_stage import ImaginationTraining
+    from worldmodel import EpisodeStore, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig, TrainingError, fit
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -150,20 +151,20 @@ def run(arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             seed=arguments.seed,
         )
-        imagination = ImaginationTraining(
+        predictor = PredictorTraining(
             steps=arguments.predictor_steps, batch=2 * arguments.batch, learning_rate=arguments.learning_rate
         )
         origin = _origin(arguments)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    store = EpisodeStore(*arguments.data)
+    store = EpisodeStore(*arguments.data, sensors=arguments.sensors)
     config = FitConfig(
         origin=origin,
         training=training,
         precision=arguments.precision,
         device=arguments.device,
         readers=arguments.readers,
-        imagination=imagination,
+        predictor=predictor,
         heads=HeadsConfig(goal=goal_tolerances(arguments, store.description.get("env_id", ""))),
     )
     record = {**provenance(), "data": store.descriptions}
@@ -176,7 +177,7 @@ def run(arguments: argparse.Namespace) -> None:
     if manifest is None:  # the first process writes
         return
     if arguments.steps:
-        curves = plot_curves(manifest.name, manifest.training["curves"], manifest.config["latent_width"])
+        curves = plot_curves(manifest.name, manifest.training["curves"], manifest.latent.size)
         (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:
         sys.stderr.write(f"alarm: {alarm}\n")
@@ -188,7 +189,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _origin(arguments: argparse.Namespace) -> "Origin":
-    from worldmodel.training.origin import Origin
+    from worldmodel import Origin
 
     changes = dict(arguments.set)
     if arguments.start_from is None:
@@ -203,7 +204,7 @@ def _origin(arguments: argparse.Namespace) -> "Origin":
 def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolerance, ...]":
     """As asked for, or as the environment that the episodes are of has it."""
     from envs import ENVS
-    from worldmodel.heads.task_distance import Tolerance
+    from worldmodel import Tolerance
 
     if arguments.goal == [None]:
         return ()

@@ -1,7 +1,8 @@
-"""Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training windows from them."""
+"""Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training clips from them."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from worldmodel.clips import Windows, frames_spanned
-from worldmodel.errors import DatasetError
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.errors import CheckpointError, DatasetError
+from worldmodel.json_values import field_values
+from worldmodel.observation import SensorSpec
 
-FORMAT = 1
-DESCRIPTION = {
-    "image": ("height_px", "width_px", "camera"),
-    "action": ("names", "units", "low", "high"),
-    "features": ("names",),
-}
-"""What is read of dataset.json, besides `dt_s` and `env_id`."""
+FORMAT = 2
+LEAST_STD = 1e-6
+"""In a vector's own unit: an entry that varies by less does not vary."""
+DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names",)}
+"""The objects that are read of dataset.json, besides `sensors`, `dt_s` and `env_id`."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,31 @@ class _Shard:
             if rows[name].shape != (count, *shape):
                 given, wanted = list(rows[name].shape), [count, *shape]
                 raise DatasetError(f"{path}: {name} is {given}; {wanted} follows from dataset.json and its lengths")
-        self.frames, self.actions, self.features = rows["frames"], rows["actions"], rows["features"]
-        self.twins = rows.get("twins")
+        self.rows = rows
 
 
 class EpisodeStore:
     """One or more folders of HDF5 shards. Unfinished shards, left by a killed collection, are not seen."""
 
-    def __init__(self, *folders: Path) -> None:
-        """Raises DatasetError when a folder is not a readable store, or they are not of the same robot and camera."""
+    def __init__(self, *folders: Path, sensors: Sequence[str] | None = None) -> None:
+        """With `sensors`, only these are read, in this order.
+
+        Raises DatasetError when a folder is not a readable store, lacks a sensor, or they are not of the same robot.
+        """
         self.folders = folders
+        self._chosen = sensors
         self.descriptions = [_read_description(folder) for folder in folders]
         for folder, description in zip(folders, self.descriptions, strict=True):
             _check_alike(folders[0], self.description, folder, description)
-        row_shapes = {
-            "frames": (self.image_px, self.image_px, 3),
+        self.sensors = _chosen([_sensor(each, folders[0]) for each in self.description["sensors"]], sensors)
+        """In the order of an observation."""
+        row_shapes: dict[str, tuple[int, ...]] = {
             "actions": (len(self.description["action"]["names"]),),
             "features": (len(self.description["features"]["names"]),),
+            **{f"sensors/{sensor.name}": sensor.shape for sensor in self.sensors},
         }
         if self.has_twins:
-            row_shapes["twins"] = row_shapes["frames"]
+            row_shapes |= {f"twins/{sensor.name}": sensor.shape for sensor in self.sensors if sensor.kind == "camera"}
         self._shards = [_Shard(path, row_shapes) for folder in folders for path in _shard_paths(folder)]
         self.episodes: list[Episode] = []
         for index, shard in enumerate(self._shards):
@@ -78,9 +84,9 @@ class EpisodeStore:
                 for start, length, id_ in zip(starts, shard.lengths, shard.ids, strict=True)
             ]
 
-    def __reduce__(self) -> tuple[type["EpisodeStore"], tuple[Path, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "EpisodeStore"], tuple[Any, ...]]:
         """Open files do not travel: a process that is given a store opens it for itself."""
-        return EpisodeStore, self.folders
+        return _reopened, (self.folders, self._chosen)
 
     @property
     def name(self) -> str:
@@ -93,13 +99,8 @@ class EpisodeStore:
         return self.descriptions[0]
 
     @property
-    def image_px(self) -> int:
-        """Pixels a side of the square frames."""
-        return int(self.description["image"]["height_px"])
-
-    @property
     def has_twins(self) -> bool:
-        """Whether there is a second picture of every frame, of the same state in another world."""
+        """Whether every frame of a camera has a second picture, of the same state in another world."""
         return all(_twin_factors(description) for description in self.descriptions)
 
     @cached_property
@@ -108,29 +109,47 @@ class EpisodeStore:
         action = self.description["action"]
         return np.asarray([action["low"], action["high"]], dtype=np.float32)
 
-    def frames(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
-        """RGB uint8 [count h w 3]: rows start, start + skip, … of the episode. Raises IndexError beyond its end."""
+    def observations(self, episode: Episode, start: int, count: int, skip: int) -> dict[str, np.ndarray]:
+        """By sensor, [count ...]: rows start, start + skip, … of the episode. Raises IndexError beyond its end."""
         first = _first_row(episode, start, start + (count - 1) * skip)
-        return _images(self._shards[episode.shard].frames, first, count, skip)
+        rows = self._shards[episode.shard].rows
+        return {sensor.name: _readings(rows, "sensors", sensor, first, count, skip) for sensor in self.sensors}
 
-    def twins(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
-        """The second pictures of `frames`, alike; of a store that `has_twins`."""
+    def twins(self, episode: Episode, start: int, count: int, skip: int) -> dict[str, np.ndarray]:
+        """As `observations`, with the cameras' second pictures; for a store that `has_twins`."""
         first = _first_row(episode, start, start + (count - 1) * skip)
-        twins = self._shards[episode.shard].twins
-        assert twins is not None
-        return _images(twins, first, count, skip)
+        rows = self._shards[episode.shard].rows
+        return {
+            sensor.name: _readings(rows, "twins" if sensor.kind == "camera" else "sensors", sensor, first, count, skip)
+            for sensor in self.sensors
+        }
 
     def actions(self, episode: Episode, start: int, count: int) -> Float[np.ndarray, "count x"]:
         """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits. The last frame has none."""
         first = _first_row(episode, start, start + count)
         low, high = self.action_limits
-        raw = self._shards[episode.shard].actions[first : first + count]
+        raw = self._shards[episode.shard].rows["actions"][first : first + count]
         return (2 * (raw - low) / (high - low) - 1).astype(np.float32)
 
     def features(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
         """Simulator truth that probes regress, float32 [count f]."""
         first = _first_row(episode, start, start + (count - 1) * skip)
-        return np.asarray(self._shards[episode.shard].features[first : first + (count - 1) * skip + 1])[::skip]
+        return np.asarray(self._shards[episode.shard].rows["features"][first : first + (count - 1) * skip + 1])[::skip]
+
+    def standardised(self, sensor: SensorSpec, episodes: list[Episode]) -> SensorSpec:
+        """A vector sensor with the mean and the standard deviation of these episodes; a camera as it is.
+
+        An entry that never changes is left in its unit: there is nothing to standardise by.
+        """
+        if sensor.kind == "camera":
+            return sensor
+        rows = np.concatenate([self._vectors(sensor, episode) for episode in episodes]).astype(np.float64)
+        std = rows.std(axis=0)
+        std = np.where(std > LEAST_STD, std, 1.0)
+        return dataclasses.replace(sensor, mean=tuple(rows.mean(axis=0).tolist()), std=tuple(std.tolist()))
+
+    def _vectors(self, sensor: SensorSpec, episode: Episode) -> np.ndarray:
+        return _readings(self._shards[episode.shard].rows, "sensors", sensor, episode.start, episode.frames, 1)
 
     def split(self, held_out: float, seed: int) -> tuple[list[Episode], list[Episode]]:
         """Training and held-out episodes, drawn by episode. The same seed gives the same split."""
@@ -141,17 +160,11 @@ class EpisodeStore:
         return [self.episodes[i] for i in sorted(order[count:])], [self.episodes[i] for i in sorted(order[:count])]
 
 
-class WindowSampler:
-    """Uniform random windows over episodes: a pure function of (seed, step), so a resumed training sees the same."""
+class ClipSampler:
+    """Uniform random clips over episodes: a pure function of (seed, step), so a resumed training sees the same."""
 
     def __init__(
-        self,
-        store: EpisodeStore,
-        episodes: list[Episode],
-        *,
-        clip_frames: int,
-        control_steps: int,
-        twins: bool = False,
+        self, store: EpisodeStore, episodes: list[Episode], *, clip_frames: int, timing: StepTiming, twins: bool = False
     ) -> None:
         """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
         if twins and not store.has_twins:
@@ -161,32 +174,32 @@ class WindowSampler:
         self.store = store
         self.twins = twins
         self.clip_frames = clip_frames
-        self.control_steps = control_steps
-        span = frames_spanned(clip_frames, control_steps)
+        self.timing = timing
+        span = timing.frames_spanned(clip_frames)
         self.episodes = [episode for episode in episodes if episode.frames >= span]
         if not self.episodes:
-            raise DatasetError(f"no episode has {span} frames, the length of one window of {clip_frames} model steps")
+            raise DatasetError(f"no episode has {span} frames, the length of one clip of {clip_frames} model steps")
         self._ends = np.cumsum([episode.frames - span + 1 for episode in self.episodes])
 
     def __len__(self) -> int:
-        """Different windows there are."""
+        """How many different clips there are."""
         return int(self._ends[-1])
 
-    def sample(self, size: int, seed: int, step: int, part: tuple[int, int] = (0, 1)) -> Windows:
-        """`size` windows for training step `step`; with `part` (k, n) only the k-th of n equal shares of them."""
+    def sample(self, size: int, seed: int, step: int, part: tuple[int, int] = (0, 1)) -> Clips:
+        """`size` clips for training step `step`; with `part` (k, n) only the k-th of n equal shares of them."""
         picks = np.sort(np.random.default_rng((seed, step)).integers(len(self), size=size))
         return self.collate([self._locate(int(pick)) for pick in np.split(picks, part[1])[part[0]]])
 
-    def collate(self, places: list[tuple[Episode, int]]) -> Windows:
-        """The windows that begin at these places: an episode, and a frame of it."""
-        frames = np.stack([self.store.frames(e, start, self.clip_frames, self.control_steps) for e, start in places])
-        steps = self.clip_frames - 1
-        actions = np.stack([self.store.actions(e, start, steps * self.control_steps) for e, start in places])
-        twins = None
-        if self.twins:
-            drawn = [self.store.twins(e, start, self.clip_frames, self.control_steps) for e, start in places]
-            twins = torch.from_numpy(np.stack(drawn))
-        return Windows(torch.from_numpy(frames), torch.from_numpy(actions.reshape(len(places), steps, -1)), twins)
+    def collate(self, places: list[tuple[Episode, int]]) -> Clips:
+        """The clips that begin at these places: an episode, and a frame of it."""
+        skip, frames = self.timing.control_steps, self.clip_frames
+        steps = frames - 1
+        actions = np.stack([self.store.actions(e, start, steps * skip) for e, start in places])
+        return Clips(
+            _stacked([self.store.observations(e, start, frames, skip) for e, start in places]),
+            torch.from_numpy(actions.reshape(len(places), steps, -1)),
+            _stacked([self.store.twins(e, start, frames, skip) for e, start in places]) if self.twins else None,
+        )
 
     def _locate(self, pick: int) -> tuple[Episode, int]:
         index = int(np.searchsorted(self._ends, pick, side="right"))
@@ -208,9 +221,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         found = description.get(part)
         if missing := [key for key in keys if not isinstance(found, dict) or key not in found]:
             raise DatasetError(f"{path} lacks {part}.{missing[0]}; collect again with this build")
-    image, action = description["image"], description["action"]
-    if image["height_px"] != image["width_px"]:
-        raise DatasetError(f"{path}: images are {image['height_px']} x {image['width_px']} px; wanted square ones")
+    action = description["action"]
+    if not isinstance(description.get("sensors"), list) or not description["sensors"]:
+        raise DatasetError(f"{path} lacks sensors; collect again with this build")
     try:
         limits = np.asarray([action["low"], action["high"]], np.float64)
         float(description["dt_s"])
@@ -224,11 +237,11 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _check_alike(first: Path, wanted: dict[str, Any], folder: Path, given: dict[str, Any]) -> None:
     """Raises DatasetError when a model could not learn from both."""
-    for key in (*DESCRIPTION, "dt_s", "env_id"):
+    for key in (*DESCRIPTION, "sensors", "dt_s", "env_id"):
         if given.get(key) != wanted.get(key):
             raise DatasetError(
                 f"{folder} has {key} {given.get(key)}, {first} has {wanted.get(key)}; give stores of the same robot, "
-                "camera and control rate"
+                "sensors and control rate"
             )
 
 
@@ -249,9 +262,39 @@ def _first_row(episode: Episode, start: int, last: int) -> int:
     return episode.start + start
 
 
-def _images(rows: h5py.Dataset, first: int, count: int, skip: int) -> np.ndarray:
-    """One chunk an image: reading one by one is a hundred times faster than HDF5's strided selection."""
-    return np.stack([rows[row] for row in range(first, first + count * skip, skip)])
+def _readings(
+    rows: Mapping[str, h5py.Dataset], group: str, sensor: SensorSpec, first: int, count: int, skip: int
+) -> np.ndarray:
+    """An image is one chunk: reading one by one is a hundred times faster than HDF5's strided selection."""
+    dataset, last = rows[f"{group}/{sensor.name}"], first + (count - 1) * skip + 1
+    if sensor.kind == "camera":
+        return np.stack([dataset[row] for row in range(first, last, skip)])
+    return np.asarray(dataset[first:last])[::skip]
+
+
+def _stacked(clips: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.stack([clip[name] for clip in clips])) for name in clips[0]}
+
+
+def _reopened(folders: Sequence[Path], sensors: Sequence[str] | None) -> EpisodeStore:
+    return EpisodeStore(*folders, sensors=sensors)
+
+
+def _chosen(known: list[SensorSpec], names: Sequence[str] | None) -> tuple[SensorSpec, ...]:
+    """Raises DatasetError for a sensor that the store lacks."""
+    by_name = {sensor.name: sensor for sensor in known}
+    if names is None:
+        return tuple(known)
+    if missing := [name for name in names if name not in by_name]:
+        raise DatasetError(f"the store has no sensor {missing[0]!r}; it has {', '.join(by_name)}")
+    return tuple(by_name[name] for name in names)
+
+
+def _sensor(data: Any, folder: Path) -> SensorSpec:
+    try:
+        return SensorSpec(**field_values(SensorSpec, data, "sensors"))
+    except (CheckpointError, TypeError) as error:
+        raise DatasetError(f"{folder}/dataset.json: {error}; collect again with this build") from error
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

@@ -5,7 +5,6 @@ relabelling): it clones what was done on the way to what was reached. As a contr
 it tells the search where to begin; cf. goal-conditioned inverse dynamics on LeWorldModel (arXiv:2605.08732).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from worldmodel.data.latent_episodes import LatentEpisodes, actions_between
-from worldmodel.heads.latent_training import train
+from worldmodel.data.latents import LatentEpisodes
+from worldmodel.heads.fitting import OnStep, minimise
 from worldmodel.parts.checks import WIDEST, require_range
-from worldmodel.parts.goal_head import goal_head, with_difference
+from worldmodel.parts.mlp import goal_perceptron, with_difference
+from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class InverseDynamicsConfig:
     """Size of the head."""
 
     width: int = 512
+    pooling: Pooling = "concatenate"
 
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "width")
@@ -43,42 +44,38 @@ class InverseDynamicsTraining:
 
 
 class InverseDynamics(nn.Module):
-    """A planner's proposal: the actions of the next model step, unitless in (-1, 1)."""
+    """A policy: the actions of the next model step, unitless in (-1, 1)."""
 
-    def __init__(self, config: InverseDynamicsConfig, latent_width: int, action_width: int) -> None:
+    def __init__(self, config: InverseDynamicsConfig, tokens: int, width: int, action_width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = goal_head(latent_width, config.width, action_width)
+        self.layers = goal_perceptron(pooled_width(config.pooling, tokens, width), config.width, action_width)
 
-    def forward(self, latents: Float[Tensor, "b 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b a"]:
-        return torch.tanh(self.layers(with_difference(latents, goal).squeeze(1)))
+    def between(self, latents: Float[Tensor, "b n d"], goals: Float[Tensor, "b n d"]) -> Float[Tensor, "b a"]:
+        """The action that leads from each latent towards its own goal."""
+        read, wanted = (pool(each, self.config.pooling) for each in (latents, goals))
+        return torch.tanh(self.layers(with_difference(read, wanted)))
+
+    def forward(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b 1 a"]:
+        return self.between(context[:, -1], goal)[:, None]
 
 
 def fit_inverse_dynamics(
-    data: LatentEpisodes,
-    actions: Float[Tensor, "rows x"],
-    config: InverseDynamicsConfig,
-    training: InverseDynamicsTraining,
-    control_steps: int,
-    generator: Generator,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> InverseDynamics:
-    """Train the head; `on_step(step, mean squared error of the actions)` is called after each step.
-
-    `actions` are unitless, row by row what was done after each latent; what is in an episode's last row is never read.
-    """
-    head = InverseDynamics(config, data.latents.shape[1], control_steps * actions.shape[1]).to(data.device)
-    starts = data.starts(2, control_steps)  # rows that have a whole model step after them
+    head: InverseDynamics, data: LatentEpisodes, training: InverseDynamicsTraining, seed: int, on_step: OnStep
+) -> None:
+    """Train `head` in place; `on_step(step, mean squared error of the actions)` is called after each step."""
+    generator = Generator().manual_seed(seed)
+    starts = data.starts(2)  # rows that have a whole model step after them
 
     def loss() -> Tensor:
         rows = starts[torch.randint(len(starts), (training.batch,), generator=generator)]
-        goals = rows + _ahead(data.last_row[rows] - rows, training, control_steps, generator)
-        noise = training.noise * torch.randn(training.batch, data.latents.shape[1], generator=generator).to(data.device)
-        done = actions_between(actions, rows, 2, control_steps)[:, 0]  # [b a]
-        return F.mse_loss(head((data.latents[rows] + noise)[:, None], data.latents[goals][:, None]), done)
+        goals = rows + _ahead(data.last_row[rows] - rows, training, data.timing.control_steps, generator)
+        seen = data.latents[rows]
+        noise = training.noise * torch.randn(seen.shape, generator=generator).to(data.device)
+        done = data.actions_between(rows, 2)[:, 0]  # [b a]
+        return F.mse_loss(head.between(seen + noise, data.latents[goals]), done)
 
-    train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
-    return head
+    minimise(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
 
 
 def _ahead(left: Tensor, training: InverseDynamicsTraining, control_steps: int, generator: Generator) -> Tensor:

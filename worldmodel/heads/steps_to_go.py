@@ -4,12 +4,12 @@ The squared distance of Gaussian latents saturates a short way from the goal and
 trained on the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and,
 across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
 wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
-of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined
-(`worldmodel/training/imagined.py`), which is what a planner asks about, or of twins. Where it is known what the task is about,
-no step is left once that is as it should be, whatever else the goal shows.
+of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined,
+which is what a planner asks about, or of twins. Where the task's quantities were recorded, no step is left once they
+are as they should be, whatever else the goal shows.
 """
 
-from collections.abc import Callable
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from worldmodel.data.latent_episodes import LatentEpisodes
-from worldmodel.heads.latent_training import train
+from worldmodel.data.latents import LatentEpisodes
+from worldmodel.heads.fitting import OnStep, minimise
 from worldmodel.parts.checks import WIDEST, require_range
-from worldmodel.parts.goal_head import goal_head, with_difference
+from worldmodel.parts.mlp import goal_perceptron, with_difference
+from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class StepsToGoConfig:
     width: int = 256
     longest: float = 30.0
     """Model steps at which the answer saturates."""
+    pooling: Pooling = "concatenate"
 
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "width", "longest")
@@ -51,36 +53,30 @@ class StepsToGoTraining:
 class StepsToGo(nn.Module):
     """A planner's distance: model steps from each latent to the goal."""
 
-    def __init__(self, config: StepsToGoConfig, latent_width: int) -> None:
+    def __init__(self, config: StepsToGoConfig, tokens: int, width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = goal_head(latent_width, config.width, 1)
+        self.layers = goal_perceptron(pooled_width(config.pooling, tokens, width), config.width, 1)
 
-    def between(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
+    def between(self, latents: Float[Tensor, "*b n d"], goals: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b"]:
         """Model steps from each latent to its own goal, in (0, longest)."""
-        return self.in_range(self.layers(with_difference(latents, goals)))
+        read, wanted = (pool(each, self.config.pooling) for each in (latents, goals))
+        return self.in_range(self.layers(with_difference(read, wanted)))
 
     def in_range(self, scores: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
-        """What the last layer gives, as model steps."""
+        """The last layer's scores as model steps."""
         return self.config.longest * torch.sigmoid(scores.squeeze(-1) - 2)
 
-    def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
-        flat = latents.squeeze(3)
-        return self.between(flat, goal[:, None, :].expand_as(flat))
+    def forward(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
+        return self.between(latents, goal[:, None, None].expand_as(latents))
 
 
 def fit_steps_to_go(
-    data: LatentEpisodes,
-    config: StepsToGoConfig,
-    training: StepsToGoTraining,
-    control_steps: int,
-    generator: Generator,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> StepsToGo:
-    """Train the head; `on_step(step, loss)` is called after each step."""
-    head = StepsToGo(config, data.latents.shape[1]).to(data.device)
-    target = StepsToGo(config, data.latents.shape[1]).to(data.device).requires_grad_(False)
-    target.load_state_dict(head.state_dict())
+    head: StepsToGo, data: LatentEpisodes, training: StepsToGoTraining, seed: int, on_step: OnStep
+) -> None:
+    """Train `head` in place; `on_step(step, loss)` is called after each step."""
+    generator = Generator().manual_seed(seed)
+    target = copy.deepcopy(head).requires_grad_(False)
 
     @torch.no_grad()
     def follow(step: int, loss: float) -> None:
@@ -88,25 +84,20 @@ def fit_steps_to_go(
             slow.lerp_(fast, 1 - training.target_momentum)
         on_step(step, loss)
 
-    train(
+    minimise(
         head,
-        lambda: _loss(head, target, data, training, control_steps, generator),
+        lambda: _loss(head, target, data, training, generator),
         steps=training.steps,
         learning_rate=training.learning_rate,
         on_step=follow,
     )
-    return head
 
 
 def _loss(
-    head: StepsToGo,
-    target: StepsToGo,
-    data: LatentEpisodes,
-    training: StepsToGoTraining,
-    control_steps: int,
-    generator: Generator,
+    head: StepsToGo, target: StepsToGo, data: LatentEpisodes, training: StepsToGoTraining, generator: Generator
 ) -> Float[Tensor, ""]:
     """Half the goals lie later in the same episode, half anywhere."""
+    control_steps = data.timing.control_steps
     rows, start = data.sample(training.batch, training.noise, generator)
     left = data.last_row[rows] - rows
     share = torch.rand(training.batch, generator=generator).to(data.device)

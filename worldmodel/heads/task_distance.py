@@ -5,11 +5,11 @@ weigh all that is seen, so a search spends its plan on bringing the body where t
 task's own quantities (where the block is, how it is turned) from latents of the frozen world model, and measures them
 by how near they must be. It learns from what was recorded beside the frames of training episodes, as probes do; while
 planning there are only images. Half of what it learns from are stand-ins: latents of twins, and imagined ones with what
-really was at their time (`worldmodel/training/imagined.py`), which a planner asks about and which are off in ways to be learnt.
+really was at their time, which a planner asks about and which are off in ways to be learnt.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from worldmodel.data.latent_episodes import LatentEpisodes
+from worldmodel.data.latents import LatentEpisodes
 from worldmodel.data.task_truth import TaskTruth, apart
 from worldmodel.errors import DatasetError
-from worldmodel.heads.latent_training import train
+from worldmodel.heads.fitting import OnStep, minimise
 from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.mlp import perceptron
+from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class TaskDistanceConfig:
 
     tolerances: tuple[Tolerance, ...]
     width: int = 256
+    pooling: Pooling = "concatenate"
 
     def __post_init__(self) -> None:
         if not self.tolerances:
@@ -80,17 +82,18 @@ class TaskDistanceTraining:
 class TaskDistance(nn.Module):
     """A planner's distance: tolerances between each latent and the goal, summed over what the task is about."""
 
-    def __init__(self, config: TaskDistanceConfig, latent_width: int) -> None:
+    def __init__(self, config: TaskDistanceConfig, tokens: int, width: int) -> None:
         super().__init__()
         self.config = config
-        self.layers = perceptron(latent_width, config.width, len(config.features))
+        read = pooled_width(config.pooling, tokens, width)
+        self.layers = perceptron(read, config.width, len(config.features))
 
-    def quantities(self, latents: Float[Tensor, "*b d"]) -> Float[Tensor, "*b f"]:
+    def quantities(self, latents: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b f"]:
         """The features that the latents show, each divided by its tolerance, in the order of the config."""
-        return self.layers(latents)
+        return self.layers(pool(latents, self.config.pooling))
 
-    def forward(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
-        return apart(self.quantities(latents.squeeze(3)), self.quantities(goal)[:, None], self.config.sizes).sum(-1)
+    def forward(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
+        return apart(self.quantities(latents), self.quantities(goal)[:, None, None], self.config.sizes).sum(-1)
 
 
 def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
@@ -109,19 +112,14 @@ def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float
 
 
 def fit_task_distance(
-    data: LatentEpisodes,
-    config: TaskDistanceConfig,
-    training: TaskDistanceTraining,
-    generator: Generator,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> TaskDistance:
-    """Train the head; `on_step(step, mean squared error in tolerances)` is called after each step.
+    head: TaskDistance, data: LatentEpisodes, training: TaskDistanceTraining, seed: int, on_step: OnStep
+) -> None:
+    """Train `head` in place; `on_step(step, mean squared error in tolerances)` is called after each step.
 
     `data` must have `task_truth` of its frames.
     """
     assert data.task is not None
-    wanted = data.task.quantities
-    head = TaskDistance(config, data.latents.shape[1]).to(data.device)
+    generator, wanted = Generator().manual_seed(seed), data.task.quantities
     with torch.no_grad():
         head.get_parameter("layers.6.bias").copy_(wanted.mean(0))  # of the last layer
 
@@ -129,5 +127,4 @@ def fit_task_distance(
         rows, latents = data.sample(training.batch, training.noise, generator)
         return F.mse_loss(head.quantities(latents), wanted[rows])
 
-    train(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)
-    return head
+    minimise(head, loss, steps=training.steps, learning_rate=training.learning_rate, on_step=on_step)

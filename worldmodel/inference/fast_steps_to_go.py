@@ -4,6 +4,7 @@ The first layer sees latent, goal and their difference. Its weights fold into tw
 however many latents are held against it.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from worldmodel.heads.steps_to_go import StepsToGo
 from worldmodel.inference.folding import affine
 from worldmodel.inference.packed_linear import PackedLinear
+from worldmodel.parts.tokens import pool
 
 
 class FastStepsToGo:
@@ -29,10 +31,16 @@ class FastStepsToGo:
         self._from_goal = PackedLinear(of_goal - of_difference, bias, torch.float32)
         self._hidden = PackedLinear(*affine(head.layers[3]), torch.float32)
 
-    def __call__(self, latents: Float[Tensor, "b s h 1 d"], goal: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b s h"]:
+    def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
         """Model steps from each latent to its robot's goal, in (0, longest). Has gradients where they have."""
         if latents.requires_grad:
             return self.head(latents, goal)
         _, norm, act, _, hidden_norm, _, leave = cast(list[nn.Module], list(self.head.layers))
-        entered = self._from_latents(latents.squeeze(3)) + self._from_goal(goal)[:, None]
+        read, wanted = (pool(each, self.head.config.pooling) for each in (latents, goal))
+        entered = self._from_latents(read) + self._from_goal(wanted)[:, None, None]
         return self.head.in_range(leave(act(hidden_norm(self._hidden(act(norm(entered)))))))
+
+
+def fast_distance(head: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same distance, faster where there is a fast form of it."""
+    return FastStepsToGo(head) if isinstance(head, StepsToGo) else head

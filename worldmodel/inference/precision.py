@@ -8,21 +8,22 @@ from torch import Generator
 
 from worldmodel.inference.fast_predictor import FastPredictor
 from worldmodel.parts.precision import CLOSE, DTYPES, Precision
-from worldmodel.recipes.joint_embedding import JointEmbedding
+from worldmodel.parts.predictor import Predictor
 
 CANDIDATES, HORIZON = 128, 5
 REPEATS = 5
 
 
 @torch.inference_mode()
-def measured_precision(recipe: JointEmbedding) -> Precision:
+def measured_precision(predictor: Predictor) -> Precision:
     """bfloat16 where it is faster and imagines within CLOSE of float32, else float32. Takes turns; medians."""
-    device = recipe.pixel_scale.device
+    leave = predictor.leaving
+    device, width = leave.weight.device, leave.out_features
     generator = Generator().manual_seed(0)
-    context = torch.randn(1, 1, recipe.config.latent_width, generator=generator).to(device)
-    width = recipe.predictor.action_encoder.patch.in_features
-    actions = (torch.rand(1, CANDIDATES, HORIZON, width, generator=generator) * 2 - 1).to(device)
-    predictors: dict[Precision, FastPredictor] = {p: FastPredictor(recipe.predictor, DTYPES[p]) for p in DTYPES}
+    context = torch.randn(1, 1, width, generator=generator).to(device)
+    action_width = predictor.action_encoder.patch.in_features
+    actions = (torch.rand(1, CANDIDATES, HORIZON, action_width, generator=generator) * 2 - 1).to(device)
+    predictors: dict[Precision, FastPredictor] = {p: FastPredictor(predictor, DTYPES[p]) for p in DTYPES}
     prefixes = {precision: fast.begin(context, actions[:, 0, :0]) for precision, fast in predictors.items()}
     seconds: dict[Precision, list[float]] = {precision: [] for precision in predictors}
     imagined = {precision: fast.rollout(prefixes[precision], actions) for precision, fast in predictors.items()}

@@ -1,89 +1,92 @@
-"""A trained recipe as the world model that a planner uses."""
+"""A trained encoder and world model in the form that planning wants: folded, packed, with keys and values kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from worldmodel.inference.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.inference.folding import FoldedProjector
+from worldmodel.observation import ObservationBatch
+from worldmodel.parts.frames import FrameEncoder
 from worldmodel.parts.precision import DTYPES, Precision
-from worldmodel.parts.rollout import naive_rollout
-from worldmodel.recipes.joint_embedding import JointEmbedding
+from worldmodel.parts.tokens import vector_token
+from worldmodel.parts.world_model import CausalWorldModel, Seen
+from worldmodel.recipe import Encoder, Latents, WorldModel
 
 
-class LatentWorldModel(nn.Module):
-    """A recipe for inference: one latent token a frame (n = 1), no gradients, BatchNorm on its running statistics.
+class FastEncoder:
+    """`FrameEncoder` in evaluation mode, in float32, with BatchNorm folded into the projectors.
 
-    `recipe` keeps the trained weights, which are what a checkpoint stores and what surprise was calibrated with.
-    Encoding and imagining use copies of them, folded and laid out for speed when the model is made or moved:
-    change weights before. `precision` is that of imagining; frames are always encoded in float32.
+    Made of the weights as they are: change or move them before.
     """
 
-    def __init__(self, recipe: JointEmbedding, precision: Precision = "float32") -> None:
-        super().__init__()
-        self.recipe = recipe.eval().requires_grad_(False)
-        self.precision: Precision = precision
-        self._fold()
+    def __init__(self, module: FrameEncoder) -> None:
+        self._module = module
+        self._cameras = {
+            spec.name: (encoder, FoldedProjector(head, torch.float32)) for spec, encoder, head in module.cameras
+        }
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.recipe.pixel_scale.device
+    def latent_shape(self) -> tuple[int, int]:
+        """Tokens and width of a frame."""
+        return self._module.latent_shape
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What imagining computes its matrix products in. Latents are float32 whatever it is."""
-        return DTYPES[self.precision]
+    def encode(self, observation: ObservationBatch) -> Latents:
+        """Latents [b n d]. Images have the size, and vectors the entries, that the model was trained on."""
+        tokens = []
+        for spec in self._module.sensors:
+            values = observation.values[spec.name]
+            if tuple(values.shape[1:]) != spec.shape:
+                raise ValueError(f"sensor {spec.name} is {list(values.shape[1:])}; wanted {list(spec.shape)}")
+            if spec.name in self._cameras:
+                encoder, projector = self._cameras[spec.name]
+                tokens.append(projector(encoder(self._module.pixels(values))))
+            else:
+                tokens.append(vector_token(spec.standardised(values), self._module.latent_width))
+        return Latents(torch.stack(tokens, dim=1))
 
-    def encode(self, observation: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 1 d"]:
-        """Latent of one RGB image a robot. The image has the size that the recipe was trained on."""
-        side = self.recipe.config.image_px
-        if observation.shape[1:3] != (side, side):
-            raise ValueError(
-                f"images are {tuple(observation.shape[1:3])} px; wanted ({side}, {side}): resize them first"
-            )
-        return self._projector(self.recipe.features(observation)).unsqueeze(1)
 
-    def begin(self, context: Float[Tensor, "b t 1 d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
+class FastWorldModel:
+    """`CausalWorldModel` without gradients, BatchNorm on its running statistics; `precision` is that of imagining.
+
+    Made of the weights as they are: change or move them before.
+    """
+
+    def __init__(self, plain: CausalWorldModel, precision: Precision = "float32") -> None:
+        self.plain = plain
+        self._predictor = FastPredictor(plain.predictor, DTYPES[precision])
+
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
-        return self._predictor.begin(context.squeeze(2), past_actions)
+        return self._predictor.begin(context.tokens.flatten(-2), past_actions)
 
     def stack(self, states: Sequence[Prefix]) -> Prefix:
         """One prefix of all these robots, in this order; each has taken in equally many frames."""
         return stack(states)
 
-    def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h 1 d"]:
+    def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
         """Latents imagined after each model step of each candidate.
 
         Where `actions` want gradients, the plain way, which has them.
         """
         if actions.requires_grad:
-            return naive_rollout(self.recipe.predictor, state.context, state.past_actions, actions).unsqueeze(3)
-        return self._predictor.rollout(state, actions).unsqueeze(3)
+            return self.plain.rollout(Seen(state.context, state.past_actions), actions)
+        return self.plain.split(self._predictor.rollout(state, actions))
 
-    def surprise(self, latents: Float[Tensor, "b t 1 d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
-        """Squared distance between each frame's latent and its prediction from the frames and actions before it.
+    def predictions(
+        self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
+    ) -> Float[Tensor, "b t-1 n d"]:
+        """Each frame's latents but the first's, predicted the plain way, in which surprise is calibrated."""
+        return self.plain.predictions(latents, actions)
 
-        LeWorldModel's violation of expectation (arXiv:2603.19312, section 5): summed over the latent's channels. The
-        predictor is given its window, the newest frames.
-        """
-        predictor, flat = self.recipe.predictor, latents.squeeze(2)
-        reach = predictor.config.window
-        errors = []
-        for end in range(1, flat.shape[1]):
-            start = max(0, end - reach)
-            predicted = predictor(flat[:, start:end], actions[:, start:end])[:, -1]
-            errors.append((predicted - flat[:, end]).square().sum(-1))
-        return torch.stack(errors, dim=1)
 
-    def _fold(self) -> None:
-        self._projector = FoldedProjector(self.recipe.projector, torch.float32)
-        self._predictor = FastPredictor(self.recipe.predictor, self.dtype)
+def fast_encoder(plain: Encoder) -> Encoder:
+    """The same encoder, faster where there is a fast form of its parts."""
+    return FastEncoder(plain) if isinstance(plain, FrameEncoder) else plain
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LatentWorldModel":
-        """Moving the weights moves their folded copies."""
-        super()._apply(fn, recurse)
-        self._fold()
-        return self
+
+def fast_world_model(plain: WorldModel, precision: Precision) -> WorldModel:
+    """The same world model, faster where there is a fast form of its parts."""
+    return FastWorldModel(plain, precision) if isinstance(plain, CausalWorldModel) else plain

@@ -1,6 +1,8 @@
-"""The small network that every head on a frozen world model's latents is."""
+"""The small networks of heads and losses: two normalised hidden layers, over one latent or a latent and its goal."""
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 def perceptron(in_width: int, width: int, out_width: int) -> nn.Sequential:
@@ -14,3 +16,24 @@ def perceptron(in_width: int, width: int, out_width: int) -> nn.Sequential:
         nn.SiLU(),
         nn.Linear(width, out_width),
     )
+
+
+def goal_perceptron(latent_width: int, width: int, out_width: int) -> nn.Sequential:
+    """A `perceptron` over `with_difference`."""
+    return perceptron(3 * latent_width, width, out_width)
+
+
+def with_difference(latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b 3*d"]:
+    """Latent, goal, and the way from the goal to the latent, in this order."""
+    return torch.cat([latents, goals, latents - goals], dim=-1)
+
+
+class InverseModel(nn.Module):
+    """The action that leads from one latent towards another, unitless in (-1, 1)."""
+
+    def __init__(self, latent_width: int, width: int, action_width: int) -> None:
+        super().__init__()
+        self.layers = goal_perceptron(latent_width, width, action_width)
+
+    def forward(self, latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b a"]:
+        return torch.tanh(self.layers(with_difference(latents, goals)))

@@ -4,8 +4,8 @@ LeWorldModel (arXiv:2603.19312) with AdaLN-zero of DiT (Peebles and Xie 2023, ar
 modulates position t only; the output at t predicts the latent of t + 1.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.projector import projector
 from worldmodel.parts.rotary import rotate
+
+KeysValues = tuple[Tensor, Tensor]
+"""[b heads tokens head_width] each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +111,30 @@ class Block(nn.Module):
         tokens = tokens + gate * self.to_out(attended.transpose(-3, -2).flatten(-2))
         return tokens + gate_mlp * self.mlp(self.norm(tokens) * (1 + scale_mlp) + shift_mlp)
 
-    def forward(self, tokens: Tensor, conditions: Tensor, visible: Bool[Tensor, "t t"]) -> Tensor:
+    def forward(
+        self,
+        tokens: Float[Tensor, "b t w"],
+        conditions: Float[Tensor, "b t w"],
+        kept: KeysValues | None,
+        first: int,
+        visible: Bool[Tensor, "t k"],
+    ) -> tuple[Float[Tensor, "b t w"], KeysValues]:
+        """The tokens after this block, and keys and values of all tokens so far; these stand at `first` and after."""
         modulations = self.modulations(conditions)
-        query, key, value = self.queries_keys_values(tokens, modulations[0], modulations[1], first=0)
+        query, key, value = self.queries_keys_values(tokens, modulations[0], modulations[1], first)
+        if kept is not None:
+            key, value = torch.cat([kept[0], key], dim=-2), torch.cat([kept[1], value], dim=-2)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
-        return self.finish(tokens, attended, modulations)
+        return self.finish(tokens, attended, modulations), (key, value)
+
+
+@dataclass
+class Pass:
+    """A predictor's pass over one batch: keys and values of the tokens that it has seen."""
+
+    tokens: int = 0
+    kept: list[KeysValues | None] = field(default_factory=list)
 
 
 class Predictor(nn.Module):
@@ -142,30 +163,87 @@ class Predictor(nn.Module):
         """From the last block to the change of the latent, or to the latent."""
         return self.change if self.config.residual else self.leave
 
+    @property
+    def leaving(self) -> nn.Linear:
+        """The last layer."""
+        return cast(nn.Linear, self.head[-1])
+
     def every_block(self) -> list[Block]:
         """The blocks, with their type."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def forward(self, latents: Float[Tensor, "b t d"], actions: Float[Tensor, "b t a"]) -> Float[Tensor, "b t d"]:
-        steps = latents.shape[1]
+        """The next latent after each of these."""
+        return self.advance(Pass(), latents, self.action_encoder(actions))
+
+    def advance(
+        self, begun: Pass, latents: Float[Tensor, "b t d"], conditions: Float[Tensor, "b t w"]
+    ) -> Float[Tensor, "b t d"]:
+        """The next latent after each of these, which follow on those that the pass has seen; it then has seen these.
+
+        `conditions` are encoded actions. Learned positions reach over `window` tokens of one pass, rotary ones further.
+        """
+        first, steps = begun.tokens, latents.shape[1]
         tokens = self.enter(latents)
         if self.config.positions == "learned":
-            if steps > self.config.window:
+            if first + steps > self.config.window:
                 raise ValueError(
-                    f"{steps} frames given; learned positions reach {self.config.window}: pass the newest ones"
+                    f"{first + steps} frames given; learned positions reach {self.config.window}: pass the newest ones"
                 )
-            tokens = tokens + self.positions[:, :steps]
+            tokens = tokens + self.positions[:, first : first + steps]
         tokens = self.dropout(tokens)
-        conditions = self.action_encoder(actions)
-        visible = band(steps, self.config.window, latents.device)
-        for block in self.blocks:
-            tokens = block(tokens, conditions, visible)
+        visible = band(first + steps, self.config.window, latents.device)[-steps:]
+        before = begun.kept or [None] * len(self.blocks)
+        begun.tokens, begun.kept = first + steps, []
+        for block, kept in zip(self.blocks, before, strict=True):
+            tokens, keys_values = block(tokens, conditions, kept, first, visible)
+            begun.kept.append(keys_values)
         return self.leave_from(tokens, latents)
+
+    def imagine(
+        self, context: Float[Tensor, "b t d"], actions: Float[Tensor, "b steps a"]
+    ) -> Float[Tensor, "b steps d"]:
+        """The latent after each action: of the first t frames teacher-forced, autoregressive after. Has gradients."""
+        if self.config.positions != "rotary":
+            return self._imagine_again(context, actions)
+        seen, conditions, begun = context.shape[1], self.action_encoder(actions), Pass()
+        newest = self.advance(begun, context, conditions[:, :seen])
+        imagined = [newest]
+        for step in range(seen, actions.shape[1]):
+            newest = self.advance(begun, newest[:, -1:], conditions[:, step : step + 1])
+            imagined.append(newest)
+        return torch.cat(imagined, dim=1)
+
+    def _imagine_again(self, context: Tensor, actions: Tensor) -> Float[Tensor, "b steps d"]:
+        """`imagine` with a whole pass for each step, since learned positions count from the start of a window."""
+        reach, seen = self.config.window, context.shape[1]
+        latents, imagined = context, [self(context, actions[:, :seen])]
+        for end in range(seen, actions.shape[1]):
+            latents = torch.cat([latents, imagined[-1][:, -1:]], dim=1)
+            first = max(0, end + 1 - reach)
+            imagined.append(self(latents[:, first:], actions[:, first : end + 1])[:, -1:])
+        return torch.cat(imagined, dim=1)
 
     def leave_from(self, tokens: Float[Tensor, "b t w"], latents: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """The next latents, from what the last block made of these."""
         predicted = self.head(self.norm(tokens).flatten(0, -2)).unflatten(0, tokens.shape[:-1])  # BatchNorm1d: [rows w]
         return latents + predicted if self.config.residual else predicted
+
+
+def prediction_errors(
+    predictor: Predictor, latents: Float[Tensor, "b t d"], actions: Float[Tensor, "b t-1 a"], furthest: int = 1
+) -> list[Float[Tensor, ""]]:
+    """Mean squares 1, 2, ... `furthest` steps ahead, `furthest` below t. Gradients flow into both sides.
+
+    Each pass feeds the predictor what the pass before imagined, at every place of a clip at once: after it, each
+    latent but the earliest is imagined from latents that were imagined one step less far.
+    """
+    given, errors = latents[:, :-1], []
+    for step in range(furthest):
+        predicted = predictor(given, actions)
+        errors.append((predicted[:, step:] - latents[:, step + 1 :]).float().square().mean())
+        given = torch.cat([latents[:, :1], predicted[:, :-1]], dim=1)
+    return errors
 
 
 def band(steps: int, window: int, device: torch.device) -> Bool[Tensor, "t t"]:

@@ -69,7 +69,7 @@ def covariance(latents: Float[Tensor, "*groups b d"]) -> Float[Tensor, ""]:
         return apart.mean() / (width * (width - 1))
 
 
-def smoothness(latents: Float[Tensor, "b t d"]) -> Float[Tensor, ""]:
+def smoothness(latents: Float[Tensor, "b t *n d"]) -> Float[Tensor, ""]:
     """Mean squared change from each latent to the next (PLDM, arXiv:2502.14819). Alone it would collapse them."""
     return latents.diff(dim=1).float().square().mean()
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldmodel.checkpoint import save_checkpoint
+from worldmodel.checkpoint import TrainedModel, save_checkpoint
 from worldmodel.errors import CheckpointError
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.json_values import LARGEST
-from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
+from worldmodel.manifest import ActionSpec, LatentSpec, Manifest, PlanningSpec, WeightsSpec
+from worldmodel.observation import SensorSpec
 from worldmodel.parts.encoders import ViTConfig
 from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.recipe import Body
 from worldmodel.recipes import config_to_json
 from worldmodel.recipes.lewm import LeWM, LeWMConfig
 
@@ -91,26 +91,27 @@ class Published:
 def import_lewm(published: Published, out: Path, provenance: dict[str, Any]) -> Manifest:
     """Write the checkpoint folder `out`; `provenance` goes into the manifest's training record. Raises CheckpointError.
 
-    There is no data to calibrate surprise on: its threshold is out of reach, and it counts no transitions.
+    There is no data to calibrate surprise on, so it has no calibration.
     """
     config = read_config(published.config, published.action)
-    recipe = LeWM(config, published.action.width)
+    side = _image_side(published.config)
+    camera = SensorSpec(name=published.camera, kind="camera", shape=(side, side, 3), resize="bilinear")
+    recipe = LeWM(config, Body(sensors=(camera,), action_width=published.action.width))
     recipe.load_state_dict(to_recipe(_published_tensors(published.weights), recipe))
     fold_action_scaling(recipe, published)
-    side = config.image_px
     manifest = Manifest(
         name=out.name,
         version="1",
         recipe="lewm",
         config=config_to_json(config),
-        observation=ObservationSpec(camera=published.camera, height_px=side, width_px=side, resize="bilinear"),
+        sensors=(camera,),
+        latent=LatentSpec(tokens=1, width=config.latent_width),
         action=published.action,
         planning=PlanningSpec(
             context_frames=config.predictor.window,
             horizon=HORIZON,
             goal_distance_scale=2.0 * config.latent_width,  # of unrelated latents of unit variance
         ),
-        surprise=SurpriseSpec(quantiles=(0.0, float(LARGEST)), transitions=0, threshold=float(LARGEST)),
         weights=WeightsSpec(sha256="", bytes=0),
         task=published.task,
         training={
@@ -119,7 +120,12 @@ def import_lewm(published: Published, out: Path, provenance: dict[str, Any]) -> 
             "action_statistics": {"mean": published.action_mean, "std": published.action_std},
         },
     )
-    return save_checkpoint(out, manifest, LatentWorldModel(recipe), None)
+    return save_checkpoint(out, manifest, TrainedModel(recipe, {}))
+
+
+def _image_side(path: Path) -> int:
+    """Pixels a side of the images that the published encoder reads. Its config was read before."""
+    return int(json.loads(path.read_text())["encoder"]["image_size"])
 
 
 def read_config(path: Path, action: ActionSpec) -> LeWMConfig:
@@ -147,7 +153,6 @@ def _architecture(data: dict[str, Any], action: ActionSpec) -> LeWMConfig:
         )
     width, depth, heads = VIT_SIZES[encoder["size"]]
     return LeWMConfig(
-        image_px=encoder["image_size"],
         latent_width=latent,
         encoder=ViTConfig(patch=encoder["patch_size"], width=width, depth=depth, heads=heads),
         projector_width=data["projector"]["hidden_dim"],

@@ -1,43 +1,21 @@
-"""One file a JEPA variant, and the closed table that manifests and the CLI pick from."""
+"""One file a recipe, and the closed table that manifests and the command line pick from."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, get_args
 
-from jaxtyping import Float
-from torch import Generator, Tensor
-
-from worldmodel.clips import Windows
 from worldmodel.errors import CheckpointError
 from worldmodel.json_values import field_values
 from worldmodel.parts.encoders import ConvConfig, ViTConfig
 from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.recipe import Entry
 from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
-
-@runtime_checkable
-class Recipe(Protocol):
-    """What the training loop needs from a recipe (an `nn.Module`)."""
-
-    def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
-        """Named, finite terms; their sum is minimised."""
-        ...
-
-    def after_step(self) -> None:
-        """Called after each optimiser step: moving averages go here."""
-        ...
-
-
-_Presets = dict[str, Callable[[], JointEmbeddingConfig]]
-
-RECIPES: dict[str, tuple[Callable[[Any, int], JointEmbedding], type[JointEmbeddingConfig], _Presets]] = {
-    "lewm": (lewm.LeWM, lewm.LeWMConfig, {**lewm.PRESETS}),
-    "pldm": (pldm.PLDM, pldm.PLDMConfig, {**pldm.PRESETS}),
-    "gcbc": (gcbc.GCBC, gcbc.GCBCConfig, {**gcbc.PRESETS}),
-    "random-encoder": (random_encoder.RandomEncoder, random_encoder.RandomEncoderConfig, {**random_encoder.PRESETS}),
+RECIPES: dict[str, Entry] = {
+    "lewm": lewm.ENTRY,
+    "pldm": pldm.ENTRY,
+    "gcbc": gcbc.ENTRY,
+    "random-encoder": random_encoder.ENTRY,
 }
-"""Name -> module, made of a configuration and the width of a model step's actions; its configuration, and presets."""
 
 _CONFIG_PARTS = (ConvConfig, ViTConfig, PredictorConfig)
 
@@ -56,7 +34,7 @@ def config_from_json(recipe: str, data: dict[str, Any]) -> Any:
     """Inverse of `config_to_json`. Raises CheckpointError for unknown recipes, parts and keys."""
     if recipe not in RECIPES:
         raise CheckpointError(f"checkpoint wants recipe {recipe!r}; this build has {sorted(RECIPES)}")
-    return _build(RECIPES[recipe][1], data, f"config of recipe {recipe}")
+    return _build(RECIPES[recipe].config, data, f"config of recipe {recipe}")
 
 
 def _build(cls: type, data: dict[str, Any], where: str) -> Any:

@@ -1,12 +1,10 @@
 """Goal-conditioned behaviour cloning: do what was done on the way to a goal that was reached. It plans nothing.
 
 Hindsight goals from the same clip (Lynch et al. 2019, arXiv:1903.01973; Ghosh et al. 2019, arXiv:1912.06088). The
-encoder learns from the actions alone. So that it is served and evaluated like a world model, a predictor learns beside
-it on latents that it cannot change; the policy is the inverse dynamics that every training fits at its end, on these
-latents and with goals further away, and acts through the preset `reactive`.
+encoder learns from the actions alone; there is no predictor, so the service answers without imagining anything.
 
 Departures: encoder, optimiser and data are LeWorldModel's; the mean squared error of one model step's actions instead
-of a likelihood; goals are at most a clip away while the encoder learns.
+of a likelihood; goals are at most a clip away.
 """
 
 from dataclasses import dataclass
@@ -14,18 +12,19 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
-from worldmodel.clips import Windows
-from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.clips import Clips
 from worldmodel.parts.checks import WIDEST, require_range
-from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.parts.frames import FrameConfig, FrameEncoder
+from worldmodel.parts.mlp import InverseModel
+from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipes.network import presets
 
 
 @dataclass(frozen=True, kw_only=True)
-class GCBCConfig(JointEmbeddingConfig):
-    """The architecture, and the policy that the encoder learns with."""
+class GCBCConfig(FrameConfig):
+    """The encoder, and the policy that it learns with."""
 
     policy_width: int = 512
 
@@ -34,29 +33,39 @@ class GCBCConfig(JointEmbeddingConfig):
         require_range(self, 1, WIDEST, "policy_width")
 
 
-PRESETS = baseline_presets(GCBCConfig, tiny={"policy_width": 32})
-tiny = PRESETS["tiny"]
+class GCBC(FrameEncoder):
+    """An encoder that knows what its actions need, and the policy over its latents."""
 
-
-class GCBC(JointEmbedding):
-    """An encoder that knows what its actions need, and a predictor of its latents."""
-
-    config: GCBCConfig
-
-    def __init__(self, config: GCBCConfig, action_width: int) -> None:
-        super().__init__(config, action_width)
+    def __init__(self, config: GCBCConfig, body: Body) -> None:
+        super().__init__(config, body.sensors)
         self.config = config
-        self.policy = InverseDynamics(
-            InverseDynamicsConfig(width=config.policy_width), config.latent_width, action_width
-        )
+        self.policy = InverseModel(len(body.sensors) * config.latent_width, config.policy_width, body.action_width)
 
-    def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
-        """`clone`: from each frame to each later one of its clip. `predict` moves the predictor only."""
-        latents = self.encode_clips(batch)
-        frames = latents.shape[1]
-        now, goal = torch.triu_indices(frames, frames, offset=1, device=latents.device)
-        done = self.policy(latents[:, now].flatten(0, 1)[:, None], latents[:, goal].flatten(0, 1)[:, None])
-        return {
-            "clone": F.mse_loss(done.float(), batch.actions[:, now].flatten(0, 1)),
-            "predict": self.prediction_error(latents.detach(), batch),
-        }
+    def groups(self) -> list[ParameterGroup]:
+        """All parameters alike."""
+        return [ParameterGroup(list(self.parameters()))]
+
+    def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
+        """`clone`: mean squared error of the actions from each frame to each later one of its clip."""
+        assert batch.actions is not None
+        latents = self.tokens(batch.frames).unflatten(0, batch.shape).flatten(2)
+        now, goal = torch.triu_indices(latents.shape[1], latents.shape[1], offset=1, device=latents.device)
+        cloned = self.policy(latents[:, now], latents[:, goal])
+        return {"clone": F.mse_loss(cloned.float(), batch.actions[:, now])}
+
+    def after_step(self, step: Step) -> None:
+        """Nothing moves but the optimiser."""
+
+
+@dataclass(frozen=True)
+class ClonedPolicy:
+    """One model step's actions from the newest frame towards the goal."""
+
+    module: GCBC
+
+    def __call__(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b 1 a"]:
+        return self.module.policy(context[:, -1].flatten(1), goal.flatten(1))[:, None]
+
+
+PRESETS = presets(GCBCConfig, policy_width=32)
+ENTRY = Entry(config=GCBCConfig, module=GCBC, presets=PRESETS, encoder=lambda module: module, policy=ClonedPolicy)

@@ -1,8 +1,8 @@
 """LeWorldModel: a world model learned end to end from pixels with two losses.
 
 Maes, Le Lidec et al. 2026, arXiv:2603.19312, and the authors' code. Predict the next latent (mean squared error) and
-keep the latents Gaussian (SIGReg); gradients flow into both sides of the prediction, no teacher, no stop-gradient, no
-decoder.
+keep the latents Gaussian (SIGReg); gradients flow into both sides of the prediction: no target encoder, no
+stop-gradient, no decoder.
 
 Departures:
 - actions are scaled to [-1, 1] by the robot's limits instead of standardised by the dataset's statistics;
@@ -12,6 +12,8 @@ Departures:
   Without inverse dynamics, what is small goes missing, such as PushT's disc;
 - a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of what is imagined from what
   was imagined before;
+- several sensors: each camera has an encoder of its own and gives one token, a vector is a token as it is; SIGReg and
+  smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
 - twins may be learned from (`twin_weight`, 0 in every preset): the latent of a frame's twin, the same state drawn in
   another world, is to be the frame's. No other loss sees twins, so what is learned of dynamics stays;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
@@ -23,19 +25,21 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
-from worldmodel.clips import Windows
-from worldmodel.heads.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.clips import Clips
+from worldmodel.observation import ObservationBatch
 from worldmodel.parts.checks import WIDEST, require_range
-from worldmodel.parts.encoders import ConvConfig
-from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.parts.frames import FrameEncoder
+from worldmodel.parts.mlp import InverseModel
+from worldmodel.parts.predictor import prediction_errors
 from worldmodel.parts.regularizers import sigreg, smoothness
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipes.network import SMALL, TINY, NetworkConfig, imagining, make_predictor
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeWMConfig(JointEmbeddingConfig):
+class LeWMConfig(NetworkConfig):
     """Defaults are the published model."""
 
     sigreg_weight: float = 0.09
@@ -56,7 +60,7 @@ class LeWMConfig(JointEmbeddingConfig):
 
     @property
     def wants_twins(self) -> bool:
-        """Where the loss on them has a weight."""
+        """Whether the loss on twins has a weight."""
         return self.twin_weight > 0
 
 
@@ -67,108 +71,67 @@ def paper() -> LeWMConfig:
 
 def small() -> LeWMConfig:
     """Trains on two CPU cores in under an hour and plans in tens of milliseconds."""
-    return LeWMConfig(
-        image_px=64,
-        pixel_mean=(0.5, 0.5, 0.5),
-        pixel_std=(0.5, 0.5, 0.5),
-        latent_width=64,
-        clip_frames=6,
-        encoder=ConvConfig(),
-        projector_width=512,
-        predictor=PredictorConfig(
-            width=128,
-            depth=3,
-            heads=2,
-            mlp_width=512,
-            projector_width=512,
-            action_bottleneck=32,
-            dropout=0.0,
-            positions="rotary",
-            window=6,
-            double_norm=False,
-        ),
-        sigreg_weight=0.1,
-        sigreg_directions=256,
-        smoothness_weight=0.1,
-        inverse_weight=0.5,
-    )
+    return LeWMConfig(**SMALL, sigreg_weight=0.1, sigreg_directions=256, smoothness_weight=0.1, inverse_weight=0.5)
 
 
 def tiny() -> LeWMConfig:
     """For tests: learns next to nothing, in milliseconds."""
-    return LeWMConfig(
-        image_px=32,
-        pixel_mean=(0.5, 0.5, 0.5),
-        pixel_std=(0.5, 0.5, 0.5),
-        latent_width=16,
-        clip_frames=4,
-        encoder=ConvConfig(channels=(8, 16), kernels=(4, 3), strides=(4, 2), groups=4),
-        projector_width=32,
-        predictor=PredictorConfig(
-            width=32,
-            depth=2,
-            heads=2,
-            head_width=16,
-            mlp_width=64,
-            projector_width=32,
-            action_bottleneck=8,
-            dropout=0.0,
-            positions="rotary",
-            window=4,
-            double_norm=False,
-        ),
-        sigreg_directions=32,
-        smoothness_weight=0.1,
-        inverse_weight=0.5,
-        inverse_width=32,
-    )
+    return LeWMConfig(**TINY, sigreg_directions=32, smoothness_weight=0.1, inverse_weight=0.5, inverse_width=32)
 
 
-PRESETS = {"paper": paper, "small": small, "tiny": tiny}
-
-
-class LeWM(JointEmbedding):
+class LeWM(FrameEncoder):
     """Encoder and predictor with their losses."""
 
-    config: LeWMConfig
-
-    def __init__(self, config: LeWMConfig, action_width: int) -> None:
-        super().__init__(config, action_width)
+    def __init__(self, config: LeWMConfig, body: Body) -> None:
+        super().__init__(config, body.sensors)
         self.config = config
+        self.predictor = make_predictor(config, len(body.sensors), body.action_width)
         if config.inverse_weight:  # only training uses it
-            head = InverseDynamicsConfig(width=config.inverse_width)
-            self.inverse = InverseDynamics(head, config.latent_width, action_width)
+            self.inverse = InverseModel(
+                len(body.sensors) * config.latent_width, config.inverse_width, body.action_width
+            )
 
-    def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
+    def groups(self) -> list[ParameterGroup]:
+        """All parameters alike."""
+        return [ParameterGroup(list(self.parameters()))]
+
+    def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent. `sigreg`: over the batch of each time step. `smoothness`:
         mean squared change from one latent to the next. `inverse`: mean squared error of the actions. `rollout`: mean
         squared error of latents imagined 2, 3, ... steps ahead. `twin`: mean squared error of twins' latents. All
         weighted.
         """
-        config, (latents, twins) = self.config, self._encode(batch)
+        config, (latents, twins) = self.config, self._encode_clips(batch)
+        assert batch.actions is not None
+        flat, learned = latents.flatten(2), latents[:, :, self.learned]
         furthest = batch.actions.shape[1] if config.rollout_weight else 1
-        error, *further = self.prediction_errors(latents, batch, furthest)
-        regular = sigreg(latents.transpose(0, 1), config.sigreg_directions, generator)
+        error, *further = prediction_errors(self.predictor, flat, batch.actions, furthest)
+        regular = sigreg(learned.permute(1, 2, 0, 3), config.sigreg_directions, step.generator)
         terms = {"predict": error, "sigreg": config.sigreg_weight * regular}
         if config.smoothness_weight:
-            terms["smoothness"] = config.smoothness_weight * smoothness(latents)
+            terms["smoothness"] = config.smoothness_weight * smoothness(learned)
         if config.inverse_weight:
-            terms["inverse"] = config.inverse_weight * self._inverse_error(latents, batch)
+            between = self.inverse(flat[:, :-1], flat[:, 1:])
+            terms["inverse"] = config.inverse_weight * F.mse_loss(between.float(), batch.actions)
         if config.rollout_weight:
             terms["rollout"] = config.rollout_weight * torch.stack(further).mean()
         if twins is not None:
             terms["twin"] = config.twin_weight * F.mse_loss(twins, latents.detach())
         return terms
 
-    def _encode(self, batch: Windows) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"] | None]:
+    def after_step(self, step: Step) -> None:
+        """Nothing moves but the optimiser: there is no target encoder."""
+
+    def _encode_clips(self, batch: Clips) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n d"] | None]:
         """Latents of the frames, and of their twins: in one pass, so that BatchNorm sees the same mixture of both that
         it keeps statistics of."""
         if batch.twins is None:
-            return self.encode_clips(batch), None
-        both = self.encode(torch.cat([batch.frames, batch.twins]).flatten(0, 1))
-        latents, twins = both.unflatten(0, (-1, batch.frames.shape[1])).chunk(2)
-        return latents, twins
+            return self.tokens(batch.frames).unflatten(0, batch.shape), None
+        frames, twins = batch.frames.values, batch.twin_frames.values
+        both = ObservationBatch({name: torch.cat([frames[name], twins[name]]) for name in frames})
+        latents, of_twins = self.tokens(both).chunk(2)
+        return latents.unflatten(0, batch.shape), of_twins.unflatten(0, batch.shape)
 
-    def _inverse_error(self, latents: Float[Tensor, "b t d"], batch: Windows) -> Float[Tensor, ""]:
-        before, after = (part.flatten(0, 1)[:, None] for part in (latents[:, :-1], latents[:, 1:]))
-        return F.mse_loss(self.inverse(before, after).float(), batch.actions.flatten(0, 1))
+
+PRESETS = {"paper": paper, "small": small, "tiny": tiny}
+ENTRY = Entry(config=LeWMConfig, module=LeWM, presets=PRESETS, encoder=lambda module: module, world_model=imagining)

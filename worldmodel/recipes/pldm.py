@@ -17,17 +17,19 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from worldmodel.clips import Windows
+from worldmodel.clips import Clips
 from worldmodel.parts.checks import WIDEST, require_range
+from worldmodel.parts.frames import FrameEncoder
+from worldmodel.parts.predictor import prediction_errors
 from worldmodel.parts.regularizers import covariance, smoothness, variance_hinge
-from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipes.network import NetworkConfig, imagining, make_predictor, presets
 
 
 @dataclass(frozen=True, kw_only=True)
-class PLDMConfig(JointEmbeddingConfig):
+class PLDMConfig(NetworkConfig):
     """Weights of the authors' two-room runs; the prediction's is 1."""
 
     variance_weight: float = 3.9843
@@ -44,40 +46,48 @@ class PLDMConfig(JointEmbeddingConfig):
         require_range(self, 0, WIDEST, "smoothness_weight", "inverse_weight")
 
 
-PRESETS = baseline_presets(PLDMConfig, tiny={"inverse_width": 32})
-tiny = PRESETS["tiny"]
-
-
-class PLDM(JointEmbedding):
+class PLDM(FrameEncoder):
     """Encoder and predictor, and a head that tells the action between two frames, which only training uses."""
 
-    config: PLDMConfig
-
-    def __init__(self, config: PLDMConfig, action_width: int) -> None:
-        super().__init__(config, action_width)
+    def __init__(self, config: PLDMConfig, body: Body) -> None:
+        super().__init__(config, body.sensors)
         self.config = config
+        self.predictor = make_predictor(config, len(body.sensors), body.action_width)
         self.inverse = nn.Sequential(
-            nn.Linear(2 * config.latent_width, config.inverse_width),
+            nn.Linear(2 * len(body.sensors) * config.latent_width, config.inverse_width),
             nn.ReLU(),
-            nn.Linear(config.inverse_width, action_width),
+            nn.Linear(config.inverse_width, body.action_width),
         )
 
-    def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
+    def groups(self) -> list[ParameterGroup]:
+        """All parameters alike."""
+        return [ParameterGroup(list(self.parameters()))]
+
+    def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """Six terms, weighted. Nothing in them is random."""
         config = self.config
-        latents = self.encode_clips(batch)
-        frames = latents.transpose(0, 1)  # [t b d]
-        told = self.inverse(torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1))
+        assert batch.actions is not None
+        latents = self.tokens(batch.frames).unflatten(0, batch.shape)  # [b t n d]
+        flat, learned = latents.flatten(2), latents[:, :, self.learned]
+        by_frame = learned.permute(1, 2, 0, 3)
+        between = self.inverse(torch.cat([flat[:, :-1], flat[:, 1:]], dim=-1))
         return {
-            "predict": self.prediction_error(latents, batch),
-            "variance": config.variance_weight * variance_hinge(frames),
-            "covariance": config.covariance_weight * covariance(frames),
-            "time_variance": config.time_variance_weight * _variance_over_time(latents),
-            "smoothness": config.smoothness_weight * smoothness(latents),
-            "inverse": config.inverse_weight * F.mse_loss(told.float(), batch.actions),
+            "predict": prediction_errors(self.predictor, flat, batch.actions)[0],
+            "variance": config.variance_weight * variance_hinge(by_frame),
+            "covariance": config.covariance_weight * covariance(by_frame),
+            "time_variance": config.time_variance_weight * _variance_over_time(learned),
+            "smoothness": config.smoothness_weight * smoothness(learned),
+            "inverse": config.inverse_weight * F.mse_loss(between.float(), batch.actions),
         }
 
+    def after_step(self, step: Step) -> None:
+        """Nothing moves but the optimiser."""
 
-def _variance_over_time(latents: Float[Tensor, "b t d"]) -> Float[Tensor, ""]:
+
+def _variance_over_time(latents: Float[Tensor, "b t n d"]) -> Float[Tensor, ""]:
     """The hinge of `variance_hinge` within each clip: what a clip shows should move."""
     return F.relu(1 - (latents.float().var(dim=1) + 1e-4).sqrt()).mean()
+
+
+PRESETS = presets(PLDMConfig, inverse_width=32)
+ENTRY = Entry(config=PLDMConfig, module=PLDM, presets=PRESETS, encoder=lambda module: module, world_model=imagining)

@@ -6,71 +6,97 @@ are of unit variance too.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Generator, Tensor, nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from worldmodel.clips import Windows
+from worldmodel.clips import Clips
+from worldmodel.observation import ObservationBatch
+from worldmodel.parts.frames import FrameEncoder
+from worldmodel.parts.predictor import prediction_errors
 from worldmodel.parts.processes import average
-from worldmodel.recipes.baseline_presets import baseline_presets
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipes.network import NetworkConfig, imagining, make_predictor, presets
 
 LEAST_STD = 1e-3
-"""What a latent's standard deviation is taken for when it is less: in the dark nothing varies."""
+"""A latent's standard deviation counts as this much when it is less: in the dark nothing varies."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomEncoderConfig(JointEmbeddingConfig):
+class RandomEncoderConfig(NetworkConfig):
     """The architecture says it all."""
 
 
-PRESETS = baseline_presets(RandomEncoderConfig, tiny={})
-tiny = PRESETS["tiny"]
-
-
-class RandomEncoder(JointEmbedding):
+class RandomEncoder(FrameEncoder):
     """A trained predictor over random latents."""
 
     is_standardised: Tensor
 
-    def __init__(self, config: RandomEncoderConfig, action_width: int) -> None:
-        super().__init__(config, action_width)
-        for part in (self.encoder, self.projector):
-            part.requires_grad_(False)
+    def __init__(self, config: RandomEncoderConfig, body: Body) -> None:
+        super().__init__(config, body.sensors)
+        self.config = config
+        self.requires_grad_(False)
+        self.predictor = make_predictor(config, len(body.sensors), body.action_width)
         self.register_buffer("is_standardised", torch.tensor(False))
 
-    def train(self, mode: bool = True) -> "RandomEncoder":
+    def groups(self) -> list[ParameterGroup]:
+        """The predictor alone."""
+        return [ParameterGroup(list(self.predictor.parameters()))]
+
+    def train(self, mode: bool = True) -> Self:
         """The predictor alone: frozen BatchNorm keeps its statistics."""
         super().train(mode)
-        self.projector.eval()
+        for _, _, head in self.cameras:
+            head.eval()
         return self
 
-    def losses(self, batch: Windows, generator: Generator) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent."""
+        assert batch.actions is not None
         if not self.is_standardised:
-            self._standardise(batch.frames.flatten(0, 1))
-        return {"predict": self.prediction_error(self.encode_clips(batch), batch)}
+            self._standardise(batch.frames)
+        latents = self.tokens(batch.frames).unflatten(0, batch.shape)
+        return {"predict": prediction_errors(self.predictor, latents.flatten(2), batch.actions)[0]}
+
+    def after_step(self, step: Step) -> None:
+        """Nothing moves but the predictor."""
 
     @torch.no_grad()
-    def _standardise(self, images: UInt8[Tensor, "b height width 3"]) -> None:
-        """Fold the mean and the standard deviation of these images' latents into the last layer."""
-        _, norm, _, last = self.projector
-        assert isinstance(norm, nn.BatchNorm1d) and isinstance(last, nn.Linear)
-        assert norm.running_mean is not None and norm.running_var is not None
-        with torch.autocast(images.device.type, enabled=False):
-            features = self.features(images)
-            mean, variance = _moments(self.projector[0](features))
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(variance)
-            mean, variance = _moments(self.projector(features))
-        std = variance.sqrt().clamp_min(LEAST_STD)
-        last.weight.div_(std[:, None])
-        last.bias.sub_(mean).div_(std)
+    def _standardise(self, observation: ObservationBatch) -> None:
+        """Fold mean and standard deviation of each camera's latents of these frames into its last layer."""
+        for spec, encoder, head in self.cameras:
+            images = observation.values[spec.name]
+            with torch.autocast(images.device.type, enabled=False):
+                _standardise_head(head, encoder(self.pixels(images)))
         self.is_standardised.fill_(True)
+
+
+def _standardise_head(head: nn.Sequential, features: Float[Tensor, "rows f"]) -> None:
+    _, norm, _, last = head
+    assert isinstance(norm, nn.BatchNorm1d) and isinstance(last, nn.Linear)
+    assert norm.running_mean is not None and norm.running_var is not None
+    mean, variance = _moments(head[0](features))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    mean, variance = _moments(head(features))
+    std = variance.sqrt().clamp_min(LEAST_STD)
+    last.weight.div_(std[:, None])
+    last.bias.sub_(mean).div_(std)
 
 
 def _moments(rows: Float[Tensor, "rows w"]) -> tuple[Tensor, Tensor]:
     """Mean and variance of each column, over all training processes."""
     mean = average(rows.mean(0))
     return mean, average((rows - mean).square().mean(0))
+
+
+PRESETS = presets(RandomEncoderConfig)
+ENTRY = Entry(
+    config=RandomEncoderConfig,
+    module=RandomEncoder,
+    presets=PRESETS,
+    encoder=lambda module: module,
+    world_model=imagining,
+)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from worldmodel.clips import Windows
-from worldmodel.data.episodes import WindowSampler
+from worldmodel.clips import Clips
+from worldmodel.data.episodes import ClipSampler
 from worldmodel.errors import TrainingError
 from worldmodel.parts.processes import ALONE, Processes
 
@@ -26,10 +26,10 @@ AHEAD = 2
 class BatchSource:
     """Where the batch of a training step comes from: a pure function of (seed, step), so a resumed run sees the same.
 
-    Of each batch of `size` windows, this process gets its own share.
+    Of each batch of `size` clips, this process gets its own share.
     """
 
-    sampler: WindowSampler
+    sampler: ClipSampler
     size: int
     seed: int
     processes: Processes = ALONE
@@ -45,17 +45,17 @@ class BatchSource:
         if self.readers < 0:
             raise TrainingError(f"readers={self.readers}; give 0 (a thread) or more (processes)")
 
-    def share(self, step: int) -> Windows:
+    def share(self, step: int) -> Clips:
         """This process's part of the batch of a step."""
         return self.sampler.sample(self.size, self.seed, step, part=(self.processes.rank, self.processes.count))
 
-    def read(self, first: int, last: int) -> Iterator[Windows]:
+    def read(self, first: int, last: int) -> Iterator[Clips]:
         """The shares of steps first..last-1, on this process's device; each is read while the model learns."""
         device = self.processes.device
-        for windows in self._by_processes(first, last) if self.readers else self._by_thread(first, last):
-            yield windows.to(device)
+        for clips in self._by_processes(first, last) if self.readers else self._by_thread(first, last):
+            yield clips.to(device)
 
-    def _by_thread(self, first: int, last: int) -> Iterator[Windows]:
+    def _by_thread(self, first: int, last: int) -> Iterator[Clips]:
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = None
             for step in range(first, last):
@@ -63,7 +63,7 @@ class BatchSource:
                 ahead = reader.submit(self.share, step + 1) if step + 1 < last else None
                 yield current.result()
 
-    def _by_processes(self, first: int, last: int) -> Iterator[Windows]:
+    def _by_processes(self, first: int, last: int) -> Iterator[Clips]:
         on_gpu = self.processes.device.type == "cuda"
         yield from DataLoader(
             _Shares(self),
@@ -77,13 +77,13 @@ class BatchSource:
         )
 
 
-class _Shares(Dataset[Windows]):
+class _Shares(Dataset[Clips]):
     """Indexed by training step."""
 
     def __init__(self, source: BatchSource) -> None:
         self._source = source
 
-    def __getitem__(self, step: int) -> Windows:
+    def __getitem__(self, step: int) -> Clips:
         return self._source.share(step)
 
 

@@ -2,21 +2,15 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from worldmodel.clips import Windows
-from worldmodel.recipes.joint_embedding import JointEmbedding
+from worldmodel.clips import Clips
+from worldmodel.recipe import Encoder, Latents, WorldModel
 
-HELD_OUT = (
-    "predict_mse",
-    "copy_mse",
-    "shuffled_mse",
-    "open_loop_mse",
-    "copy_open_loop_mse",
-    "latent_std",
-    "effective_rank",
-)
-"""What `held_out_metrics` tells; every other metric of a training is one of its recipe's losses."""
+OF_LATENTS = ("latent_std", "effective_rank")
+OF_PREDICTIONS = ("predict_mse", "copy_mse", "shuffled_mse", "open_loop_mse", "copy_open_loop_mse")
+HELD_OUT = (*OF_PREDICTIONS, *OF_LATENTS)
+"""The names that `held_out_metrics` gives; every other metric of a training is one of its recipe's losses."""
 
 
 def effective_rank(latents: Float[Tensor, "b d"]) -> float:
@@ -27,54 +21,55 @@ def effective_rank(latents: Float[Tensor, "b d"]) -> float:
 
 
 @torch.no_grad()
-def held_out_metrics(recipe: JointEmbedding, batches: list[Windows]) -> dict[str, float]:
-    """Prediction errors (mean squared, over latent channels) and collapse alarms.
+def held_out_metrics(
+    module: nn.Module, encoder: Encoder, model: WorldModel | None, batches: list[Clips]
+) -> dict[str, float]:
+    """Prediction errors (mean squared, over latent channels; none without a world model) and collapse alarms.
 
-    `predict_mse` from all frames before; `copy_mse` is what repeating the last frame gives; `shuffled_mse` is the model
-    with another clip's actions; `open_loop_mse` imagines from the first frame to the last; `copy_open_loop_mse` repeats
-    the first frame.
+    `predict_mse` from all frames before; `copy_mse` is the error of repeating the last frame; `shuffled_mse` is the
+    model with another clip's actions; `open_loop_mse` imagines from the first frame to the last; `copy_open_loop_mse`
+    repeats the first frame. `encoder` and `model` are those of `module`.
     """
-    recipe.eval()
+    module.eval()
     sums: dict[str, float] = {}
-    latents = []
+    seen = []
     for batch in batches:
-        clips, steps = batch.frames.shape[:2]
-        z = recipe.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))
-        latents.append(z.flatten(0, 1))
-        imagined = z[:, :1]
-        for end in range(1, steps):
-            newest = slice(max(0, end - recipe.config.predictor.window), end)
-            imagined = torch.cat([imagined, recipe.predictor(imagined[:, newest], batch.actions[:, newest])[:, -1:]], 1)
-        errors = {
-            "predict_mse": recipe.predictor(z[:, :-1], batch.actions) - z[:, 1:],
-            "copy_mse": z[:, :-1] - z[:, 1:],
-            "shuffled_mse": recipe.predictor(z[:, :-1], batch.actions.roll(clips // 2, dims=0)) - z[:, 1:],
-            "open_loop_mse": imagined[:, -1] - z[:, -1],
-            "copy_open_loop_mse": z[:, 0] - z[:, -1],
-        }
-        for name, error in errors.items():
+        latents = encoder.encode(batch.frames).tokens.unflatten(0, batch.shape)
+        seen.append(latents.flatten(0, 1).flatten(1))
+        for name, error in [] if model is None else _errors(model, latents, batch.actions):
             sums[name] = sums.get(name, 0.0) + float(error.square().mean()) / len(batches)
-    recipe.train()
-    stacked = torch.cat(latents)
-    return {
-        **sums,
-        "latent_std": float(stacked.std(dim=0).mean()),
-        "effective_rank": effective_rank(stacked),
-    }
+    module.train()
+    stacked = torch.cat(seen)
+    return {**sums, "latent_std": float(stacked.std(dim=0).mean()), "effective_rank": effective_rank(stacked)}
 
 
-def collapse_alarms(metrics: dict[str, int | float], latent_width: int) -> list[str]:
-    """What in `held_out_metrics` looks like collapse, in words; empty when nothing does.
+def _errors(model: WorldModel, latents: Float[Tensor, "b t n d"], actions: Tensor | None) -> list[tuple[str, Tensor]]:
+    assert actions is not None  # a world model learns with actions
+    begun = model.begin(Latents(latents[:, :1]), actions[:, :0])
+    imagined = model.rollout(begun, actions[:, None])[:, 0, -1]
+    shuffled = actions.roll(len(actions) // 2, dims=0)
+    return [
+        ("predict_mse", model.predictions(latents, actions) - latents[:, 1:]),
+        ("copy_mse", latents[:, :-1] - latents[:, 1:]),
+        ("shuffled_mse", model.predictions(latents, shuffled) - latents[:, 1:]),
+        ("open_loop_mse", imagined - latents[:, -1]),
+        ("copy_open_loop_mse", latents[:, 0] - latents[:, -1]),
+    ]
 
-    Thresholds: SIGReg holds a healthy standard deviation at 1; a third of the width is the least rank that pays.
+
+def collapse_alarms(metrics: dict[str, int | float], latent_size: int) -> list[str]:
+    """What in `held_out_metrics` looks like collapse, in words; empty when nothing does. `latent_size` of a frame.
+
+    Thresholds: SIGReg holds a healthy standard deviation at 1; a third of the size is the least rank that pays.
     """
-    std, rank, predict, copy = (metrics[k] for k in ("latent_std", "effective_rank", "predict_mse", "copy_mse"))
+    std, rank = metrics["latent_std"], metrics["effective_rank"]
     alarms = []
     if not 0.5 <= std <= 1.5:
         alarms.append(f"latent_std is {std:.3f}; wanted about 1: strengthen what keeps latents apart, or train longer")
-    if rank < latent_width / 3:
-        wanted = f"wanted over {latent_width / 3:.0f} of {latent_width}"
+    if rank < latent_size / 3:
+        wanted = f"wanted over {latent_size / 3:.0f} of {latent_size}"
         alarms.append(f"effective_rank is {rank:.1f}; {wanted}: strengthen what keeps latents apart, or train longer")
-    if predict > 0.5 * copy:
+    if "predict_mse" in metrics and metrics["predict_mse"] > 0.5 * metrics["copy_mse"]:
+        predict, copy = metrics["predict_mse"], metrics["copy_mse"]
         alarms.append(f"predict_mse is {predict:.4f}, copy_mse {copy:.4f}; wanted under half of it: train longer")
     return alarms

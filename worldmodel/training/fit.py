@@ -1,51 +1,48 @@
-"""From an episode store to a checkpoint: train, learn steps to go, calibrate surprise, probe, write it all down."""
+"""From an episode store to a checkpoint: train, learn the heads, calibrate surprise, probe, write it all down."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import nn
 
-from worldmodel.checkpoint import save_checkpoint
-from worldmodel.clips import Windows, frames_spanned
-from worldmodel.data.episodes import Episode, EpisodeStore, WindowSampler
-from worldmodel.data.latent_episodes import LatentEpisodes
-from worldmodel.data.task_truth import apart
-from worldmodel.errors import DatasetError
-from worldmodel.heads.probes import probe_r2
-from worldmodel.heads.task_distance import TaskDistance, columns, task_truth
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.manifest import ActionSpec, Manifest, ObservationSpec, PlanningSpec, SurpriseSpec, WeightsSpec
-from worldmodel.parts.precision import DTYPES, Precision, faster_precision
+from worldmodel.checkpoint import TrainedModel, save_checkpoint
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
+from worldmodel.data.latents import LatentEpisodes, StandIns, weights_hash
+from worldmodel.errors import DatasetError, TrainingError
+from worldmodel.heads.task_distance import TaskDistance, TaskDistanceConfig, columns
+from worldmodel.inference.world_model import fast_encoder, fast_world_model
+from worldmodel.manifest import ActionSpec, CalibrationSpec, LatentSpec, Manifest, PlanningSpec, WeightsSpec
+from worldmodel.observation import SensorSpec
+from worldmodel.parts.encoders import ConvEncoder, ViTEncoder
+from worldmodel.parts.precision import DTYPES, Precision
+from worldmodel.parts.predictor import Block
 from worldmodel.parts.processes import DeviceChoice, Processes, from_first, joined
-from worldmodel.recipes import config_to_json
-from worldmodel.recipes.joint_embedding import JointEmbedding
+from worldmodel.parts.world_model import CausalWorldModel
+from worldmodel.recipe import Body, Entry, WorldModel
+from worldmodel.recipes import RECIPES, config_to_json
 from worldmodel.training.batches import default_readers
-from worldmodel.training.diagnostics import HELD_OUT, collapse_alarms, held_out_metrics
-from worldmodel.training.heads import (
-    HeadsConfig,
+from worldmodel.training.diagnostics import collapse_alarms, held_out_metrics
+from worldmodel.training.head_stage import HeadsConfig, head_specs, recorded_truth, stage_callback, train_heads
+from worldmodel.training.latent_stage import (
+    FrozenEncoder,
     Progress,
-    actions_after,
     encode_episodes,
-    encode_frames,
-    fit_heads,
-    told,
+    imagined_stand_ins,
+    twin_stand_ins,
 )
 from worldmodel.training.loop import Row, Run, TrainingConfig, claimed_precision
 from worldmodel.training.origin import Origin
-from worldmodel.training.predictor_stage import ImaginationTraining, fit_imagination
+from worldmodel.training.precision import faster_precision
+from worldmodel.training.predictor_stage import PredictorTraining, StageRun, train_predictor
+from worldmodel.training.report import Split, calibrate, curves, probe, settle, task_error
 
-CONTROL_STEPS = 5
-HORIZON = 5
-CONTEXT_FRAMES = 3
-QUANTILES = 101
-PROBE_EPISODES = 300
-EVALUATED = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
-"""Of HELD_OUT, what a manifest keeps a curve of."""
+COMPILED = (ConvEncoder, ViTEncoder, Block)
+"""Not BatchNorm, which exchanges its statistics between processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +56,14 @@ class FitConfig:
     device: DeviceChoice = "cpu"
     readers: int | None = None
     """Processes that read batches (`BatchSource`); None decides by the device."""
-    imagination: ImaginationTraining = dataclasses.field(default_factory=ImaginationTraining)
+    timing: StepTiming = dataclasses.field(default_factory=StepTiming)
+    predictor: PredictorTraining = dataclasses.field(default_factory=PredictorTraining)
     heads: HeadsConfig = dataclasses.field(default_factory=HeadsConfig)
+
+    @property
+    def entry(self) -> Entry:
+        """The recipe's row of the table."""
+        return RECIPES[self.origin.recipe]
 
 
 def fit(
@@ -72,163 +75,29 @@ def fit(
     manifest's training record. Raises DatasetError when store and model do not fit, and TrainingError when batch,
     device, processes or a checkpoint's weights do not.
     """
-    origin = config.origin
-    if store.image_px != origin.config.image_px:
-        raise DatasetError(
-            f"the store's images are {store.image_px} px, the model's {origin.config.image_px} px: collect with "
-            f"--image-size {origin.config.image_px} or choose another preset"
-        )
-    if config.heads.task is not None:  # now, rather than after hours of training
-        columns(config.heads.task, store.description["features"]["names"])
     train, held_out = store.split(config.training.held_out, config.training.seed)
-    if config.imagination.steps:
-        _require_long_episodes(train)
+    split = Split(store=store, train=train, held_out=held_out, timing=config.timing)
+    _check(config, split)
     with joined(config.device) as processes:
-        recipe, run = _train(store, train, held_out, config, run_folder, processes, progress)
+        module, run = _train_module(config, split, run_folder, processes, progress)
     if not processes.is_first:
         return None
-    world_model = LatentWorldModel(recipe)
-    latents = encode_episodes(world_model, store, train, progress)
-    actions = actions_after(store, train).to(world_model.device)
-    measured = run.metrics()[-1]
-    if config.imagination.steps:
-        _imagine(recipe, latents, actions, config, run, progress)
-        measured |= held_out_metrics(recipe, _held_out_clips(recipe, store, held_out))
-        world_model = LatentWorldModel(recipe)  # which folds the weights that have changed
-    heads = fit_heads(
-        world_model,
-        store,
-        train,
-        latents,
-        actions,
-        config.heads,
-        seed=config.training.seed,
-        control_steps=CONTROL_STEPS,
-        context_frames=CONTEXT_FRAMES,
-        horizon=HORIZON,
-        progress=progress,
-    )
-    task = heads.task_distance
-    manifest = Manifest(
-        name=out.name,
-        version="1",
-        recipe=origin.recipe,
-        config=config_to_json(origin.config),
-        observation=ObservationSpec(
-            camera=store.description["image"]["camera"], height_px=store.image_px, width_px=store.image_px
-        ),
-        action=_action_spec(store),
-        planning=PlanningSpec(
-            context_frames=CONTEXT_FRAMES, horizon=HORIZON, goal_distance_scale=heads.goal_distance_scale
-        ),
-        surprise=_calibrate(world_model, store, held_out),
-        weights=WeightsSpec(sha256="", bytes=0),
-        task=store.description.get("env_id", ""),
-        steps_to_go=dataclasses.asdict(heads.steps_to_go.config),
-        inverse_dynamics=dataclasses.asdict(heads.inverse_dynamics.config),
-        task_distance=None if task is None else dataclasses.asdict(task.config),
-        training={
-            **provenance,
-            **origin.described,
-            "config": dataclasses.asdict(run.config),
-            "devices": f"{processes.count} x {_device_name(processes.device)}",
-            "episodes": {"train": len(train), "held_out": len(held_out)},
-            "imagination": dataclasses.asdict(config.imagination),
-            "held_out": measured,
-            "alarms": collapse_alarms(measured, origin.config.latent_width),
-            "probe_r2": _probe(world_model, _untrained(config, store), store, train, held_out),
-            "task_error": {} if task is None else _task_error(task, world_model, store, held_out),
-            "curves": _curves(run.metrics()),
-        },
-    )
-    return save_checkpoint(out, manifest, world_model, heads.steps_to_go, heads.inverse_dynamics, task)
+    model = _Trained(config, split, module, run)
+    heads = model.train_heads(progress)
+    manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)})
+    return save_checkpoint(out, manifest, TrainedModel(module, heads.modules))
 
 
-def _train(
-    store: EpisodeStore,
-    train: list[Episode],
-    held_out: list[Episode],
-    config: FitConfig,
-    run_folder: Path,
-    processes: Processes,
-    progress: Progress,
-) -> tuple[JointEmbedding, Run]:
-    origin = config.origin
-    recipe = origin.module(_action_spec(store).width, config.training.seed).to(processes.device)
-    sampler = WindowSampler(
-        store,
-        train,
-        clip_frames=origin.config.clip_frames,
-        control_steps=CONTROL_STEPS,
-        twins=origin.config.wants_twins and config.training.steps > 0,
-    )
-    held_out_batches = _held_out_clips(recipe, store, held_out)
-    batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
-    training = dataclasses.replace(config.training, precision=_precision(config, run_folder, recipe, batch))
-    identity = {
-        "recipe": origin.recipe,
-        "config": config_to_json(origin.config),
-        **origin.described,
-        "data": store.descriptions,
-        "episodes": len(store.episodes),
-    }
-    run = Run(run_folder, recipe, training, identity, processes)
-    if processes.device.type == "cuda":
-        _compile(recipe)
-    run.train(
-        sampler,
-        lambda: held_out_metrics(recipe, held_out_batches),
-        lambda step, metrics: progress("world model", step, training.steps, metrics) if processes.is_first else None,
-        default_readers(processes.device) if config.readers is None else config.readers,
-    )
-    return recipe, run
-
-
-def _compile(recipe: JointEmbedding) -> None:
-    """Where kernels are launched faster than Python can: not BatchNorm, which exchanges its statistics."""
-    recipe.encoder.compile()
-    for block in recipe.predictor.every_block():
-        block.compile()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _untrained(config: FitConfig, store: EpisodeStore) -> JointEmbedding:
-    return config.origin.untrained(_action_spec(store).width, config.training.seed)
-
-
-def _precision(config: FitConfig, run_folder: Path, recipe: JointEmbedding, batch: Windows) -> Precision:
-    """What a run began with it keeps; the first process's word counts."""
-    if config.precision != "auto":
-        return config.precision
-    found = claimed_precision(run_folder) or faster_precision(recipe, batch)
-    choices = list(DTYPES)
-    return choices[from_first(choices.index(found), batch.frames.device)]
-
-
-def _action_spec(store: EpisodeStore) -> ActionSpec:
-    action = store.description["action"]
-    return ActionSpec(
-        names=tuple(action["names"]),
-        units=tuple(action["units"]),
-        low=tuple(float(x) for x in action["low"]),
-        high=tuple(float(x) for x in action["high"]),
-        dt_s=float(store.description["dt_s"]),
-        control_steps=CONTROL_STEPS,
-    )
-
-
-def _held_out_clips(recipe: JointEmbedding, store: EpisodeStore, held_out: list[Episode]) -> list[Windows]:
-    """What `held_out_metrics` is measured on."""
-    sampler = WindowSampler(store, held_out, clip_frames=recipe.config.clip_frames, control_steps=CONTROL_STEPS)
-    return [batch.to(recipe.pixel_scale.device) for batch in _held_out_batches(sampler)]
-
-
-def _require_long_episodes(train: list[Episode]) -> None:
-    wanted = frames_spanned(CONTEXT_FRAMES + HORIZON, CONTROL_STEPS)
-    longest = max(each.frames for each in train)
+def _check(config: FitConfig, split: Split) -> None:
+    """Everything that can be refused before hours of training."""
+    if config.heads.goal:
+        columns(TaskDistanceConfig(tolerances=config.heads.goal), split.store.description["features"]["names"])
+    if not config.predictor.steps:
+        return
+    if config.entry.world_model is None:
+        raise TrainingError(f"recipe {config.origin.recipe} has no predictor that learns alone; leave its steps out")
+    timing = config.timing
+    wanted, longest = timing.frames_spanned(timing.context_frames + timing.horizon), max(e.frames for e in split.train)
     if longest < wanted:
         raise DatasetError(
             f"the longest training episode has {longest} frames; a predictor learns alone from {wanted} or more: give "
@@ -236,114 +105,251 @@ def _require_long_episodes(train: list[Episode]) -> None:
         )
 
 
-def _imagine(
-    recipe: JointEmbedding,
-    latents: LatentEpisodes,
-    actions: Float[Tensor, "rows x"],
-    config: FitConfig,
-    run: Run,
-    progress: Progress,
-) -> None:
-    """The second stage, of the predictor alone."""
-    fit_imagination(
-        recipe.predictor,
-        latents,
-        actions,
-        config.imagination,
-        context=CONTEXT_FRAMES,
-        horizon=HORIZON,
-        control_steps=CONTROL_STEPS,
-        precision=run.config.precision,
-        seed=config.training.seed,
-        folder=run.folder / "predictor",
-        on_step=told(progress, "predictor", config.imagination.steps),
+def _train_module(
+    config: FitConfig, split: Split, run_folder: Path, processes: Processes, progress: Progress
+) -> tuple[nn.Module, Run]:
+    """The first stage: the recipe's losses on clips."""
+    origin, store = config.origin, split.store
+    module = origin.module(_body(config, split), config.training.seed).to(processes.device)
+    sampler = ClipSampler(
+        store,
+        split.train,
+        clip_frames=origin.config.clip_frames,
+        timing=config.timing,
+        twins=origin.config.wants_twins and config.training.steps > 0,
+    )
+    held_out = _held_out(config, split, processes.device)
+    batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
+    training = dataclasses.replace(config.training, precision=_precision(config, run_folder, module, batch))
+    run = Run(run_folder, module, training, _identity(config, store), processes)
+    if processes.device.type == "cuda":
+        _compile(module)
+    run.train(
+        sampler,
+        lambda: _measured(config.entry, module, held_out),
+        lambda step, metrics: progress("world model", step, training.steps, metrics) if processes.is_first else None,
+        default_readers(processes.device) if config.readers is None else config.readers,
+    )
+    return module, run
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A module after the first stage, and all that is learned and measured on it after that."""
+
+    config: FitConfig
+    split: Split
+    module: nn.Module
+    run: Run
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return next(self.module.parameters()).device
+
+    @property
+    def frozen(self) -> FrozenEncoder:
+        """The encoder as it is served; its latents are kept beside the run."""
+        return _frozen(self.config.entry, self.module, self.run.folder / "latents")
+
+    @property
+    def latent(self) -> LatentSpec:
+        """Shape of a frame's latents."""
+        tokens, width = self.frozen.encoder.latent_shape
+        return LatentSpec(tokens=tokens, width=width)
+
+    @property
+    def world_model(self) -> WorldModel | None:
+        """The world model as it is served: made of the weights as they are now."""
+        make = self.config.entry.world_model
+        return None if make is None else fast_world_model(make(self.module), "float32")
+
+    def train_heads(self, progress: Progress) -> "_Heads":
+        """The stages after the first: the predictor alone, then the heads.
+
+        Heads are for planning with a world model: a recipe without one has none.
+        """
+        self.module.eval().requires_grad_(False)
+        split, seed = self.split, self.config.training.seed
+        data = encode_episodes(self.frozen, split.store, split.train, split.timing, progress)
+        scale = 2 * data.latents.variance()
+        if self.config.entry.world_model is None:
+            return _Heads({}, scale)
+        self._train_predictor(data, progress)
+        truth = recorded_truth(split.store, split.train, self.config.heads.goal, self.device)
+        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data), task=truth)
+        width = _action_spec(split.store, split.timing).width
+        return _Heads(train_heads(whole, self.latent, width, self.config.heads, seed, progress), scale)
+
+    def _train_predictor(self, data: LatentEpisodes, progress: Progress) -> None:
+        training, make = self.config.predictor, self.config.entry.world_model
+        plain = None if make is None else make(self.module)
+        if training.steps == 0:
+            return
+        if not isinstance(plain, CausalWorldModel):
+            raise TrainingError(f"recipe {self.config.origin.recipe} has no predictor that learns alone")
+        run = StageRun(
+            folder=self.run.folder / "predictor",
+            precision=self.run.config.precision,
+            seed=self.config.training.seed,
+            on_step=stage_callback(progress, "predictor", training.steps),
+        )
+        train_predictor(plain.predictor, data, training, run)
+
+    def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
+        model, frozen, split = self.world_model, self.frozen, self.split
+        assert model is not None
+        key = [weights_hash(self.module.state_dict())]
+        found = imagined_stand_ins(data, frozen, model, key, self.config.training.seed)
+        twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
+        return (*found, *twins)
+
+    def manifest(self, name: str, heads: "_Heads", provenance: dict[str, Any]) -> Manifest:
+        """Everything that the checkpoint says of itself, but for the weights' hash."""
+        config, store, timing = self.config, self.split.store, self.config.timing
+        horizon = 1 if self.world_model is None else timing.horizon
+        frames = 1 if self.world_model is None else timing.context_frames
+        return Manifest(
+            name=name,
+            version="1",
+            recipe=config.origin.recipe,
+            config=config_to_json(config.origin.config),
+            sensors=_sensors(config.origin, self.split),
+            latent=self.latent,
+            action=_action_spec(store, timing),
+            planning=PlanningSpec(
+                context_frames=frames, horizon=horizon, goal_distance_scale=heads.goal_distance_scale
+            ),
+            calibration=self._calibration(),
+            heads=head_specs(heads.modules),
+            parents=config.origin.parents,
+            weights=WeightsSpec(sha256="", bytes=0),
+            task=store.description.get("env_id", ""),
+            training={**provenance, **config.origin.described, **self._record(heads)},
+        )
+
+    def _calibration(self) -> CalibrationSpec | None:
+        return None if self.world_model is None else calibrate(self.frozen, self.world_model, self.split)
+
+    def _record(self, heads: "_Heads") -> dict[str, Any]:
+        """For people: settings, held-out errors, probes and curves."""
+        config, split, rows = self.config, self.split, self.run.metrics()
+        measured: Row = rows[-1]
+        if config.predictor.steps:
+            measured |= _measured(config.entry, self.module, _held_out(config, split, self.device))
+            self.module.eval()
+        task = heads.modules.get("task_distance")
+        return {
+            "config": dataclasses.asdict(self.run.config),
+            "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
+            "predictor": dataclasses.asdict(config.predictor),
+            "held_out": measured,
+            "alarms": collapse_alarms(measured, self.latent.size),
+            "probe_r2": probe(self.frozen, self._random_encoder(), split),
+            "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
+            "curves": curves(rows),
+        }
+
+    def _random_encoder(self) -> FrozenEncoder:
+        """The control of the probes."""
+        body, entry = _body(self.config, self.split), self.config.entry
+        module = self.config.origin.untrained(body, self.config.training.seed).to(self.device)
+        assert entry.encoder is not None
+        settle(module, entry.encoder(module), self.split, self.device)
+        return _frozen(entry, module, self.run.folder / "latents")
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Trained heads, and the scale of the distance that needs no training."""
+
+    modules: Mapping[str, nn.Module]
+    goal_distance_scale: float
+    """Mean squared distance between latents of unrelated frames."""
+
+
+def _frozen(entry: Entry, module: nn.Module, folder: Path) -> FrozenEncoder:
+    assert entry.encoder is not None
+    device = next(module.parameters()).device
+    return FrozenEncoder(
+        encoder=fast_encoder(entry.encoder(module)),
+        device=device,
+        weights=weights_hash(module.state_dict()),
+        folder=folder,
     )
 
 
-def _held_out_batches(sampler: WindowSampler, batches: int = 4, size: int = 128) -> list[Windows]:
-    return [sampler.sample(size, seed=0, step=index) for index in range(batches)]
+def _measured(entry: Entry, module: nn.Module, batches: list[Clips]) -> dict[str, float]:
+    assert entry.encoder is not None
+    model = None if entry.world_model is None else entry.world_model(module)
+    return held_out_metrics(module, entry.encoder(module), model, batches)
 
 
-@torch.inference_mode()
-def _calibrate(world_model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> SurpriseSpec:
-    """Surprise of held-out transitions with as many context frames as the service uses."""
-    sampler = WindowSampler(store, episodes, clip_frames=CONTEXT_FRAMES, control_steps=CONTROL_STEPS)
-    values = []
-    for batch in (batch.to(world_model.device) for batch in _held_out_batches(sampler, batches=32)):
-        clips, steps = batch.frames.shape[:2]
-        latents = world_model.encode(batch.frames.flatten(0, 1)).unflatten(0, (clips, steps))
-        values.append(world_model.surprise(latents, batch.actions).flatten().cpu())
-    surprise = torch.cat(values).double()
-    ranks = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
-    return SurpriseSpec(
-        quantiles=tuple(surprise.quantile(ranks).tolist()),
-        transitions=len(surprise),
-        threshold=float(surprise.quantile(0.99)),
-    )
+def _held_out(config: FitConfig, split: Split, device: torch.device) -> list[Clips]:
+    return [clips.to(device) for clips in split.held_out_clips(config.origin.config.clip_frames)]
 
 
-def _probe(
-    world_model: LatentWorldModel,
-    untrained: JointEmbedding,
-    store: EpisodeStore,
-    train: list[Episode],
-    held_out: list[Episode],
-) -> dict[str, dict[str, float]]:
-    """Linear R^2 of each simulator feature on held-out episodes, for the trained encoder and for a random one."""
-    results: dict[str, dict[str, float]] = {}
-    control = LatentWorldModel(_settled(untrained.to(world_model.device), store, train))
-    for name, model in (("trained", world_model), ("random_encoder", control)):
-        x, y = _probe_rows(model, store, train[:PROBE_EPISODES])
-        x_test, y_test = _probe_rows(model, store, held_out[:PROBE_EPISODES])
-        names = store.description["features"]["names"]
-        results[name] = dict(zip(names, probe_r2(x, y, x_test, y_test).tolist(), strict=True))
-    return results
+def _body(config: FitConfig, split: Split) -> Body:
+    width = _action_spec(split.store, split.timing).width
+    return Body(sensors=_sensors(config.origin, split), action_width=width)
 
 
-def _task_error(
-    head: TaskDistance, world_model: LatentWorldModel, store: EpisodeStore, held_out: list[Episode]
-) -> dict[str, float]:
-    """How far what the head reads from held-out frames is from what was recorded: medians, in tolerances."""
-    latents, recorded = _probe_rows(world_model, store, held_out[:PROBE_EPISODES])
-    truth = task_truth(head.config, store.description["features"]["names"], recorded)
-    names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
-    errors = apart(head.quantities(latents), truth.quantities, truth.sizes).median(0).values
-    return dict(zip(names, errors.tolist(), strict=True))
+def _sensors(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
+    """A checkpoint's own sensors as it knows them; others standardised by the training episodes."""
+    known = {sensor.name: sensor for sensor in origin.sensors}
+
+    def spec(sensor: SensorSpec) -> SensorSpec:
+        own = known.get(sensor.name)
+        return own if own is not None and _is_same(sensor, own) else split.store.standardised(sensor, split.train)
+
+    return tuple(map(spec, split.store.sensors))
 
 
-def _probe_rows(model: LatentWorldModel, store: EpisodeStore, episodes: list[Episode]) -> tuple[Tensor, Tensor]:
-    latents = [encode_frames(model, _spaced_frames(store, episode)) for episode in episodes]
-    truth = [store.features(episode, 0, _spaced(episode), CONTROL_STEPS) for episode in episodes]
-    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth)).to(model.device)
+def _is_same(sensor: SensorSpec, known: SensorSpec) -> bool:
+    return dataclasses.replace(known, mean=(), std=(), resize=sensor.resize) == sensor
 
 
-def _spaced(episode: Episode) -> int:
-    """Frames one model step apart that an episode has."""
-    return (episode.frames - 1) // CONTROL_STEPS + 1
-
-
-def _spaced_frames(store: EpisodeStore, episode: Episode) -> np.ndarray:
-    return store.frames(episode, 0, _spaced(episode), CONTROL_STEPS)
-
-
-@torch.no_grad()
-def _settled(recipe: JointEmbedding, store: EpisodeStore, episodes: list[Episode]) -> JointEmbedding:
-    """A random encoder with BatchNorm statistics of real frames: a fair control."""
-    frames = np.concatenate([_spaced_frames(store, episode) for episode in episodes[:20]])
-    recipe.train()
-    for _ in range(20):
-        recipe.encode(torch.from_numpy(frames).to(recipe.pixel_scale.device))
-    return recipe.eval()
-
-
-def _curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
-    """The losses thinned to about `points`, and every evaluation."""
-    losses, evaluations = ([row for row in rows if key in row] for key in ("predict", EVALUATED[0]))
-    names = [name for name in losses[0] if name not in ("step", *HELD_OUT)] if losses else []
-    thin = losses[:: max(1, len(losses) // points)]
+def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
+    """Another training must not go on in the same folder."""
     return {
-        "step": [row["step"] for row in thin],
-        **{name: [round(row[name], 5) for row in thin] for name in names},
-        "evaluation_step": [row["step"] for row in evaluations],
-        **{name: [round(row[name], 5) for row in evaluations] for name in EVALUATED},
+        "recipe": config.origin.recipe,
+        "config": config_to_json(config.origin.config),
+        **config.origin.described,
+        "data": store.descriptions,
+        "sensors": [sensor.name for sensor in store.sensors],
+        "episodes": len(store.episodes),
     }
+
+
+def _compile(module: nn.Module) -> None:
+    """Parts that launch many small kernels, on a GPU."""
+    for part in module.modules():
+        if isinstance(part, COMPILED):
+            part.compile()
+
+
+def _devices(processes: Processes) -> str:
+    device = processes.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{processes.count} x {name}"
+
+
+def _precision(config: FitConfig, run_folder: Path, module: nn.Module, batch: Clips) -> Precision:
+    """A resumed run keeps its own; the first process decides for all."""
+    if config.precision != "auto":
+        return config.precision
+    found = claimed_precision(run_folder) or faster_precision(module, batch)
+    choices = list(DTYPES)
+    return choices[from_first(choices.index(found), batch.device)]
+
+
+def _action_spec(store: EpisodeStore, timing: StepTiming) -> ActionSpec:
+    action = store.description["action"]
+    return ActionSpec(
+        names=tuple(action["names"]),
+        units=tuple(action["units"]),
+        low=tuple(float(x) for x in action["low"]),
+        high=tuple(float(x) for x in action["high"]),
+        dt_s=float(store.description["dt_s"]),
+        control_steps=timing.control_steps,
+    )

@@ -10,18 +10,19 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from worldmodel.clips import Windows
+from worldmodel.clips import Clips
 from worldmodel.data.atomic_file import write_atomically
-from worldmodel.data.episodes import WindowSampler
+from worldmodel.data.episodes import ClipSampler
 from worldmodel.errors import TrainingError
 from worldmodel.parts.precision import Precision, autocast
 from worldmodel.parts.processes import ALONE, Processes, average, average_gradients
 from worldmodel.parts.schedule import cosine
+from worldmodel.recipe import Recipe, Step
 from worldmodel.training.batches import BatchSource
 from worldmodel.training.saved_training import SavedTraining, claimed
 
@@ -35,6 +36,8 @@ class TrainingConfig:
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
+    weight_decay_end: float | None = None
+    """Where a cosine takes the weight decay over the steps; None leaves it constant."""
     warm_up: float = 0.02
     """Share of the steps over which the learning rate rises; then it falls as a cosine to zero."""
     gradient_clip: float = 1.0
@@ -73,8 +76,9 @@ class Run:
         self.recipe = recipe
         self.config = config
         self.processes = processes
+        self.groups = cast(Recipe, recipe).groups()
         self.optimiser = torch.optim.AdamW(
-            recipe.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            [{"params": list(group.parameters)} for group in self.groups], lr=config.learning_rate
         )
         self._saved = SavedTraining(folder, recipe, self.optimiser, every_s=config.save_every_s)
         if processes.is_first:
@@ -85,7 +89,7 @@ class Run:
 
     def train(
         self,
-        sampler: WindowSampler,
+        sampler: ClipSampler,
         evaluate: Callable[[], dict[str, float]],
         on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
         readers: int = 0,
@@ -100,8 +104,8 @@ class Run:
         )
         if is_first and config.steps == 0 and not self.metrics():
             self._log(evaluate())
-        for windows in source.read(self.step, config.steps):
-            losses = self._advance(windows)
+        for clips in source.read(self.step, config.steps):
+            losses = self._advance(clips)
             self.step += 1
             metrics: dict[str, float] = {}
             if self.step % config.metrics_every_steps == 0 or self.step == config.steps:
@@ -121,21 +125,29 @@ class Run:
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
-    def _advance(self, windows: Windows) -> dict[str, Tensor]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * learning_rate_share(self.step, self.config)
-        seed = self.config.seed * 1_000_003 + self.step
+    def _advance(self, clips: Clips) -> dict[str, Tensor]:
+        self._set_rates()
+        seed, recipe = self.config.seed * 1_000_003 + self.step, cast(Recipe, self.recipe)
         # Dropout draws from the global generator; no two processes drop the same of their own samples.
         torch.manual_seed(seed + (self.processes.rank << 40))
-        with autocast(self.config.precision, windows.frames.device):
-            losses = self.recipe.losses(windows, Generator().manual_seed(seed))  # type: ignore[operator]
+        step = Step(self.step, self.config.steps, Generator().manual_seed(seed))
+        with autocast(self.config.precision, clips.device):
+            losses = recipe.losses(clips, step)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        average_gradients(self.recipe.parameters())
-        nn.utils.clip_grad_norm_(self.recipe.parameters(), self.config.gradient_clip)
+        learned = [parameter for group in self.groups for parameter in group.parameters]
+        average_gradients(learned)
+        nn.utils.clip_grad_norm_(learned, self.config.gradient_clip)
         self.optimiser.step()
-        self.recipe.after_step()  # type: ignore[operator]
+        recipe.after_step(Step(self.step + 1, self.config.steps, step.generator))
         return losses
+
+    def _set_rates(self) -> None:
+        learning_rate = self.config.learning_rate * learning_rate_share(self.step, self.config)
+        weight_decay = weight_decay_at(self.step, self.config)
+        for group, rates in zip(self.groups, self.optimiser.param_groups, strict=True):
+            rates["lr"] = group.learning_rate * learning_rate
+            rates["weight_decay"] = group.weight_decay * weight_decay
 
     def _log(self, metrics: dict[str, float]) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:
@@ -161,6 +173,14 @@ def learning_rate_share(step: int, config: TrainingConfig) -> float:
     if step < rising:
         return (step + 1) / rising
     return cosine(step - rising, max(1, config.steps - rising))
+
+
+def weight_decay_at(step: int, config: TrainingConfig) -> float:
+    """Constant, or on a cosine to its end."""
+    if config.weight_decay_end is None:
+        return config.weight_decay
+    share = cosine(step, max(1, config.steps))
+    return config.weight_decay_end + share * (config.weight_decay - config.weight_decay_end)
 
 
 def _parsable(lines: list[str]) -> Iterator[Row]:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.checkpoint import load_checkpoint
 from worldmodel.errors import CheckpointError, TrainingError
+from worldmodel.manifest import Parent
+from worldmodel.observation import SensorSpec
+from worldmodel.recipe import Body, RecipeConfig
 from worldmodel.recipes import RECIPES, config_from_json, config_to_json
-from worldmodel.recipes.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 Changes = Mapping[str, Any]
 """Fields of a recipe's configuration that are to have other values, as JSON has them; those of a part of it have the
@@ -23,17 +25,20 @@ class Origin:
     """`weights` is None where they are random."""
 
     recipe: str
-    config: JointEmbeddingConfig
+    config: RecipeConfig
     weights: Mapping[str, Tensor] | None = None
+    sensors: tuple[SensorSpec, ...] = ()
+    """The checkpoint's."""
+    parents: tuple[Parent, ...] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
-    """What a run and a manifest say of it beside the configuration: nothing of random weights."""
+    """Said of it in a run and a manifest beside the configuration; empty for random weights."""
 
     @classmethod
     def of_preset(cls, recipe: str = "lewm", preset: str = "small", changes: Changes | None = None) -> "Origin":
         """Random weights. Raises TrainingError for unknown names and values that do not fit."""
         if recipe not in RECIPES:
             raise TrainingError(f"recipe {recipe!r} is not known; this build has {sorted(RECIPES)}")
-        presets = RECIPES[recipe][2]
+        presets = RECIPES[recipe].presets
         if preset not in presets:
             raise TrainingError(f"preset {preset!r} is not known; recipe {recipe} has {sorted(presets)}")
         return cls(recipe=recipe, config=_changed(recipe, presets[preset](), changes or {}))
@@ -43,42 +48,73 @@ class Origin:
         """Recipe, configuration and weights of a trained model. Raises CheckpointError, and TrainingError for values
         that do not fit."""
         checkpoint = load_checkpoint(folder)
-        manifest, recipe = checkpoint.manifest, checkpoint.world_model.recipe
+        manifest, module = checkpoint.manifest, checkpoint.trained.module
         name, version, digest = manifest.name, manifest.version, manifest.weights.sha256
         return cls(
             recipe=manifest.recipe,
-            config=_changed(manifest.recipe, recipe.config, changes or {}),
-            weights=recipe.state_dict(),
+            config=_changed(manifest.recipe, config_from_json(manifest.recipe, manifest.config), changes or {}),
+            weights=module.state_dict(),
+            sensors=manifest.sensors,
+            parents=(Parent(name=name, sha256=digest),),
             described={"start_from": {"name": name, "version": version, "weights_sha256": digest}},
         )
 
-    def untrained(self, action_width: int, seed: int) -> JointEmbedding:
-        """The module with random weights."""
+    def untrained(self, body: Body, seed: int) -> nn.Module:
+        """The module with random weights. Raises TrainingError where configuration and robot do not go together."""
         torch.manual_seed(seed)
-        return RECIPES[self.recipe][0](self.config, action_width)
+        try:
+            return RECIPES[self.recipe].module(self.config, body)
+        except ValueError as error:
+            raise TrainingError(f"{error}; choose another preset, or collect what it wants") from error
 
-    def module(self, action_width: int, seed: int) -> JointEmbedding:
+    def module(self, body: Body, seed: int) -> nn.Module:
         """The module that training begins with. Weights that the checkpoint has none for, such as those of a loss that
-        it was trained without, are random.
+        it was trained without or of a further sensor, are random.
 
         Raises TrainingError where the checkpoint's have another shape.
         """
-        module = self.untrained(action_width, seed)
+        module = self.untrained(body, seed)
         if self.weights is None:
             return module
         wanted = module.state_dict()
         known = {key: value for key, value in self.weights.items() if key in wanted}
+        if self._has_further_sensors(body):
+            known = {key: _widened(value, wanted[key]) for key, value in known.items() if _is_kept(key, value, wanted)}
         for key, value in known.items():
             if value.shape != wanted[key].shape:
                 raise TrainingError(
                     f"the checkpoint's {key} is {list(value.shape)}, this training's {list(wanted[key].shape)}: give "
-                    "data with as many actions a control step as the checkpoint was trained on, and change no widths"
+                    "data with as many actions a control step as the checkpoint was trained on, the same sensors or "
+                    "further ones behind them, and change no widths"
                 )
         module.load_state_dict(known, strict=False)
         return module
 
+    def _has_further_sensors(self, body: Body) -> bool:
+        count = len(self.sensors)
+        return len(body.sensors) > count > 0 and body.sensors[:count] == self.sensors
 
-def _changed(recipe: str, config: JointEmbeddingConfig, changes: Changes) -> JointEmbeddingConfig:
+
+def _is_kept(key: str, given: Tensor, wanted: Mapping[str, Tensor]) -> bool:
+    """With further sensors: the predictor's weights, and all whose shape the sensors do not change."""
+    return given.shape == wanted[key].shape or key.startswith("predictor.")
+
+
+def _widened(given: Tensor, drawn: Tensor) -> Tensor:
+    """The checkpoint's weights of a layer that further tokens have made wider, in the first place of each axis.
+
+    Inputs of further tokens begin at zero, so that the predictor first sees what it knows; outputs as they were drawn.
+    """
+    if given.shape == drawn.shape or any(old > new for old, new in zip(given.shape, drawn.shape, strict=True)):
+        return given
+    widened = drawn.clone()
+    if given.ndim == 2:
+        widened[:, given.shape[1] :] = 0
+    widened[tuple(slice(size) for size in given.shape)] = given
+    return widened
+
+
+def _changed(recipe: str, config: RecipeConfig, changes: Changes) -> RecipeConfig:
     fields = config_to_json(config)
     for name, value in changes.items():
         part, _, key = name.rpartition(".")
@@ -87,7 +123,7 @@ def _changed(recipe: str, config: JointEmbeddingConfig, changes: Changes) -> Joi
             raise TrainingError(f"recipe {recipe} has no setting {name!r}; it has {_names(fields)}")
         holder[key] = value
     try:
-        changed: JointEmbeddingConfig = config_from_json(recipe, fields)
+        changed: RecipeConfig = config_from_json(recipe, fields)
     except CheckpointError as error:
         raise TrainingError(str(error)) from error
     return changed

@@ -1,28 +1,43 @@
-"""How whatever learns on the latents of a frozen encoder is trained: the heads, and the predictor alone."""
+"""How a network learns on the latents of a frozen encoder: every head, and the predictor alone."""
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from worldmodel.errors import TrainingError
 from worldmodel.parts.schedule import cosine
-from worldmodel.training.saved_training import SavedTraining
+
+OnStep = Callable[[int, float], None]
+"""Step callback: steps done before this one, and its loss."""
 
 
-def train(
+class Progress(Protocol):
+    """Keeps how far a training came."""
+
+    def restore(self) -> int:
+        """Take over what was kept; returns the steps done."""
+        ...
+
+    def save(self, step: int, *, last: bool) -> None:
+        """Keep the state after `step` steps, if it is due or the last."""
+        ...
+
+
+def minimise(
     module: nn.Module,
     loss_of_a_batch: Callable[[], Tensor],
     *,
     steps: int,
     learning_rate: float,
-    on_step: Callable[[int, float], None],
-    saved_by: Callable[[Optimizer], SavedTraining] | None = None,
+    on_step: OnStep,
+    saved_by: Callable[[Optimizer], Progress] | None = None,
 ) -> None:
     """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
 
-    What `saved_by` makes of the optimiser says where to go on, and keeps how far the training came. Raises
+    `saved_by` makes, of the optimiser, the object that says where to go on and keeps how far the training came. Raises
     TrainingError for a loss that is not finite.
     """
     optimiser = AdamW(module.parameters(), lr=learning_rate)

@@ -1,0 +1,115 @@
+"""All sensors of a frame to latents, one token a sensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from worldmodel.observation import ObservationBatch, SensorSpec
+from worldmodel.parts.checks import WIDEST, require_range
+from worldmodel.parts.encoders import ConvConfig, ViTConfig, build_encoder
+from worldmodel.parts.projector import projector
+from worldmodel.parts.tokens import vector_token
+from worldmodel.recipe import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameConfig:
+    """Defaults are LeWorldModel's published encoder."""
+
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    latent_width: int = 192
+    """Of one sensor's token."""
+    clip_frames: int = 4
+    encoder: ConvConfig | ViTConfig = field(default_factory=ViTConfig)
+    projector_width: int = 2048
+
+    def __post_init__(self) -> None:
+        require_range(self, 1, WIDEST, "latent_width", "projector_width")
+        require_range(self, 2, WIDEST, "clip_frames")
+        if min(self.pixel_std) <= 0:
+            raise ValueError(f"pixel_std={self.pixel_std} must be above 0")
+
+    @property
+    def wants_twins(self) -> bool:
+        """Whether a loss needs twins of the frames."""
+        return False
+
+
+class FrameEncoder(nn.Module):
+    """A camera's token is learned; a vector's is its readings, standardised.
+
+    The first sensor is a camera. Its encoder and projector have the names of the published weights; those of further
+    cameras are in `further`, in order.
+    """
+
+    pixel_scale: Tensor
+    pixel_shift: Tensor
+
+    def __init__(self, config: FrameConfig, sensors: Sequence[SensorSpec]) -> None:
+        super().__init__()
+        first, *others = sensors
+        if first.kind != "camera":
+            raise ValueError(f"the first sensor, {first.name}, is a {first.kind}; wanted a camera first")
+        self.sensors = tuple(sensors)
+        self.latent_width = config.latent_width
+        self.encoder = build_encoder(config.encoder, _side(first))
+        self.projector = projector(self.encoder.width, config.projector_width, config.latent_width)
+        self.further = nn.ModuleList(_further(config, spec) for spec in others if spec.kind == "camera")
+        # On the CPU even where shapes are tried on the meta device, whose arithmetic takes seconds to import.
+        mean, std = (torch.tensor(rgb, device="cpu").view(3, 1, 1) for rgb in (config.pixel_mean, config.pixel_std))
+        self.register_buffer("pixel_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("pixel_shift", -mean / std, persistent=False)
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """One token a sensor."""
+        return len(self.sensors), self.latent_width
+
+    @property
+    def cameras(self) -> list[tuple[SensorSpec, nn.Module, nn.Sequential]]:
+        """Each camera with its encoder and its projector, in order."""
+        specs = [spec for spec in self.sensors if spec.kind == "camera"]
+        parts = [(self.encoder, self.projector), *((each[0], each[1]) for each in self.further)]  # type: ignore[index]
+        return [(spec, encoder, head) for spec, (encoder, head) in zip(specs, parts, strict=True)]
+
+    @property
+    def learned(self) -> list[int]:
+        """Which tokens are learned: those of cameras."""
+        return [index for index, spec in enumerate(self.sensors) if spec.kind == "camera"]
+
+    def tokens(self, observation: ObservationBatch) -> Float[Tensor, "b n d"]:
+        """One token a sensor, in order."""
+        seen = {
+            spec.name: head(encoder(self.pixels(observation.values[spec.name]))) for spec, encoder, head in self.cameras
+        }
+        felt = {
+            spec.name: vector_token(spec.standardised(observation.values[spec.name]), self.latent_width)
+            for spec in self.sensors
+            if spec.kind == "vector"
+        }
+        return torch.stack([(seen | felt)[spec.name] for spec in self.sensors], dim=1)
+
+    def encode(self, observation: ObservationBatch) -> Latents:
+        """Latents [b n d] of one frame a robot."""
+        return Latents(self.tokens(observation))
+
+    def pixels(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 3 height width"]:
+        """Normalised images."""
+        pixels = images.movedim(-1, 1).contiguous().float()
+        return pixels.mul_(self.pixel_scale).add_(self.pixel_shift)
+
+
+def _side(camera: SensorSpec) -> int:
+    height, width, _ = camera.shape
+    if height != width:
+        raise ValueError(f"camera {camera.name} gives {height} x {width} px; wanted square images")
+    return height
+
+
+def _further(config: FrameConfig, camera: SensorSpec) -> nn.Sequential:
+    encoder = build_encoder(config.encoder, _side(camera))
+    return nn.Sequential(encoder, projector(encoder.width, config.projector_width, config.latent_width))

@@ -1,0 +1,29 @@
+"""Target encoders: an exponential moving average of a module, which no optimiser moves."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class TargetEncoder(nn.Module):
+    """A copy of `source` that follows it (Grill et al. 2020, arXiv:2006.07733). No gradient enters it.
+
+    It is in no parameter group, so the optimiser keeps no state of it; it is saved with the module that holds it.
+    """
+
+    def __init__(self, source: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(source).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, source: nn.Module, momentum: float) -> None:
+        """Move to `momentum` of itself and the rest of `source`. Buffers (running statistics) are copied."""
+        for slow, fast in zip(self.module.parameters(), source.parameters(), strict=True):
+            slow.lerp_(fast, 1 - momentum)
+        for slow, fast in zip(self.module.buffers(), source.buffers(), strict=True):
+            slow.copy_(fast)
+
+    @torch.no_grad()
+    def forward(self, *inputs: object, **named: object) -> object:
+        return self.module(*inputs, **named)

@@ -1,0 +1,40 @@
+"""Latent tokens of a frame: what small heads make of them, and vectors as tokens."""
+
+import math
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+Pooling = Literal["concatenate", "mean"]
+
+MOST_CONCATENATED = 1024
+"""Numbers of a frame that a small head reads one by one; it reads the mean over more tokens."""
+
+
+def pooling_of(tokens: int, width: int) -> Pooling:
+    """How a head reads a frame of this shape."""
+    return "concatenate" if tokens * width <= MOST_CONCATENATED or tokens == 1 else "mean"
+
+
+def pooled_width(pooling: Pooling, tokens: int, width: int) -> int:
+    """Numbers that `pool` leaves of a frame."""
+    return tokens * width if pooling == "concatenate" else width
+
+
+def pool(latents: Float[Tensor, "*b n d"], pooling: Pooling) -> Float[Tensor, "*b p"]:
+    """One vector a frame: its tokens side by side, or their mean."""
+    return latents.flatten(-2) if pooling == "concatenate" else latents.mean(-2)
+
+
+def vector_token(standardised: Float[Tensor, "*b k"], width: int) -> Float[Tensor, "*b d"]:
+    """A vector's standardised entries as a token of `width`, padded with zeros.
+
+    Scaled by sqrt(width / k), so that it weighs in a squared distance as a token of `width` such entries would. Nothing
+    of it is learned: it cannot collapse, and distances between tokens are those between readings.
+    """
+    entries = standardised.shape[-1]
+    if entries > width:
+        raise ValueError(f"a vector of {entries} entries does not fit into a token of {width}; widen the latents")
+    return F.pad(standardised * math.sqrt(width / entries), (0, width - entries))

@@ -1,0 +1,124 @@
+"""The frozen model on the training episodes: latents of every frame, of twins, and of what it imagines along them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from worldmodel.clips import StepTiming
+from worldmodel.data.episodes import Episode, EpisodeStore
+from worldmodel.data.latents import LatentEpisodes, LatentRows, StandIns, stored_latents
+from worldmodel.observation import ObservationBatch
+from worldmodel.recipe import Encoder, Latents, WorldModel
+
+IMAGINED_CLIPS = 40_000
+CLIPS_AT_A_TIME = 2048
+FRAMES_AT_A_TIME = 512
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called as (stage, steps done, steps in all, newest metrics)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoder:
+    """An encoder, the device that it is on, and the hash of the weights that its latents depend on."""
+
+    encoder: Encoder
+    device: torch.device
+    weights: str
+    folder: Path
+    """Where latents are kept."""
+
+    @torch.inference_mode()
+    def frames(self, sensors: dict[str, np.ndarray]) -> Float[Tensor, "rows n d"]:
+        """Latents of frames by sensor, [rows ...]."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in sensors.items()}
+        parts = zip(*(values.split(FRAMES_AT_A_TIME) for values in tensors.values()), strict=True)
+        batches = (ObservationBatch(dict(zip(tensors, part, strict=True))).to(self.device) for part in parts)
+        return torch.cat([self.encoder.encode(batch).tokens for batch in batches])
+
+    def stored(self, key: list[str], parts: Callable[[], Iterator[Tensor]]) -> LatentRows:
+        """Rows in a file of `folder`, made anew only when weights or `key` changed."""
+        return stored_latents(self.folder, [self.weights, *key], self.encoder.latent_shape, parts, self.device)
+
+
+def encode_episodes(
+    frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode], timing: StepTiming, progress: Progress
+) -> LatentEpisodes:
+    """The latents of every frame, and what was done after each."""
+
+    def parts() -> Iterator[Tensor]:
+        for done, episode in enumerate(episodes, start=1):
+            yield frozen.frames(store.observations(episode, 0, episode.frames, 1))
+            progress("encode episodes", done, len(episodes), {})
+
+    ends = np.cumsum([episode.frames for episode in episodes])
+    last_row = np.repeat(ends - 1, [episode.frames for episode in episodes])
+    actions = [np.pad(store.actions(episode, 0, episode.frames - 1), ((0, 1), (0, 0))) for episode in episodes]
+    return LatentEpisodes(
+        latents=frozen.stored(["frames", *_named(store, episodes)], parts),
+        last_row=torch.from_numpy(last_row).to(frozen.device),
+        actions=torch.from_numpy(np.concatenate(actions)).to(frozen.device),
+        timing=timing,
+    )
+
+
+def imagined_stand_ins(
+    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, key: list[str], seed: int
+) -> list[StandIns]:
+    """Latents imagined along the episodes from one context frame and from all; `key` names the predictor's weights."""
+    contexts = sorted({1, data.timing.context_frames})  # a first plan has one frame to go on
+    found = [imagine_along(data, frozen, model, (context, IMAGINED_CLIPS // 2, seed), key) for context in contexts]
+    return [each for each in found if each is not None]
+
+
+@torch.inference_mode()
+def imagine_along(
+    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int], key: list[str]
+) -> StandIns | None:
+    """The horizon of model steps that followed a few context frames of random clips, as imagined.
+
+    `draw` is the number of context frames, of clips at most, and the seed of the choice. None where all episodes are
+    too short.
+    """
+    context, clips, seed = draw
+    frames = context + data.timing.horizon
+    starts = data.starts(frames)
+    if len(starts) == 0:
+        return None
+    chosen = starts[torch.randperm(len(starts), generator=Generator().manual_seed(seed))[:clips]]
+
+    def parts() -> Iterator[Tensor]:
+        for part in chosen.split(CLIPS_AT_A_TIME):
+            done = data.actions_between(part, frames)
+            begun = model.begin(Latents(data.clips(part, context)), done[:, : context - 1])
+            yield model.rollout(begun, done[:, None, context - 1 :])[:, 0].flatten(0, 1)
+
+    latents = frozen.stored(["imagined", *map(str, draw), str(len(data.latents)), *key], parts)
+    steps = data.timing.control_steps * torch.arange(context, frames, device=data.device)
+    return StandIns(latents, (chosen[:, None] + steps).flatten().clone())
+
+
+def twin_stand_ins(
+    data: LatentEpisodes, frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode]
+) -> StandIns:
+    """One for each model step of each episode."""
+    skip = data.timing.control_steps
+    own = [torch.arange(0, episode.frames, skip) for episode in episodes]
+    firsts = np.cumsum([0, *(episode.frames for episode in episodes[:-1])])
+
+    def parts() -> Iterator[Tensor]:
+        for episode, rows in zip(episodes, own, strict=True):
+            yield frozen.frames(store.twins(episode, 0, len(rows), skip))
+
+    rows = torch.cat([int(first) + each for first, each in zip(firsts, own, strict=True)])
+    return StandIns(frozen.stored(["twins", *_named(store, episodes)], parts), rows.to(data.device))
+
+
+def _named(store: EpisodeStore, episodes: list[Episode]) -> list[str]:
+    """All that tells these frames from others."""
+    return [str(folder.resolve()) for folder in store.folders] + [f"{e.shard}.{e.start}.{e.frames}" for e in episodes]

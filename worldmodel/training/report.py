@@ -1,0 +1,115 @@
+"""What a manifest says of a training, for people: probes, errors and curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.data.episodes import ClipSampler, Episode, EpisodeStore
+from worldmodel.data.task_truth import apart
+from worldmodel.heads.probes import probe_r2
+from worldmodel.heads.surprise import calibrated, surprise
+from worldmodel.heads.task_distance import TaskDistance, task_truth
+from worldmodel.manifest import CalibrationSpec
+from worldmodel.observation import ObservationBatch
+from worldmodel.recipe import Encoder, WorldModel
+from worldmodel.training.diagnostics import HELD_OUT
+from worldmodel.training.latent_stage import FrozenEncoder
+from worldmodel.training.loop import Row
+
+PROBE_EPISODES = 300
+SETTLING_EPISODES = 20
+SETTLING_PASSES = 20
+HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
+"""The held-out metrics that a manifest keeps a curve of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A store's episodes: those that are learned from, and those held out."""
+
+    store: EpisodeStore
+    train: list[Episode]
+    held_out: list[Episode]
+    timing: StepTiming
+
+    def held_out_clips(self, clip_frames: int, batches: int = 4, size: int = 128) -> list[Clips]:
+        """Clips of held-out episodes, the same in every call."""
+        sampler = ClipSampler(self.store, self.held_out, clip_frames=clip_frames, timing=self.timing)
+        return [sampler.sample(size, seed=0, step=index) for index in range(batches)]
+
+
+@torch.inference_mode()
+def calibrate(frozen: FrozenEncoder, model: WorldModel, split: Split) -> CalibrationSpec:
+    """Surprise of held-out transitions with as many context frames as the service uses."""
+    values = []
+    for clips in split.held_out_clips(split.timing.context_frames, batches=32):
+        batch = clips.to(frozen.device)
+        assert batch.actions is not None
+        latents = frozen.encoder.encode(batch.frames).tokens.unflatten(0, batch.shape)
+        values.append(surprise(model, latents, batch.actions))
+    return calibrated(values)
+
+
+def probe(trained: FrozenEncoder, control: FrozenEncoder, split: Split) -> dict[str, dict[str, float]]:
+    """Linear R^2 of each recorded feature on held-out episodes, for the trained encoder and for a random one."""
+    results: dict[str, dict[str, float]] = {}
+    names = split.store.description["features"]["names"]
+    for name, frozen in (("trained", trained), ("random_encoder", control)):
+        x, y = probe_rows(frozen, split, split.train[:PROBE_EPISODES])
+        x_test, y_test = probe_rows(frozen, split, split.held_out[:PROBE_EPISODES])
+        scores = probe_r2(x.flatten(1), y, x_test.flatten(1), y_test)
+        results[name] = dict(zip(names, scores.tolist(), strict=True))
+    return results
+
+
+def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[str, float]:
+    """How far the head's readings of held-out frames are from what was recorded: medians, in tolerances."""
+    latents, recorded = probe_rows(frozen, split, split.held_out[:PROBE_EPISODES])
+    truth = task_truth(head.config, split.store.description["features"]["names"], recorded)
+    names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
+    with torch.no_grad():
+        errors = apart(head.quantities(latents), truth.quantities, truth.sizes).median(0).values
+    return dict(zip(names, errors.tolist(), strict=True))
+
+
+def probe_rows(frozen: FrozenEncoder, split: Split, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
+    """Latents [rows n d] and features [rows f] of frames one model step apart."""
+    skip = split.timing.control_steps
+    latents = [frozen.frames(split.store.observations(e, 0, _spaced(e, skip), skip)) for e in episodes]
+    truth = [split.store.features(episode, 0, _spaced(episode, skip), skip) for episode in episodes]
+    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth)).to(frozen.device)
+
+
+@torch.no_grad()
+def settle(module: nn.Module, encoder: Encoder, split: Split, device: torch.device) -> None:
+    """Give a random encoder the BatchNorm statistics of real frames: a fair control."""
+    skip, store = split.timing.control_steps, split.store
+    frames = [store.observations(e, 0, _spaced(e, skip), skip) for e in split.train[:SETTLING_EPISODES]]
+    together = {name: torch.from_numpy(np.concatenate([each[name] for each in frames])) for name in frames[0]}
+    module.train()
+    for _ in range(SETTLING_PASSES):
+        encoder.encode(ObservationBatch(together).to(device))
+    module.eval()
+
+
+def curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
+    """The losses thinned to about `points`, and every evaluation."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", *HELD_OUT)))
+    losses = [row for row in rows if names and names[0] in row]
+    evaluations = [row for row in rows if "latent_std" in row]
+    thin = losses[:: max(1, len(losses) // points)]
+    return {
+        "step": [row["step"] for row in thin],
+        **{name: [round(row[name], 5) for row in thin] for name in names},
+        "evaluation_step": [row["step"] for row in evaluations],
+        **{name: [round(row[name], 5) for row in evaluations if name in row] for name in HELD_OUT_CURVES},
+    }
+
+
+def _spaced(episode: Episode, skip: int) -> int:
+    """How many frames one model step apart an episode has."""
+    return (episode.frames - 1) // skip + 1
