@@ -21,6 +21,7 @@ from tests.server.live import (
     serving,
     settings_for,
 )
+from worldmodel import Latents, ObservationBatch
 
 HEAVY = {"preset": "fast", "num_samples": 4096, "num_elites": 4000, "max_iterations": 90, "seed": 1}
 """About ten seconds when it is let: with that many elites it does not converge."""
@@ -227,14 +228,14 @@ class TestSessions:
 
 
 def test_a_frame_is_encoded_once_ever(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
-    encode, seen = model.encode, []
+    encoder = live.running.service.engine.registry.models[MODEL].checkpoint.encoder
+    encode, seen = encoder.encode, []
 
-    def counting(observation: torch.Tensor) -> torch.Tensor:
-        seen.append(len(observation))
+    def counting(observation: ObservationBatch) -> Latents:
+        seen.append(len(observation.values["top"]))
         return encode(observation)
 
-    monkeypatch.setattr(model, "encode", counting)
+    monkeypatch.setattr(encoder, "encode", counting)
     goals = [{"observation": {"images": {"top": picture(101)}}}]
     frames = [{"images": {"top": picture(100)}, "step": 0}]
     for _ in range(2):
@@ -243,10 +244,11 @@ def test_a_frame_is_encoded_once_ever(live: Live, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("transport", ["json", "grpc"])
-@pytest.mark.parametrize("method", ["rollout", "surprise"])
+@pytest.mark.parametrize("method", ["rollout", "predictions"])
 def test_nothing_that_is_not_finite_leaves(
     live: Live, monkeypatch: pytest.MonkeyPatch, method: str, transport: str
 ) -> None:
+    """What the world model imagines, and its surprise, which comes from its predictions."""
     model = live.running.service.engine.registry.models[MODEL].checkpoint.world_model
     sound = getattr(model, method)
     monkeypatch.setattr(model, method, lambda *given: sound(*given) * torch.nan)

@@ -1,6 +1,5 @@
 """When a plan begins, how it follows from what runs already, and when there is none."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +82,7 @@ def test_one_frame_surprises_nobody(live: Live) -> None:
 
 
 def test_a_model_that_was_not_calibrated_cannot_hold(tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(write_tiny_checkpoint(tmp_path))
-    uncalibrated = dataclasses.replace(checkpoint.manifest.surprise, transitions=0)
-    checkpoint = dataclasses.replace(
-        checkpoint, manifest=dataclasses.replace(checkpoint.manifest, surprise=uncalibrated)
-    )
+    checkpoint = load_checkpoint(write_tiny_checkpoint(tmp_path, calibration=None))
     settings = settings_for(tmp_path)
     request = validate(schemas.PlanRequest, plan_payload(hold_on_surprise=True))
     with pytest.raises(ServiceError) as caught:

@@ -17,6 +17,7 @@ from server.errors import Code, ServiceError
 from server.service import Service
 from server.validation import validate
 from tests.server.live import MODEL, picture, plan_payload, settings_for
+from worldmodel import Latents
 
 
 @pytest.fixture
@@ -97,9 +98,9 @@ def test_a_robot_without_a_finite_cost_fails_alone(service: Service, monkeypatch
     model = service.engine.registry.models[MODEL].checkpoint.world_model
     sound = model.begin
 
-    def begin(context: Tensor, past_actions: Tensor) -> Any:
+    def begin(context: Latents, past_actions: Tensor) -> Any:
         broken = bool((past_actions == past_actions.new_tensor(0.125)).all())
-        return sound(context * torch.nan if broken else context, past_actions)
+        return sound(Latents(context.tokens * torch.nan) if broken else context, past_actions)
 
     monkeypatch.setattr(model, "begin", begin)
     bad = question(100, action_history=[np.full((5, 2), 0.125)], limits=None, planner={"preset": "fast", "seed": 1})
