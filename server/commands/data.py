@@ -35,7 +35,8 @@ def _add_import(actions: argparse._SubParsersAction) -> None:
         help="fill an episode store from recorded episodes",
         description="Read a LeRobotDataset v3 or an HDF5 file, which it is shows, into an episode store for telos "
         "train. Everything that cannot be used is refused, nothing is repaired; run again after an interruption to go "
-        "on. Limits that neither the data set nor you give are the recorded range and 5 % of it at either end.",
+        "on. Limits that neither the data set nor you give are the recorded range and 5 % of it at either end; so are "
+        "the ranges of vector sensors that the data set does not say.",
     )
     parser.add_argument("source", type=Path, help="folder or file of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the store")
@@ -68,7 +69,7 @@ def _add_preview(actions: argparse._SubParsersAction) -> None:
         "preview",
         help="draw some episodes of a store or of a data set",
         description="Write contact_sheet.png and episodes.webp: evenly spaced episodes, from their first frame to "
-        "their last, and in motion.",
+        "their last, and in motion; cameras side by side, vector sensors as curves under them.",
     )
     parser.add_argument("source", type=Path, help="store, or folder or file of a data set")
     parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")
@@ -78,8 +79,14 @@ def _add_preview(actions: argparse._SubParsersAction) -> None:
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--camera", help="whose pictures (default: the only one)")
-    parser.add_argument("--state", help="column of the robot's state, or none (default: the usual one, if there)")
+    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="the main one first (default: every camera)")
+    parser.add_argument(
+        "--vectors",
+        nargs="+",
+        metavar="NAME",
+        help="columns of numbers that are sensors, or none (default: observation.state or proprio, if there)",
+    )
+    parser.add_argument("--state", help="column that probes look for, or none (default: the usual one, if there)")
     parser.add_argument("--dt-s", type=float, help="seconds of a control step, where the data set has no word for it")
 
 
@@ -107,7 +114,7 @@ def run_import(arguments: argparse.Namespace) -> None:
         raise CommandError(f"{arguments.source} is an episode store already: telos train --data {arguments.source}")
     said = _described(arguments, source.description)
     size = arguments.image_size
-    spec = ObservationSpec(camera=said.camera, height_px=size, width_px=size)
+    spec = ObservationSpec(camera=said.cameras[0], height_px=size, width_px=size)
     with tqdm(total=len(source.lengths), unit="episode", disable=arguments.quiet) as bar:
         limits = import_episodes(
             source,
@@ -118,7 +125,8 @@ def run_import(arguments: argparse.Namespace) -> None:
             image_size=size,
             report=bar.update,
         )
-    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes, camera {said.camera!r}\n")
+    sensors = [f"camera {name!r}" for name in said.cameras] + [f"vector {each.name!r}" for each in said.vectors]
+    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes, {', '.join(sensors)}\n")
     for name, unit, low, high in zip(said.action_names, said.action_units, limits.low, limits.high, strict=True):
         sys.stdout.write(f"  {name} ({unit}): {low:g} to {high:g} ({limits.source})\n")
 
@@ -150,7 +158,13 @@ def run_preview(arguments: argparse.Namespace) -> None:
 def _open(arguments: argparse.Namespace) -> "Source":
     from envs.interchange.opening import open_source
 
-    return open_source(arguments.source, camera=arguments.camera, state=arguments.state, dt_s=arguments.dt_s)
+    return open_source(
+        arguments.source,
+        cameras=arguments.cameras,
+        vectors=arguments.vectors,
+        state=arguments.state,
+        dt_s=arguments.dt_s,
+    )
 
 
 def _described(arguments: argparse.Namespace, said: "Description") -> "Description":
