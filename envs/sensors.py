@@ -60,10 +60,15 @@ class Sensor:
     @classmethod
     def from_json(cls, data: Any) -> "Sensor":
         """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        words = {key: tuple(str(word) for word in data[key]) for key in ("names", "units")}
-        ranges = {key: tuple(float(limit) for limit in data[key]) for key in ("low", "high")}
-        shape = tuple(int(side) for side in data["shape"])
-        return cls(name=str(data["name"]), kind=data["kind"], shape=shape, **words, **ranges)
+        return cls(
+            name=str(data["name"]),
+            kind=data["kind"],
+            shape=tuple(int(side) for side in data["shape"]),
+            names=tuple(str(name) for name in data["names"]),
+            units=tuple(str(unit) for unit in data["units"]),
+            low=tuple(float(limit) for limit in data["low"]),
+            high=tuple(float(limit) for limit in data["high"]),
+        )
 
     def _check_camera(self) -> None:
         if len(self.shape) != 3 or self.shape[2] != 3 or min(self.shape) < 1:

@@ -13,8 +13,8 @@ import pytest
 
 from envs.interchange.lerobot_layout import expand
 from envs.interchange.opening import open_source
+from tests.envs.imported import import_all
 from tests.envs.stored import write_counting_store
-from tests.envs.test_lerobot import import_all
 from tests.lerobot_set import CAMERA, LeRobotSet, recorded_dot
 
 VIDEO = f"videos/{CAMERA}"

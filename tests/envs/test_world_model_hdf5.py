@@ -11,8 +11,8 @@ import pytest
 from envs.interchange.opening import open_source
 from envs.interchange.stored_episodes import StoredEpisodes
 from envs.interchange.world_model_hdf5 import write_world_model_hdf5
+from tests.envs.imported import import_all
 from tests.envs.stored import SENSORS, check_store, columns, write_counting_store
-from tests.envs.test_lerobot import import_all
 
 
 def theirs(path: Path, lengths: tuple[int, ...] = (6, 9), **changes: np.ndarray) -> Path:
