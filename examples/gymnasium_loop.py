@@ -3,8 +3,8 @@
     telos serve &
     python examples/gymnasium_loop.py --server grpc://127.0.0.1:8601 --model tworoom-lewm --env telos/TwoRoom-v0
 
-The environment shows its camera as `image`, and as `goal_image` what it should see. Its time stands still while a plan
-is made.
+The environment shows what its sensors see as `observation`, and as `goal` what they should see. Its time stands still
+while a plan is made.
 """
 
 import argparse
@@ -31,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> bool:
     env = gymnasium.make(given.env, max_episode_steps=given.steps)
     with connect(given.server, token=os.environ.get("TELOS_TOKEN")) as planner:
         observation, info = env.reset(seed=given.seed)
-        controller = Controller(planner, model=given.model, goal=observation["goal_image"])
+        camera = env.get_wrapper_attr("camera_names")[0]
+        controller = Controller(planner, model=given.model, goal=observation["goal"][camera])
         reached = over = False
         while not (reached or over):
-            plan = controller.plan(observation["image"])
+            plan = controller.plan(observation["observation"][camera])
             print(f"step {controller.step}: {info['distance']:.3f} from the goal, in latents {plan.goal_distance:.3f}")
             for action in plan.next_actions:
                 observation, _, reached, over, info = env.step(action.astype(np.float32))

@@ -42,12 +42,10 @@ def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) ->
     return ActionLimits((low - margin).tolist(), (high + margin).tolist(), f"recorded, widened by {MARGIN:.0%} a side")
 
 
-def recorded_range(
-    actions: Iterable[NDArray[np.float32]], width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and greatest of each action. Raises ValueError when there is none."""
+def recorded_range(parts: Iterable[NDArray[np.float32]], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest of each column of actions or readings [n, width]. Raises ValueError when there is no row."""
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    for part in actions:
+    for part in parts:
         if len(part):
             low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
     if not np.isfinite(low).all():

@@ -60,7 +60,7 @@ def same_observation(one: GoalObservation, other: GoalObservation) -> bool:
 
 
 def test_gymnasium_checker_is_content(env_id: str) -> None:
-    env = gymnasium.make(env_id)
+    env = gymnasium.make(env_id, sensors=[sensor.name for sensor in ENVS[env_id].every_sensor(64)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Actions are in physical units by contract, so Gymnasium's advice to scale them to [-1, 1] does not apply.
@@ -80,12 +80,14 @@ def test_the_time_limit_truncates_and_nothing_else(env_id: str) -> None:
     env.close()
 
 
-def test_observations_are_in_their_space_and_numbers_are_finite(env: MujocoGoalEnv) -> None:
+def test_observations_are_in_their_space_and_numbers_are_finite(env_id: str) -> None:
+    env = ENVS[env_id](image_size=32, sensors=[sensor.name for sensor in ENVS[env_id].every_sensor(32)])
     observation, info = env.reset(seed=1)
     for action in random_actions(env, 20):
         assert env.observation_space.contains(observation)
         assert np.isfinite(info["state"]).all() and np.isfinite(info["distance"]) and info["distance"] >= 0
         observation, _, _, _, info = env.step(action)
+    env.close()
 
 
 def test_tables_of_names_have_the_right_length(env: MujocoGoalEnv) -> None:
@@ -235,6 +237,9 @@ def test_a_wrong_reset_is_refused(env: MujocoGoalEnv) -> None:
 def test_wrong_constructor_arguments_are_refused(env_id: str) -> None:
     with pytest.raises(ValueError, match="image_size"):
         ENVS[env_id](image_size=8)
+    for sensors in ([], ["smell"], [ENVS[env_id].camera_names[0]] * 2):
+        with pytest.raises(ValueError, match=r"sensors=.*; give one or more of"):
+            ENVS[env_id](sensors=sensors)
     with pytest.raises(ValueError, match="render_mode"):
         ENVS[env_id](render_mode="human")
     with pytest.raises(ValueError, match="known ones"):

@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 from envs.collect import collect
+from envs.cube import CubeEnv, CubeVariation
 from envs.episodes import EpisodeWriter
+from envs.randomisation import Randomisation
 from envs.rollout import rollout_states
 from envs.sensors import camera_sensor
 from envs.two_room import TwoRoomEnv
+from tests.envs.stored import check_store, columns
 
 ENV_ID = "telos/TwoRoom-v0"
 PARAMETERS = {"episodes": 10, "steps": 12, "seed": 3, "image_size": 16, "episodes_per_shard": 2}
@@ -34,6 +37,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 
 def test_store_holds_what_the_format_says(store: Path) -> None:
+    check_store(store)
     description = json.loads((store / "dataset.json").read_text())
     assert description["format"] == 2 and description["env_id"] == ENV_ID and description["dt_s"] == 0.1
     lists = {"names": [], "units": [], "low": [], "high": []}
@@ -145,6 +149,52 @@ def test_an_expert_that_lapses_holds_random_actions_and_goes_on_from_there(tmp_p
     assert np.array_equal(states[: first + 1], plain[index].states[: first + 1])  # until then nothing differs
     held = (actions[1:] == actions[:-1]).all(1)
     assert 0.2 < held.mean() < 0.9  # an expert's noise never repeats an action, lapses do
+
+
+def test_every_sensor_is_stored_as_it_is_observed(tmp_path: Path) -> None:
+    """And every camera's twin, in the world of the frame's twins."""
+    env_id, names = "telos/Cube-v0", ["proprioception", "wrist", "front"]
+    twins = Randomisation(twins=("cube_rgb", "table_rgb"))
+    parameters = {"episodes": 2, "steps": 5, "seed": 1, "image_size": 32, "progress": False}
+    collect(env_id, tmp_path, sensors=names, randomisation=twins, **parameters)
+    check_store(tmp_path)
+    stored, env = columns(tmp_path), CubeEnv(image_size=32, sensors=names)
+    described = json.loads((tmp_path / "dataset.json").read_text())["sensors"]
+    assert described == [sensor.to_json() for sensor in env.sensors] and described[0]["name"] == "front"
+    worlds = [world for episode in range(2) for world in twins.twin_worlds(CubeVariation, env_id, 1, episode, 6)]
+    for row, state in enumerate(stored["state"]):
+        for name, reading in env.observe(state).items():
+            assert np.array_equal(stored[f"sensors/{name}"][row], reading)
+        env.set_variation(worlds[row])
+        for camera in ("front", "wrist"):
+            assert np.array_equal(stored[f"twins/{camera}"][row], env.render_state(state, camera))
+        env.set_variation(CubeVariation())
+    env.close()
+    with pytest.raises(ValueError, match="holds another dataset"):
+        collect(env_id, tmp_path, sensors=["front"], randomisation=twins, **parameters)
+
+
+def test_other_sensors_change_nothing_else(store: Path, tmp_path: Path) -> None:
+    collect(ENV_ID, tmp_path, progress=False, sensors=["top", "position"], **PARAMETERS)
+    one, other = columns(store), columns(tmp_path)
+    assert other.keys() - one.keys() == {"sensors/position"}
+    assert all(np.array_equal(one[name], other[name], equal_nan=name == "actions") for name in one)
+    assert np.array_equal(other["sensors/position"], other["state"][:, :2].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("sensors", "says"),
+    [
+        (["position"], "needs a camera"),
+        (["left"], "give one or more of"),
+        (["top", "top"], "each once"),
+        ([], "give one"),
+    ],
+)
+def test_sensors_that_make_no_store_are_refused(tmp_path: Path, sensors: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        collect(ENV_ID, tmp_path / "store", progress=False, sensors=sensors, **PARAMETERS)
+    assert not (tmp_path / "store").exists()
 
 
 def test_an_error_publishes_nothing(tmp_path: Path) -> None:
