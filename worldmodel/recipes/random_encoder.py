@@ -6,7 +6,6 @@ are of unit variance too.
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -45,7 +44,7 @@ class RandomEncoder(FrameEncoder):
         """The predictor alone."""
         return [ParameterGroup(list(self.predictor.parameters()))]
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "RandomEncoder":
         """The predictor alone: frozen BatchNorm keeps its statistics."""
         super().train(mode)
         for _, _, head in self.cameras:
