@@ -1,4 +1,4 @@
-"""Clips: what training reads. A few frames of one episode, one model step apart, and the actions between them."""
+"""Clips, which training reads: a few frames of one episode, one model step apart, and the actions between them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from worldmodel.observation import ObservationBatch
 
 @dataclass(frozen=True, kw_only=True)
 class StepTiming:
-    """How time is cut into steps, in training and in planning."""
+    """How time is divided into steps, in training and in planning."""
 
     control_steps: int = 5
     """Control steps in one model step."""
