@@ -32,8 +32,8 @@ class Clips:
 
     sensors: Mapping[str, Tensor]
     """By sensor: cameras uint8 [b t h w 3], vectors float32 [b t k] in physical units."""
-    actions: Float[Tensor, "b t-1 a"] | None
-    """Between the frames, unitless in [-1, 1]; None in episodes without actions."""
+    actions: Float[Tensor, "b steps a"] | None
+    """Between the frames, t - 1 steps, unitless in [-1, 1]; None in episodes without actions."""
     twins: Mapping[str, Tensor] | None = None
     """By sensor, the same states seen in other worlds; a vector's are its own readings."""
 

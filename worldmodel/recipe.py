@@ -82,7 +82,7 @@ class Encoder(Protocol):
 class WorldModel(Protocol):
     """Imagines latents. `begin` does the work that does not depend on the candidates, once a plan."""
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Any:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Any:
         """A state that has taken in the frames seen, tokens [b t n d], and the actions between them."""
         ...
 

@@ -60,7 +60,7 @@ class FastWorldModel:
         self.plain = plain
         self._predictor = FastPredictor(plain.predictor, DTYPES[precision])
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return self._predictor.begin(context.tokens.flatten(-2), past_actions)
 

@@ -28,7 +28,7 @@ class CausalWorldModel:
     tokens: int
     """Number of tokens of one frame."""
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Seen:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Seen:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return Seen(context.tokens.flatten(-2), past_actions)
 
