@@ -1,12 +1,12 @@
 """Checkpoints: a folder with model.safetensors and manifest.json, and nothing that can run.
 
-The weights are read whole into memory and held against the manifest's SHA-256 before anything looks at them: a file
-replaced or truncated meanwhile cannot bring the process down.
+The weights are read whole into memory and compared with the manifest's SHA-256 before anything looks at them: a file
+that is replaced or truncated meanwhile cannot end the process.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,11 +27,8 @@ from worldmodel.inference.world_model import fast_encoder, fast_world_model
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.parts.precision import Precision, PrecisionChoice
 from worldmodel.parts.world_model import CausalWorldModel
-from worldmodel.recipe import Body, Encoder, Entry, LatentPolicy, WorldModel
+from worldmodel.recipe import Body, Encoder, Entry, LatentDistance, LatentPolicy, WorldModel
 from worldmodel.recipes import RECIPES, config_from_json
-
-LatentDistance = Callable[[Tensor, Tensor], Tensor]
-"""From latents [b s h n d] to a goal [b n d]: [b s h]."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def _policy(entry: Entry, manifest: Manifest, trained: TrainedModel) -> LatentPo
 
 
 def _distances(manifest: Manifest, trained: TrainedModel) -> dict[str, tuple[float, LatentDistance]]:
-    """In the order of the table, which is that of a cost's terms."""
+    """Learned distances in the order of the table of heads, which is the order of a cost's terms."""
     rank = list(HEADS).index
     ordered = sorted(manifest.heads.items(), key=lambda item: rank(item[1].type))
     weights = {name: HEADS[spec.type].cost_weight for name, spec in ordered}
@@ -194,7 +191,7 @@ def _build(manifest: Manifest) -> TrainedModel:
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
-    """Refuses what does not fit before any memory is taken for it."""
+    """Raises CheckpointError for weights that do not fit the manifest, before memory is taken for the model."""
     name = manifest.name
     try:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""JSON values held against the types of a dataclass's fields, before anything is built from them."""
+"""Checks JSON values against the types of a dataclass's fields, before anything is built from them."""
 
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from worldmodel.errors import CheckpointError
 
 LARGEST = 2**53
-"""Of a number: beyond it, JSON readers disagree about integers."""
+"""Largest magnitude of a number: beyond it, JSON readers disagree about integers."""
 
 
 def field_values(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 
 def _widened(value: Any, wanted: Any) -> Any:
-    """JSON writes 1.0 as 1 at will."""
+    """The value with integers as floats where floats are wanted: JSON may write 1.0 as 1."""
     if wanted is float:
         return float(value)
     if get_origin(wanted) is tuple and float in get_args(wanted):
@@ -56,6 +56,6 @@ def _widened(value: Any, wanted: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Escaped and short: an error message goes to a terminal and a log."""
+    """The value escaped and short, since an error message goes to a terminal and a log."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

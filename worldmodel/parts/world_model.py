@@ -1,4 +1,4 @@
-"""A causal predictor as a world model, the plain way: the reference that the fast way is held against."""
+"""A causal predictor as a world model: the plain form, the reference for the fast one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class CausalWorldModel:
-    """A `Predictor` reads the tokens of a frame side by side, as one vector."""
+    """Imagines with a `Predictor`, which reads the tokens of a frame side by side, as one vector."""
 
     predictor: Predictor
     tokens: int
-    """Of one frame."""
+    """Number of tokens of one frame."""
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Seen:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Seen:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return Seen(context.tokens.flatten(-2), past_actions)
 

@@ -1,4 +1,4 @@
-"""The networks of LeWorldModel, on which its baselines stand too, so that only the losses differ."""
+"""The networks of LeWorldModel, which its baselines use too, so that only the losses differ."""
 
 import dataclasses
 import functools
