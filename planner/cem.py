@@ -6,18 +6,16 @@ first candidate is always the mean itself and the second the best so far, so nei
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_elites, check_spread, finite_or_worst
+from planner.sampling import GaussianSearch, begin, best_of, check_elites, check_spread, finite_or_worst, normal
 from planner.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class CEM:
-    """The method and its settings; how a search stands is in `Search`."""
+    """The method and its settings; where a search stands is in `GaussianSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -32,21 +30,22 @@ class CEM:
         check_elites(self.elites, self.candidates)
         check_spread(self.iterations, self.std, self.std_floor)
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> GaussianSearch:
         """Begin around the warm start, or in the middle of the bounds."""
         return begin(self.space, horizon, warm_start, self.std)
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+    def ask(self, search: GaussianSearch, generator: Generator) -> Float[Tensor, "s k v"]:
         """The mean, the best so far, and normal samples around the mean."""
-        # Drawn where the generator lives, so that a seed means the same plan on every device.
-        noise = torch.randn((self.candidates, *search.mean.shape), generator=generator).to(search.mean.device)
+        noise = normal(self.candidates, search.mean, generator)
         noise[0] = 0  # the mean itself
         candidates = search.mean + search.std * noise
         if search.best_cost < float("inf"):
             candidates[1] = search.best
         return self.space.clamp(candidates)
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(
+        self, search: GaussianSearch, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]
+    ) -> GaussianSearch:
         """Refit to the elites, and keep the best."""
         costs = finite_or_worst(costs)
         order = costs.argsort(stable=True)
@@ -55,7 +54,7 @@ class CEM:
             return search
         std = elites.std(dim=0, correction=0).clamp_min(self.std_floor)
         best, best_cost = best_of(search, candidates, costs)
-        return Search(
+        return GaussianSearch(
             mean=elites.mean(dim=0),
             std=std,
             best=best,

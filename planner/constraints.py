@@ -14,7 +14,12 @@ from torch import Tensor
 from planner.search_space import SearchSpace
 
 ROUNDING = 1e-5
-"""Unitless: what constraints may contradict each other or the limits by, since limits were computed elsewhere."""
+"""Unitless: how far constraints may contradict each other or the limits before they are refused.
+
+They arrive converted from physical units and rounded to 32-bit floats. The server's own tolerance is 1e-6 of an
+action's range (server/safety.py, server/engine/motion.py): it lets a committed change exceed its limit by that much and
+tightens the limits given here by as much again. A range is 2 wide here, so the two add up to 4e-6, and 32-bit rounding
+adds less than 1e-6. This value is above their sum, so that what the server accepts is never refused here."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,25 +5,45 @@ Steps shrink to nothing over the iterations, so that the last ones settle. The f
 the others around it, since a cost that is flat or folded far from the goal has many valleys.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.sampling import best_of, check_spread, finite_or_worst, first_mean, normal
 from planner.search_space import SearchSpace
 
 MEMORY = (0.9, 0.95)
-"""Of Adam's means of gradients and of their squares. A search has tens of steps: 0.999 would never warm up."""
+"""Decay of Adam's means of gradients and of their squares. A search has tens of steps: 0.999 would never warm up."""
 TINY = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
+class DescentSearch:
+    """Where a search stands whose candidates each go their own way downhill."""
+
+    best: Float[Tensor, "k v"]
+    """Best candidate so far; before any was scored, where the search begins."""
+    best_cost: float
+    std: Float[Tensor, "k v"]
+    """Standard deviation of the positions."""
+    iteration: int
+    """Iterations done: steps shrink with it."""
+    positions: Float[Tensor, "s k v"] | None
+    """Where each descent stands; None before the starts are drawn and scored."""
+    moments: Float[Tensor, "2 s k v"]
+    """Running means of each candidate's gradient and of its square."""
+
+    @property
+    def converged(self) -> bool:
+        """Never: steps shrink to nothing by the last iteration, and not before."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GradientDescent:
-    """The method and its settings; how a search stands is in `Search`."""
+    """The method and its settings; where a search stands is in `DescentSearch`."""
 
     space: SearchSpace
     candidates: int = 16
@@ -40,45 +60,50 @@ class GradientDescent:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> DescentSearch:
         """Begin around the warm start, or in the middle of the bounds."""
-        return begin(self.space, horizon, warm_start, self.std)
+        best = first_mean(self.space, horizon, warm_start)
+        return DescentSearch(
+            best=best,
+            best_cost=float("inf"),
+            std=torch.full_like(best, self.std),
+            iteration=0,
+            positions=None,
+            moments=best.new_zeros(2, self.candidates, *best.shape),
+        )
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
-        """Where each descent stands; at first, the mean and samples around it."""
-        if search.kept is not None:
-            return search.kept
-        noise = torch.randn((self.candidates, *search.mean.shape), generator=generator, device=generator.device)
-        noise[0] = 0  # the mean itself
-        return self.space.clamp(search.mean + search.std * noise.to(search.mean))
+    def ask(self, search: DescentSearch, generator: Generator) -> Float[Tensor, "s k v"]:
+        """Where each descent stands; at first, where the search begins and samples around it."""
+        if search.positions is not None:
+            return search.positions
+        noise = normal(self.candidates, search.best, generator)
+        noise[0] = 0  # where the search begins
+        return self.space.clamp(search.best + search.std * noise)
 
     def follow(
         self,
-        search: Search,
+        search: DescentSearch,
         candidates: Float[Tensor, "s k v"],
         costs: Float[Tensor, " s"],
         gradients: Float[Tensor, "s k v"],
-    ) -> Search:
+    ) -> DescentSearch:
         """One step of each candidate; one whose cost or gradient is not finite goes on from the best so far."""
         costs = finite_or_worst(costs)
         best, best_cost = best_of(search, candidates, costs)
         sound = (costs.isfinite() & gradients.isfinite().all(-1).all(-1))[:, None, None]
         gradients = torch.where(sound, gradients, 0)
-        before = torch.zeros(2, *gradients.shape).to(gradients) if search.moments is None else search.moments
-        told = torch.stack([gradients, gradients.square()])
+        fresh = torch.stack([gradients, gradients.square()])
         memory = torch.tensor(MEMORY).to(gradients).view(2, 1, 1, 1)
-        moments = torch.where(sound, memory * before + (1 - memory) * told, 0)
+        moments = torch.where(sound, memory * search.moments + (1 - memory) * fresh, 0)
         mean, square = moments / (1 - memory ** (search.iteration + 1))
         step = self.learning_rate * (1 - search.iteration / self.iterations)
         moved = self.space.clamp(candidates - step * mean / (square.sqrt() + TINY))
-        kept = torch.where(sound, moved, best)
-        return dataclasses.replace(
-            search,
-            mean=best,
-            std=kept.std(dim=0, correction=0),
+        positions = torch.where(sound, moved, best)
+        return DescentSearch(
             best=best,
             best_cost=best_cost,
+            std=positions.std(dim=0, correction=0),
             iteration=search.iteration + 1,
-            kept=kept,
+            positions=positions,
             moments=moments,
         )

@@ -13,14 +13,29 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.coloured_noise import coloured_noise
-from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_elites, check_spread, finite_or_worst
+from planner.sampling import best_of, check_elites, check_spread, finite_or_worst, first_mean
 from planner.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
+class ICEMSearch:
+    """Where a search stands whose population shrinks and whose best elites are candidates again."""
+
+    mean: Float[Tensor, "k v"]
+    std: Float[Tensor, "k v"]
+    best: Float[Tensor, "k v"]
+    """Best candidate so far; the mean before any was scored."""
+    best_cost: float
+    converged: bool
+    iteration: int
+    """Iterations done: the population shrinks with it."""
+    kept: Float[Tensor, "e k v"]
+    """Elites that are candidates again, best first; none before any candidate was scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ICEM:
-    """The method and its settings; how a search stands is in `Search`."""
+    """The method and its settings; where a search stands is in `ICEMSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -48,18 +63,27 @@ class ICEM:
         if not (0 <= self.kept_share < 1 and 0 <= self.momentum < 1):
             raise ValueError(f"kept_share={self.kept_share} and momentum={self.momentum} must be in [0, 1)")
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> ICEMSearch:
         """Begin around the warm start, or in the middle of the bounds."""
-        return begin(self.space, horizon, warm_start, self.std)
+        mean = first_mean(self.space, horizon, warm_start)
+        return ICEMSearch(
+            mean=mean,
+            std=torch.full_like(mean, self.std),
+            best=mean,
+            best_cost=float("inf"),
+            converged=False,
+            iteration=0,
+            kept=mean.new_zeros(0, *mean.shape),
+        )
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+    def ask(self, search: ICEMSearch, generator: Generator) -> Float[Tensor, "s k v"]:
         """The mean, the elites that were kept (the best so far is the first of them), and samples around the mean."""
-        known = search.mean[None] if search.kept is None else torch.cat([search.mean[None], search.kept])
+        known = torch.cat([search.mean[None], search.kept])
         fresh = self._population(search.iteration) - len(known)
         noise = coloured_noise(fresh, *search.mean.shape, exponent=self.exponent, generator=generator)
         return self.space.clamp(torch.cat([known, search.mean + search.std * noise.to(search.mean)]))
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(self, search: ICEMSearch, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> ICEMSearch:
         """Move towards the elites, and keep the best of them."""
         costs = finite_or_worst(costs)
         order = costs.argsort(stable=True)[: self.elites]
@@ -69,7 +93,7 @@ class ICEM:
         fresh_std = elites.std(dim=0, correction=0)
         std = (self.momentum * search.std + (1 - self.momentum) * fresh_std).clamp_min(self.std_floor)
         best, best_cost = best_of(search, candidates, costs)
-        return Search(
+        return ICEMSearch(
             mean=self.momentum * search.mean + (1 - self.momentum) * elites.mean(dim=0),
             std=std,
             best=best,

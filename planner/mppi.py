@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.sampling import GaussianSearch, begin, best_of, check_spread, finite_or_worst, normal
 from planner.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class MPPI:
-    """The method and its settings; how a search stands is in `Search`."""
+    """The method and its settings; where a search stands is in `GaussianSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -36,18 +35,19 @@ class MPPI:
         if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature} must be above 0")
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> GaussianSearch:
         """Begin around the warm start, or in the middle of the bounds."""
         return begin(self.space, horizon, warm_start, self.std)
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+    def ask(self, search: GaussianSearch, generator: Generator) -> Float[Tensor, "s k v"]:
         """The mean, the best so far, and normal samples around the mean."""
-        shape = (self.candidates - 2, *search.mean.shape)
-        noise = torch.randn(shape, generator=generator, device=generator.device).to(search.mean)
+        noise = normal(self.candidates - 2, search.mean, generator)
         known = torch.stack([search.mean, search.best])
         return self.space.clamp(torch.cat([known, search.mean + search.std * noise]))
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(
+        self, search: GaussianSearch, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]
+    ) -> GaussianSearch:
         """Move to the weighted average, and keep the best."""
         costs = finite_or_worst(costs)
         finite = costs.isfinite()
@@ -59,7 +59,7 @@ class MPPI:
         std = (weights * (scored - mean).square()).sum(0).sqrt().clamp_min(self.std_floor)
         best, best_cost = best_of(search, candidates, costs)
         converged = bool((std <= self.std_floor).all())
-        return Search(mean=mean, std=std, best=best, best_cost=best_cost, converged=converged)
+        return GaussianSearch(mean=mean, std=std, best=best, best_cost=best_cost, converged=converged)
 
     def weights(self, costs: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
         """Add up to 1. Equal costs weigh the same; one standard deviation more is exp(1/temperature) times less."""

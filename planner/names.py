@@ -2,6 +2,7 @@
 
 from typing import Literal
 
-AlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling", "gradient_descent"]
-ProposalUse = Literal["none", "first", "only"]
+SearchAlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling", "gradient_descent"]
+AlgorithmName = Literal[SearchAlgorithmName, "policy"]
+"""How a plan is made: by a search, or by the model's policy without one."""
 SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]

@@ -10,14 +10,28 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from planner.optimiser import Search
-from planner.sampling import begin, best_of, check_spread, finite_or_worst
+from planner.sampling import best_of, check_spread, finite_or_worst, first_mean, normal
 from planner.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
+class VariationSearch:
+    """Where a search stands that varies the best so far."""
+
+    best: Float[Tensor, "k v"]
+    """Where the search begins, before any candidate was scored."""
+    best_cost: float
+    std: Float[Tensor, "k v"]
+
+    @property
+    def converged(self) -> bool:
+        """Never: another sample may always be better."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictiveSampling:
-    """The method and its settings; how a search stands is in `Search`."""
+    """The method and its settings; where a search stands is in `VariationSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -30,17 +44,19 @@ class PredictiveSampling:
             raise ValueError(f"candidates={self.candidates} must be at least 2: the best so far and one more")
         check_spread(self.iterations, self.std, self.std)
 
-    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Search:
+    def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> VariationSearch:
         """Begin around the warm start, or in the middle of the bounds."""
-        return begin(self.space, horizon, warm_start, self.std)
+        best = first_mean(self.space, horizon, warm_start)
+        return VariationSearch(best=best, best_cost=float("inf"), std=torch.full_like(best, self.std))
 
-    def ask(self, search: Search, generator: Generator) -> Float[Tensor, "s k v"]:
+    def ask(self, search: VariationSearch, generator: Generator) -> Float[Tensor, "s k v"]:
         """The best so far, and normal samples around it."""
-        shape = (self.candidates - 1, *search.best.shape)
-        noise = torch.randn(shape, generator=generator, device=generator.device).to(search.best)
+        noise = normal(self.candidates - 1, search.best, generator)
         return self.space.clamp(torch.cat([search.best[None], search.best + search.std * noise]))
 
-    def tell(self, search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> Search:
+    def tell(
+        self, search: VariationSearch, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]
+    ) -> VariationSearch:
         """Keep the best."""
         best, best_cost = best_of(search, candidates, finite_or_worst(costs))
-        return Search(mean=best, std=search.std, best=best, best_cost=best_cost)
+        return VariationSearch(best=best, best_cost=best_cost, std=search.std)

@@ -1,4 +1,4 @@
-"""What the planner needs from the world, and nothing more.
+"""What the planner calls, and nothing more: a world model, a cost, a distance and a policy.
 
 Axes, everywhere in this package:
 
@@ -20,46 +20,33 @@ v     search variables of one row (see search_space)
 Actions are unitless in [-1, 1]; the server translates to and from physical units.
 """
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-Observation = UInt8[Tensor, "b height width 3"]
-"""One RGB image a robot, at the size that the model's manifest records."""
-
 RolloutState = Any
-"""Made by `WorldModel.begin` or `stack`, handed back to `WorldModel.rollout`, never looked into here."""
+"""What the world model has taken in of each robot's past. The planner hands it to `rollout` and never looks into it."""
 
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """Imagines latents. `begin` does once a plan what does not depend on the candidates."""
-
-    def encode(self, observation: Observation) -> Float[Tensor, "b n d"]:
-        """Latents of one frame a robot."""
-        ...
-
-    def begin(self, context: Float[Tensor, "b t n d"], past_actions: Float[Tensor, "b t-1 a"]) -> RolloutState:
-        """Take in the frames seen and the actions between them."""
-        ...
-
-    def stack(self, states: Sequence[RolloutState]) -> RolloutState:
-        """One state of all these robots, in this order. Each has taken in equally many frames."""
-        ...
+    """Imagines latents."""
 
     def rollout(self, state: RolloutState, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
         """Latents after each model step of each candidate. Leaves `state` as it was.
 
-        Where `actions` want gradients, the latents have them.
+        Candidates do not depend on each other. Where `actions` want gradients, the latents have them.
         """
         ...
 
 
 @runtime_checkable
 class Cost(Protocol):
-    """Scores imagined futures: lower is better. Goals are bound when a cost is made."""
+    """Scores imagined futures: lower is better. Goals are bound when a cost is made.
+
+    A candidate's cost depends on no other candidate, since candidates are scored in chunks.
+    """
 
     def __call__(
         self, latents: Float[Tensor, "b s h n d"], actions: Float[Tensor, "b s h a"]
@@ -74,7 +61,10 @@ class Distance(Protocol):
 
 
 @runtime_checkable
-class Proposal(Protocol):
-    """Where to look first: what to do in the next model step to get from a latent to a goal latent."""
+class Policy(Protocol):
+    """Answers with actions at once: the next h model steps on the way to a goal, h being the policy's own, 1 or more.
 
-    def __call__(self, latents: Float[Tensor, "b n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b a"]: ...
+    A controller of its own (see policy), and the proposal of a search.
+    """
+
+    def __call__(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b h a"]: ...

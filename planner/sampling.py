@@ -1,34 +1,71 @@
-"""What optimisers that sample have in common: where a search begins, and what becomes of costs that are no numbers."""
+"""What optimisers have in common: where a search begins, normal samples, and costs that are not finite."""
+
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
 
 from planner.optimiser import Search
 from planner.search_space import SearchSpace
 
 
-def begin(space: SearchSpace, horizon: int, warm_start: Float[Tensor, "k v"] | None, std: float) -> Search:
-    """Around the warm start, or in the middle of the bounds. Raises ValueError for a warm start of another shape."""
+@dataclass(frozen=True, kw_only=True)
+class GaussianSearch:
+    """Where a search stands that samples around a mean and refits mean and standard deviation."""
+
+    mean: Float[Tensor, "k v"]
+    std: Float[Tensor, "k v"]
+    best: Float[Tensor, "k v"]
+    """Best candidate so far; the mean before any was scored."""
+    best_cost: float
+    converged: bool
+
+
+def begin(space: SearchSpace, horizon: int, warm_start: Float[Tensor, "k v"] | None, std: float) -> GaussianSearch:
+    """Around the warm start, or in the middle of the bounds. Raises ValueError as `first_mean`."""
+    mean = first_mean(space, horizon, warm_start)
+    return GaussianSearch(mean=mean, std=torch.full_like(mean, std), best=mean, best_cost=float("inf"), converged=False)
+
+
+def first_mean(space: SearchSpace, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> Float[Tensor, "k v"]:
+    """The warm start within bounds, or the middle of the bounds.
+
+    Raises ValueError for a warm start of another shape, or one that is not finite.
+    """
     shape = (space.rows(horizon), len(space.low))
     if warm_start is None:
-        mean = ((space.low + space.high) / 2).expand(shape)
-    elif tuple(warm_start.shape) != shape:
+        return ((space.low + space.high) / 2).expand(shape)
+    if tuple(warm_start.shape) != shape:
         raise ValueError(f"warm start has shape {tuple(warm_start.shape)}; wanted {shape} (rows, search variables)")
-    elif not bool(warm_start.isfinite().all()):
+    if not bool(warm_start.isfinite().all()):
         raise ValueError("warm start is not finite; begin without one")
-    else:
-        mean = space.clamp(warm_start)
-    return Search(mean=mean, std=torch.full_like(mean, std), best=mean, best_cost=float("inf"))
+    return space.clamp(warm_start)
 
 
-def finite_or_worst(costs: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
+def normal(count: int, like: Float[Tensor, "k v"], generator: Generator) -> Float[Tensor, "s k v"]:
+    """`count` standard normal samples, each of the shape of `like`.
+
+    Drawn where the generator lives and then moved to `like`, so that a seed means the same plan on every device.
+    """
+    return torch.randn((count, *like.shape), generator=generator, device=generator.device).to(like)
+
+
+def finite_or_worst(costs: Float[Tensor, "*b s"]) -> Float[Tensor, "*b s"]:
     """Infinite where a cost is NaN or infinite of either sign: such a candidate never wins."""
     return torch.where(costs.isfinite(), costs, torch.inf)
 
 
+def cheapest(costs: Float[Tensor, "*b s"]) -> Int[Tensor, "*b"]:
+    """Which candidate has the lowest finite cost; the first one when equal, or when no cost is finite."""
+    return finite_or_worst(costs).argsort(dim=-1, stable=True)[..., 0]
+
+
 def best_of(search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> tuple[Tensor, float]:
-    """The best so far [k v] and its cost, these candidates included; the earlier one when equal."""
+    """The best so far [k v] and its cost, these candidates included; the earlier one when equal.
+
+    `costs` are finite, or infinite where `finite_or_worst` made them so.
+    """
     index = int(costs.argsort(stable=True)[0])
     cost = float(costs[index])
     return (candidates[index], cost) if cost < search.best_cost else (search.best, search.best_cost)

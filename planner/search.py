@@ -1,21 +1,48 @@
 """Searching for many robots at once: each for itself, all of them imagining in one batch."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.optimiser import GradientOptimiser, Optimiser
-from planner.plan import Plan
 from planner.protocols import Cost, RolloutState, WorldModel
-from planner.sampling import finite_or_worst
+from planner.scoring import candidates_at_once, score
 from planner.search_space import SearchSpace
 from planner.threads import threads_for
 
 
-class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what there is not
-    """Every candidate of a robot had a cost that is not finite: there is no action to give."""
+class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what is missing
+    """A robot has no plan with finite actions and a finite cost: there is no action to give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The actions for one robot, and the evidence for them: what a search found, or what a policy answered.
+
+    `actions` are unitless in [-1, 1]. `cost` is what the cost function gave for exactly these actions, and `latents` is
+    what the world model imagined for them. Both are None for a policy's answer that no world model verified.
+    """
+
+    actions: Float[Tensor, "h a"]
+    variables: Float[Tensor, "k v"]
+    """The same actions in the search space: what a later plan is warm-started from."""
+    latents: Float[Tensor, "h n d"] | None = None
+    """The imagined future, one latent a model step."""
+    cost: float | None = None
+    """A search never raises it from one iteration to the next."""
+    first_cost: float | None = None
+    """Cost of the best candidate of the first iteration; None without a search."""
+    best_costs: tuple[float, ...] = ()
+    """Best cost so far after each iteration of a search."""
+    elite_std: float | None = None
+    """Mean standard deviation over the search variables: what a search was still unsure of. None without a search."""
+    iterations: int = 0
+    """Iterations of the search; 0 without one."""
+    converged: bool = False
+    """The optimiser stopped by itself because more iterations would change nothing."""
 
 
 class RobotSearch:
@@ -31,19 +58,17 @@ class RobotSearch:
         optimiser: Optimiser,
         space: SearchSpace,
         horizon: int,
-        warm_start: Float[Tensor, "k v"] | None,
         generator: Generator,
+        warm_start: Float[Tensor, "k v"] | None = None,
         proposal: Float[Tensor, "k v"] | None = None,
-        only_proposal: bool = False,
     ) -> None:
-        """`proposal` is among the first candidates; with `only_proposal` it is the only one there ever is."""
+        """`proposal` is one of the first candidates. Raises ValueError for a warm start of another shape."""
         self._optimiser = optimiser
         self._proposal = proposal
-        self._only_proposal = only_proposal
         self._space = space
         self._generator = generator
         self._search = optimiser.start(horizon, warm_start)
-        self._asked: Float[Tensor, "s k v"] | None = None
+        self._asked: tuple[Float[Tensor, "s k v"], Float[Tensor, "s h a"]] | None = None
         self._latents: Float[Tensor, "h n d"] | None = None
         self._best_costs: list[float] = []
 
@@ -58,44 +83,46 @@ class RobotSearch:
         hopeless = self.iterations > 0 and self._latents is None
         return self._search.converged or hopeless or self.iterations >= self._optimiser.iterations
 
-    def ask(self) -> Float[Tensor, "s h a"]:
-        """Actions of the candidates to imagine next; the same ones until their costs are told."""
-        if self._asked is None:
-            self._asked = self._with_proposal(self._optimiser.ask(self._search, self._generator))
-        return self._space.decode(self._asked)
-
-    def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "asked k v"]:
-        """In the last place: the first are the mean and the best so far."""
-        if self._proposal is None:
-            return candidates
-        if self._only_proposal:
-            return self._proposal[None]
-        return candidates if self.iterations else torch.cat([candidates[:-1], self._proposal[None]])
-
     @property
     def wants_gradients(self) -> bool:
-        """Whether `tell` is to be given slopes."""
+        """Whether `tell` needs slopes."""
         return isinstance(self._optimiser, GradientOptimiser)
+
+    def ask(self) -> Float[Tensor, "s h a"]:
+        """Actions of the candidates to imagine next; the same ones until `tell` has their costs."""
+        if self._asked is None:
+            candidates = self._with_proposal(self._optimiser.ask(self._search, self._generator))
+            self._asked = candidates, self._space.decode(candidates)
+        return self._asked[1]
+
+    def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "s k v"]:
+        """In the last place: the first are the mean and the best so far."""
+        if self._proposal is None or self.iterations:
+            return candidates
+        return torch.cat([candidates[:-1], self._proposal[None]])
 
     def tell(
         self,
-        latents: Float[Tensor, "s h n d"],
         costs: Float[Tensor, " s"],
+        best_latents: Float[Tensor, "h n d"],
         slopes: Float[Tensor, "s h a"] | None = None,
     ) -> None:
-        """What was imagined for the candidates asked for, what it costs, and its gradient for the actions if wanted."""
-        assert self._asked is not None  # nothing is told that was not asked for
+        """Costs of the candidates that `ask` gave, and the latents imagined for the cheapest of them.
+
+        `slopes` are the costs' gradients for the actions, which a search that wants gradients needs.
+        """
+        assert self._asked is not None  # `ask` comes first
+        candidates, _ = self._asked
         if isinstance(self._optimiser, GradientOptimiser):
-            assert slopes is not None  # they were wanted
-            gradients = _pulled_back(self._space, self._asked, slopes)
-            told = self._optimiser.follow(self._search, self._asked, costs, gradients)
+            assert slopes is not None  # `wants_gradients` says so
+            gradients = _pulled_back(self._space, candidates, slopes)
+            search = self._optimiser.follow(self._search, candidates, costs, gradients)
         else:
-            told = self._optimiser.tell(self._search, self._asked, costs)
-        if told.best_cost < self._search.best_cost:
-            best = finite_or_worst(costs).argsort(stable=True)[0]
-            self._latents = latents[best].clone()  # a view would keep the whole batch
-        self._search, self._asked = told, None
-        self._best_costs.append(told.best_cost)
+            search = self._optimiser.tell(self._search, candidates, costs)
+        if search.best_cost < self._search.best_cost:
+            self._latents = best_latents.clone()  # a view would keep all robots' latents
+        self._search, self._asked = search, None
+        self._best_costs.append(search.best_cost)
 
     @property
     def plan(self) -> Plan:
@@ -115,41 +142,33 @@ class RobotSearch:
         )
 
 
-def advance(model: WorldModel, state: RolloutState, cost: Cost, searches: Sequence[RobotSearch]) -> None:
-    """One iteration of every search that is not over, in one rollout; one of them must not be.
+def advance(
+    model: WorldModel,
+    state: RolloutState,
+    cost: Cost,
+    searches: Sequence[RobotSearch],
+    latent_shape: Sequence[int],
+) -> None:
+    """One iteration of every search that is not over, in as few rollouts as memory allows; one must not be over.
 
     `state` and `cost` are of the same robots in the same order, and all ask for equally many candidates and steps.
+    `latent_shape` is [n d], the tokens and width of one frame's latents. Raises ValueError for other robots' states.
     """
     asked = {robot: search.ask() for robot, search in enumerate(searches) if not search.is_over}
     shape = next(iter(asked.values())).shape
     # A robot whose search is over rests, so that its plan does not depend on how long its neighbours need.
     rows = [asked[r] if r in asked else search.plan.actions.expand(shape) for r, search in enumerate(searches)]
     actions = torch.stack(rows)  # [b s h a]
+    robots, candidates, horizon, _ = actions.shape
+    tokens, width = latent_shape
     gradients = any(search.wants_gradients for search in searches)
-    with threads_for(actions.shape[0] * actions.shape[1]):
-        latents, costs, slopes = (_differentiated if gradients else _imagined)(model, state, cost, actions)
+    most = candidates_at_once(robots=robots, horizon=horizon, tokens=tokens, width=width, gradients=gradients)
+    at_once = min(candidates, most)
+    with threads_for(robots * at_once * tokens):
+        scores = score(model, state, cost, actions, at_once=at_once, gradients=gradients)
     for robot in asked:
-        searches[robot].tell(latents[robot], costs[robot], None if slopes is None else slopes[robot])
-
-
-def _imagined(
-    model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]
-) -> tuple[Tensor, Tensor, None]:
-    """Latents [b s h n d] and costs [b s]."""
-    latents = model.rollout(state, actions)
-    return latents, cost(latents, actions), None
-
-
-def _differentiated(
-    model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Also each candidate's gradient [b s h a]: nobody's cost depends on another one's actions."""
-    with torch.inference_mode(False), torch.enable_grad():
-        wanted = actions.clone().requires_grad_()
-        latents = model.rollout(state, wanted)
-        costs = cost(latents, wanted)
-        (slopes,) = torch.autograd.grad(costs.sum(), wanted)
-    return latents.detach(), costs.detach(), slopes
+        slopes = None if scores.slopes is None else scores.slopes[robot]
+        searches[robot].tell(scores.costs[robot], scores.best_latents[robot], slopes)
 
 
 def _pulled_back(
@@ -166,21 +185,13 @@ def plan_iterations(
     model: WorldModel,
     state: RolloutState,
     cost: Cost,
-    *,
-    optimiser: Optimiser,
-    space: SearchSpace,
-    horizon: int,
-    warm_starts: Sequence[Float[Tensor, "k v"] | None],
-    generators: Sequence[Generator],
+    searches: Sequence[RobotSearch],
+    latent_shape: Sequence[int],
 ) -> Iterator[tuple[Plan, ...]]:
     """After each iteration, the best plan so far of each robot. Stop at a deadline by not asking for the next.
 
-    `warm_starts` and `generators` have one entry a robot, in the order of `state`'s batch. Raises NoFinitePlan.
+    Arguments are those of `advance`. Raises NoFinitePlan.
     """
-    searches = [
-        RobotSearch(optimiser=optimiser, space=space, horizon=horizon, warm_start=warm_start, generator=generator)
-        for warm_start, generator in zip(warm_starts, generators, strict=True)
-    ]
     while not all(search.is_over for search in searches):
-        advance(model, state, cost, searches)
+        advance(model, state, cost, searches, latent_shape)
         yield tuple(search.plan for search in searches)

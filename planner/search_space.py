@@ -4,13 +4,14 @@ Fewer dimensions beat more samples. `constant` holds one action over a model ste
 control step's action, and the splines put a few knots over the whole horizon.
 """
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planner.names import SearchSpaceName
-from planner.per_step import PerStep
 from planner.spline import Spline, spline_weights
 
 
@@ -47,6 +48,39 @@ class SearchSpace(Protocol):
     def shift(self, variables: Float[Tensor, "k v"], executed_steps: int) -> Float[Tensor, "k v"]:
         """Variables of what is left of a plan after `executed_steps` model steps, for a warm start."""
         ...
+
+
+@dataclass(frozen=True)
+class PerStep:
+    """Variables v of one model step, bounded by `low` and `high`, and the action block a that they stand for."""
+
+    low: Float[Tensor, " v"]
+    high: Float[Tensor, " v"]
+    repeat: int
+    """How many times the variables are repeated to fill one model step."""
+
+    def rows(self, horizon: int) -> int:
+        """One a model step."""
+        return horizon
+
+    def decode(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b a"]:
+        """The action blocks that the variables stand for."""
+        return torch.cat([variables] * self.repeat, dim=-1)
+
+    def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "h v"]:
+        """The mean over what is repeated, within bounds."""
+        return self.clamp(actions.unflatten(-1, (self.repeat, -1)).mean(-2))
+
+    def clamp(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+        """The nearest variables within bounds."""
+        return torch.minimum(torch.maximum(variables, self.low), self.high)
+
+    def shift(self, variables: Float[Tensor, "h v"], executed_steps: int) -> Float[Tensor, "h v"]:
+        """Drop the model steps that were executed and repeat the last one; a plan that has run out leaves its last."""
+        if executed_steps < 0:
+            raise ValueError(f"executed_steps={executed_steps} must not be negative")
+        kept = variables[min(executed_steps, len(variables) - 1) :]
+        return torch.cat([kept, kept[-1:].expand(len(variables) - len(kept), -1)])
 
 
 def make_search_space(

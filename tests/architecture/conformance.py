@@ -3,17 +3,19 @@
 `planner` owns the protocols and knows no model; `worldmodel` knows no planner. Only here do they meet by name.
 """
 
+from torch import Tensor
+
 from planner.cem import CEM
 from planner.constraints import Constrained
 from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOut, Smoothness, SquaredDistance, WeightedSum
-from planner.gradient_descent import GradientDescent
-from planner.icem import ICEM
+from planner.gradient_descent import DescentSearch, GradientDescent
+from planner.icem import ICEM, ICEMSearch
 from planner.mppi import MPPI
-from planner.optimiser import Optimiser
-from planner.per_step import PerStep
-from planner.predictive_sampling import PredictiveSampling
-from planner.protocols import Cost, Distance, Proposal, WorldModel
-from planner.search_space import SearchSpace
+from planner.optimiser import Optimiser, Search
+from planner.predictive_sampling import PredictiveSampling, VariationSearch
+from planner.protocols import Cost, Distance, Policy, WorldModel
+from planner.sampling import GaussianSearch
+from planner.search_space import PerStep, SearchSpace
 from planner.spline import Spline
 from worldmodel.heads.inverse_dynamics import InverseDynamics
 from worldmodel.heads.steps_to_go import StepsToGo
@@ -36,9 +38,13 @@ def learned_distance(head: StepsToGo | FastStepsToGo) -> Distance:
     return head
 
 
-def proposal(head: InverseDynamics) -> Proposal:
-    """Inverse dynamics propose."""
-    return head
+def policy(head: InverseDynamics) -> Policy:
+    """Inverse dynamics are a policy of one model step, which looks at the newest frame."""
+
+    def act(context: Tensor, goal: Tensor) -> Tensor:
+        return head(context[:, -1], goal)[:, None]
+
+    return act
 
 
 def plain_distance(distance: SquaredDistance | AbsoluteDistance) -> Distance:
@@ -51,9 +57,14 @@ def cost(part: GoalCost | ControlEffort | Smoothness | KeepOut | WeightedSum) ->
     return part
 
 
-def optimiser(search: CEM | ICEM | MPPI | PredictiveSampling | GradientDescent) -> Optimiser:
+def optimiser(method: CEM | ICEM | MPPI | PredictiveSampling | GradientDescent) -> Optimiser:
     """Every optimiser is one."""
-    return search
+    return method
+
+
+def search(state: GaussianSearch | ICEMSearch | VariationSearch | DescentSearch) -> Search:
+    """The loop can read every optimiser's state."""
+    return state
 
 
 def search_space(space: PerStep | Spline | Constrained) -> SearchSpace:

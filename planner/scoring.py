@@ -1,0 +1,91 @@
+"""Imagines candidates and scores them, in chunks: of all that is imagined only each robot's best latents are kept.
+
+With 256 tokens a frame, the latents of a whole iteration would not fit in memory. With one token a frame, a whole
+iteration is a single chunk.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planner.protocols import Cost, RolloutState, WorldModel
+from planner.sampling import cheapest, finite_or_worst
+
+LATENT_BYTES = 24 * 2**20
+"""Most memory for the latents of one chunk; a world model's activations and a cost's distances take several times as
+much. 16 robots with 300 candidates of 5 steps of one token of width 192 take 18 MB, so such a batch is one chunk. More
+is not faster on a CPU: the C library gives blocks above 32 MiB back to the system each time, and clears them anew."""
+GRADIENT_LATENT_BYTES = LATENT_BYTES // 8
+"""The same where gradients are wanted, since the activations of all steps are kept for the way back."""
+BYTES = 4
+"""In one number of a latent, which is a 32-bit float whatever precision a model imagines with."""
+
+
+def candidates_at_once(*, robots: int, horizon: int, tokens: int, width: int, gradients: bool) -> int:
+    """How many candidates of each of `robots` to imagine in one rollout; at least 1."""
+    budget = GRADIENT_LATENT_BYTES if gradients else LATENT_BYTES
+    return max(1, budget // (BYTES * robots * horizon * tokens * width))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one iteration learns about its candidates."""
+
+    costs: Float[Tensor, "b s"]
+    best_latents: Float[Tensor, "b h n d"]
+    """Imagined for each robot's cheapest candidate."""
+    slopes: Float[Tensor, "b s h a"] | None
+    """Gradient of each candidate's cost for its actions; None when it was not asked for."""
+
+
+def score(
+    model: WorldModel,
+    state: RolloutState,
+    cost: Cost,
+    actions: Float[Tensor, "b s h a"],
+    *,
+    at_once: int,
+    gradients: bool,
+) -> Scores:
+    """Imagine `at_once` candidates of each robot at a time. The result is the same for any number, but for rounding.
+
+    Raises ValueError when `state` or `cost` are of other robots than `actions`.
+    """
+    judge = _differentiated if gradients else _imagined
+    return reduce(_joined, (judge(model, state, cost, chunk) for chunk in actions.split(at_once, dim=1)))
+
+
+def _imagined(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+    latents = model.rollout(state, actions)
+    return _scores(latents, cost(latents, actions), None, actions)
+
+
+def _differentiated(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+    """A candidate's gradient is its own, since no cost depends on another candidate's actions."""
+    with torch.inference_mode(False), torch.enable_grad():
+        wanted = actions.clone().requires_grad_()
+        latents = model.rollout(state, wanted)
+        costs = cost(latents, wanted)
+        (slopes,) = torch.autograd.grad(costs.sum(), wanted)
+    return _scores(latents.detach(), costs.detach(), slopes, actions)
+
+
+def _scores(latents: Tensor, costs: Tensor, slopes: Tensor | None, actions: Tensor) -> Scores:
+    if costs.shape != actions.shape[:2]:
+        given = f"{tuple(costs.shape)} costs for {tuple(actions.shape[:2])} (robots, candidates)"
+        raise ValueError(f"{given}: give the state and the cost of exactly the robots that are searched for, in order")
+    best = latents[torch.arange(len(costs), device=costs.device), cheapest(costs)]
+    return Scores(costs, best, slopes)
+
+
+def _joined(one: Scores, other: Scores) -> Scores:
+    """Of equally cheap candidates the earlier one is the best."""
+    better = finite_or_worst(other.costs).amin(1) < finite_or_worst(one.costs).amin(1)
+    return Scores(
+        costs=torch.cat([one.costs, other.costs], dim=1),
+        best_latents=torch.where(better[:, None, None, None], other.best_latents, one.best_latents),
+        slopes=None if one.slopes is None or other.slopes is None else torch.cat([one.slopes, other.slopes], dim=1),
+    )
