@@ -28,18 +28,18 @@ import torch
 
 from envs import env_class
 from envs.mujoco_env import Image
+from server.commands.graphics import check_graphics
 from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import Paired, ci95
-from server.graphics import check_graphics
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings
 from telos.history import History
 from telos.planner import Planner
 from telos.replies import PlannerConfig
-from telos.requests import Cost
+from telos.requests import Cost, PlanOptions
 from worldmodel.checkpoint import load_checkpoint, save_checkpoint
 from worldmodel.manifest import read_manifest
 
@@ -152,7 +152,7 @@ def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -
         checkpoints = _without(arguments, model, variant.without, scratch) if variant.without else arguments.checkpoints
         planner = LocalPlanner(Settings(checkpoints=checkpoints))
     info = planner.model(model)
-    env = env_class(info.task)(image_size=info.height_px)
+    env = env_class(info.task)(image_size=info.cameras[0].shape[0])
     pairs = itertools.islice(draw_pairs(env, info.task, protocol, arguments.seed), arguments.episodes)
     rows = []
     for index, pair in enumerate(pairs):
@@ -196,12 +196,11 @@ class VariantAgent:
             self._model.name,
             frames,
             self._goal,
+            PlanOptions(config=self._config, cost=self._variant.cost),
             action_history=self._history.actions[len(self._history.actions) - len(frames) + 1 :],
-            planner=self._config,
-            cost=self._variant.cost,
-            session_id=self._session_id,
+            session=self._session_id,
         )
-        actions = reply.actions[: self._variant.executed * self._model.action.control_steps]
+        actions = reply.actions[: self._variant.executed * self._model.required_action.control_steps]
         self._history.executed(actions)
         return actions
 

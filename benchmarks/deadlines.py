@@ -29,7 +29,7 @@ from server import schemas
 from server.engine.local import LocalEngine
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 from server.provenance import provenance
 from server.service import Service
 from server.settings import Settings
@@ -103,7 +103,7 @@ class Bench:
             "refusal_ms": _quantiles(refusal_ms),
             "late_without_saying_so": len(silent),
             "iterations": _quantiles([plan.iterations_completed for plan in plans]),
-            "worse_than_first_incumbent": sum(plan.predicted_cost > plan.costs[0] for plan in plans),
+            "worse_than_first_incumbent": sum((plan.predicted_cost or 0.0) > plan.costs[0] for plan in plans),
         }
 
     def throughput(self, robots: int, plans: int) -> dict[str, Any]:

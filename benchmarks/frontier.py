@@ -105,7 +105,7 @@ def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str
     made_by = provenance()
     PRESETS.setdefault(budget, SEARCHES[budget])
     planner = LocalPlanner(Settings(checkpoints=arguments.checkpoints))
-    env, pairs = _task(planner.model(model).task, planner.model(model).height_px, arguments)
+    env, pairs = _task(planner.model(model).task, planner.model(model).cameras[0].shape[0], arguments)
     steps = PROTOCOLS[arguments.protocol].budget_steps
     seeds = [plan_seed(arguments.seed, index) for index in range(len(pairs))]
     configs = [PlannerConfig(preset=budget, seed=seed) for seed in seeds]
@@ -140,7 +140,7 @@ def _episode(
     return {
         "success": episode.success,
         "steps": episode.steps_to_success,
-        "first_cost": round(agent.replies[0].predicted_cost, 5),
+        "first_cost": round(agent.replies[0].predicted_cost or 0.0, 5),
         "iterations": statistics.fmean(len(reply.cost_trace) for reply in agent.replies),
     }
 

@@ -35,7 +35,7 @@ from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
 from server.evaluation.statistics import ci95
 from server.provenance import provenance
-from telos import ControlLoop, Planner, PlannerConfig
+from telos import ControlLoop, Planner, PlannerConfig, PlanOptions
 from telos.http_planner import HttpPlanner
 from telos.planner import Method
 
@@ -105,7 +105,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A point for each way and delay, on the same starts and goals."""
     info = planner.model(model)
-    env = env_class(info.task)(image_size=info.height_px)
+    env = env_class(info.task)(image_size=info.cameras[0].shape[0])
     pairs = list(itertools.islice(draw_pairs(env, info.task, PROTOCOL, seed), episodes))
     moving: list[tuple[Way, int]] = [(way, delay_ms) for way in MOVING for delay_ms in delays_ms]
     points: list[tuple[Way, int]] = [("stopped", 0), *moving]
@@ -138,12 +138,17 @@ def drive(
     observation, _ = env.reset(options={"state": pair.start, "goal_state": pair.goal})
     hold = np.zeros(len(env.action_names))
     with ControlLoop(
-        planner, model=model, goal=observation["goal_image"], hold=hold, commit=way == "committed", config=config
+        planner,
+        model=model,
+        goal=observation["goal_image"],
+        hold=hold,
+        commit=way == "committed",
+        options=PlanOptions(config=config),
     ) as loop:
         success, held = False, 0
         began = time.monotonic()
         while loop.step < PROTOCOL.budget_steps and not success:
-            action = loop.act(env.render_state(env.get_state()) if loop.uses_image else None)
+            action = loop.act(env.render_state(env.get_state()) if loop.uses_observation else None)
             held += not action.any()
             state = env.advance(action.astype(np.float32))
             success = env.is_success(state, env.goal_state)

@@ -28,11 +28,11 @@ import numpy as np
 import psutil
 
 from benchmarks.reliability import table
-from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Target
+from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, LoadTarget
 from server.benchmark.served import Served, served
 from server.benchmark.service import jpeg
 from server.benchmark.targets import Row, judge
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 from server.provenance import provenance
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
@@ -138,11 +138,11 @@ def work(server: Served, model: str) -> dict[str, list[Ask]]:
     }
 
 
-def targets(server: Served, path: str, method: str) -> dict[str, Target]:
+def targets(server: Served, path: str, method: str) -> dict[str, LoadTarget]:
     return {"http": HttpTarget(server.http_port, f"/v1/{path}"), "grpc": GrpcTarget(server.grpc_port, method)}
 
 
-def asking(ways: dict[str, Target], payload: dict[str, Any], kind: Any, way: str) -> Ask:
+def asking(ways: dict[str, LoadTarget], payload: dict[str, Any], kind: Any, way: str) -> Ask:
     body = json_body(payload) if way == "http" else to_message(kind, payload).SerializeToString()
     return lambda: asyncio.wait_for(ways[way].ask(body), 30)
 

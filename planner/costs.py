@@ -4,7 +4,7 @@ Averaging over the horizon asks to be near the goal soon and to stay, and beats 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,9 +115,8 @@ class WeightedSum:
         return torch.stack([weight * cost(latents, actions) for weight, cost in self.terms]).sum(0)
 
 
-STEPS_TO_GO_WEIGHT = 1.0
 LATENT_DISTANCE_WEIGHT = 10.0
-TASK_DISTANCE_WEIGHT = 3.0
+"""In the sum of the default cost; the weights of learned distances come with them."""
 
 
 def latent_distance(name: DistanceName, *, scale: float, values: int) -> SquaredDistance | AbsoluteDistance:
@@ -134,14 +133,15 @@ def goal_cost(
     goal: Float[Tensor, "b n d"],
     *,
     scale: float,
-    steps_to_go: Distance | None,
-    task_distance: Distance | None = None,
+    learned: Sequence[tuple[float, Distance]] = (),
     over: Over = "mean",
     distance: DistanceName = "squared",
 ) -> Cost:
-    """The default cost: latent distance, which is sharp near the goal, learned steps to go, which sees far, and learned
-    task distance, which knows what of the goal matters; the learned ones where a model has them."""
+    """The default cost: the model's learned distances, each with its weight, and the latent distance.
+
+    Latent distance is sharp near the goal; learned distances see further, and know what matters about the goal. `scale`
+    is the mean squared latent distance of unrelated frames.
+    """
     near = GoalCost(latent_distance(distance, scale=scale, values=goal[0].numel()), goal, over)
-    learned = [(STEPS_TO_GO_WEIGHT, steps_to_go), (TASK_DISTANCE_WEIGHT, task_distance)]
-    terms = [(weight, GoalCost(each, goal, over)) for weight, each in learned if each is not None]
+    terms = [(weight, GoalCost(each, goal, over)) for weight, each in learned]
     return WeightedSum((*terms, (LATENT_DISTANCE_WEIGHT, near))) if terms else near

@@ -1,12 +1,16 @@
 """Arrays as fields of the wire schemas: nested lists where people read them, base64 where they are large."""
 
 import base64
+import math
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from telos.wire.tensors import pack, unpack
+
+MOST_READING_NUMBERS = 4096
+"""In one sensor's reading, as in a model's specification of it."""
 
 _TENSOR_SCHEMA = {
     "type": "object",
@@ -19,6 +23,7 @@ _TENSOR_SCHEMA = {
     "additionalProperties": False,
 }
 _ROWS_SCHEMA = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+_VECTOR_SCHEMA = {"type": "array", "items": {"type": "number"}, "maxItems": MOST_READING_NUMBERS}
 
 
 class NonFiniteError(ValueError):
@@ -40,6 +45,28 @@ def _read_array(value: Any) -> np.ndarray:
     return array
 
 
+def _read_reading(value: Any) -> np.ndarray:
+    """The same for one sensor's reading, refused before it is read when it is too large. Raises ValueError."""
+    if _is_beyond(value, MOST_READING_NUMBERS):
+        raise ValueError(f"holds more than {MOST_READING_NUMBERS} numbers; no sensor of a model has so many")
+    return _read_array(value)
+
+
+def _is_beyond(value: Any, most: int) -> bool:
+    """Whether an array, a Tensor's fields or nested lists have more than `most` entries."""
+    if isinstance(value, np.ndarray):
+        return value.size > most
+    if isinstance(value, dict):
+        shape = value.get("shape")
+        return isinstance(shape, list) and all(type(n) is int for n in shape[:8]) and math.prod(shape[:8]) > most
+    waiting, entries = [value], 0
+    while waiting and entries <= most:
+        if isinstance(item := waiting.pop(), list):
+            entries += len(item)
+            waiting.extend(item[: most + 1])
+    return entries > most
+
+
 def _from_lists(value: list[Any]) -> np.ndarray:
     try:
         array = np.asarray(value)
@@ -57,6 +84,11 @@ def _to_tensor(array: np.ndarray) -> dict[str, Any]:
 
 ArrayIn = Annotated[np.ndarray, PlainValidator(_read_array), WithJsonSchema({"anyOf": [_ROWS_SCHEMA, _TENSOR_SCHEMA]})]
 """Accepts both forms, and arrays."""
+
+ReadingIn = Annotated[
+    np.ndarray, PlainValidator(_read_reading), WithJsonSchema({"anyOf": [_VECTOR_SCHEMA, _TENSOR_SCHEMA]})
+]
+"""One sensor's reading: the same forms, and not many numbers."""
 
 RowsOut = Annotated[
     np.ndarray,

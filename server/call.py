@@ -1,4 +1,4 @@
-"""What a transport knows about a request beside its message."""
+"""The terms of one call that a transport knows beside its message: a deadline, and a key for retries."""
 
 import math
 import time
@@ -14,16 +14,16 @@ LONGEST_MS = 24 * 3600 * 1000
 @dataclass(frozen=True, kw_only=True)
 class Call:
     deadline: float = math.inf
-    """When the answer must have left, on the monotonic clock in seconds: of gRPC, or `Request-Timeout-Ms`."""
+    """When the answer must have left, on the monotonic clock in seconds: gRPC's, or that of `Request-Timeout-Ms`."""
     idempotency_key: str | None = None
 
 
 UNBOUND = Call()
-"""Of who can wait, and asks once."""
+"""The terms of a call without a deadline and without retries."""
 
 
 def of_headers(headers: Mapping[str, str]) -> Call:
-    """Of an HTTP request. Raises ServiceError (validation-failed)."""
+    """The terms of an HTTP request. Raises ServiceError (validation-failed)."""
     deadline, given = math.inf, headers.get("request-timeout-ms")
     if given is not None:
         if not (given.isascii() and given.isdigit() and len(given) <= 9 and 1 <= int(given) <= LONGEST_MS):
@@ -35,7 +35,7 @@ def of_headers(headers: Mapping[str, str]) -> Call:
 
 
 def idempotency_key(given: str) -> str:
-    """Raises ServiceError (validation-failed)."""
+    """The key, checked. Raises ServiceError (validation-failed)."""
     if not (1 <= len(given) <= MAX_KEY and given.isascii() and given.isprintable()):
         reason = f"the idempotency key is not valid: wanted 1 to {MAX_KEY} printable ASCII characters"
         raise refuse(Code.VALIDATION_FAILED, "", reason)

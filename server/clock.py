@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from server import schemas
-from server.errors import Code, ServiceError, refuse
+from server.errors import Code, refuse
+from server.validation import pointer_to
 
 AHEAD_US = 50_000
 """By how much an observation may seem to come from the future: what an offset over a slow network is wrong by."""
@@ -25,26 +26,34 @@ class ServerClock:
         return round(self._clock() * 1e6)
 
     def check_age(self, request: schemas.PlanRequest) -> None:
-        """Raises ServiceError (observation-stale) when the last frame is older than the request allows."""
+        """Raises ServiceError (observation-stale) when a sensor in the last frame is older than the request allows."""
         if request.max_observation_age_ms is None:
             return
-        pointer = f"/context/{len(request.context) - 1}/capture_time_us"
-        captured_us, offset = request.context[-1].capture_time_us, request.clock_offset
-        if captured_us is None:
+        index, frame = len(request.context) - 1, request.context[-1]
+        if frame.capture_time_us is None:
+            pointer = pointer_to("context", index, "capture_time_us")
             raise refuse(Code.VALIDATION_FAILED, pointer, "is missing; max_observation_age_ms wants it")
+        offset_us = self._offset_us(request.clock_offset)
+        times = {pointer_to("context", index, "capture_time_us"): frame.capture_time_us}
+        times |= {
+            pointer_to("context", index, "capture_times_us", name): at for name, at in frame.capture_times_us.items()
+        }
+        for pointer, captured_us in times.items():
+            self._check_one(pointer, self.now_us() - captured_us - offset_us, request.max_observation_age_ms)
+
+    def _offset_us(self, offset: schemas.ClockOffset | None) -> int:
         if offset is None:
             reason = "is missing; max_observation_age_ms wants it, from the times that /v1/time tells"
             raise refuse(Code.VALIDATION_FAILED, "/clock_offset", reason)
         if offset.clock_id != self.clock_id:
             reason = f"is of another clock; this server's is {self.clock_id}: measure the offset again"
             raise refuse(Code.OBSERVATION_STALE, "/clock_offset/clock_id", reason)
-        age_us = self.now_us() - captured_us - offset.offset_us
-        if age_us > request.max_observation_age_ms * 1000:
-            raise self._stale(
-                pointer, f"is {age_us / 1e3:.0f} ms old; at most {request.max_observation_age_ms} are wanted"
-            )
-        if age_us < -AHEAD_US:
-            raise self._stale(pointer, f"lies {-age_us / 1e3:.0f} ms in the future; measure the offset again")
+        return offset.offset_us
 
-    def _stale(self, pointer: str, reason: str) -> ServiceError:
-        return refuse(Code.OBSERVATION_STALE, pointer, reason)
+    def _check_one(self, pointer: str, age_us: int, most_ms: int) -> None:
+        if age_us > most_ms * 1000:
+            reason = f"is {age_us / 1e3:.0f} ms old; at most {most_ms} are wanted"
+            raise refuse(Code.OBSERVATION_STALE, pointer, reason)
+        if age_us < -AHEAD_US:
+            reason = f"lies {-age_us / 1e3:.0f} ms in the future; measure the offset again"
+            raise refuse(Code.OBSERVATION_STALE, pointer, reason)

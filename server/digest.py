@@ -1,4 +1,4 @@
-"""Whether two requests say the same."""
+"""Digests of values, to find out whether two requests say the same."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def digest(value: Any) -> bytes:
-    """Of dictionaries, lists, arrays, bytes and plain values. Equal for equal ones only."""
+    """16 bytes, equal for equal values only. Takes dictionaries, lists, arrays, bytes and plain values."""
     hasher = hashlib.blake2b(digest_size=16)
     _add(hasher, value)
     return hasher.digest()

@@ -1,4 +1,4 @@
-"""The service in this process, behind the same interface as a remote one: the same robot code runs against both."""
+"""The service in this process, with the interface of a remote one: the same robot code runs against both."""
 
 import asyncio
 import threading
@@ -21,11 +21,11 @@ T = TypeVar("T")
 class LocalPlanner(Planner):
     """Owns a service and the thread of its event loop. Models are warmed up when it is made.
 
-    Unlike a connection, it may be asked by many threads at a time: their plans share rollouts, as those of robots do.
+    Unlike a connection, it may be used by many threads at a time: their plans share rollouts, as those of robots do.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises CheckpointError or SettingsError when there is nothing to plan with."""
+        """Raises CheckpointError or SettingsError when there is no model to plan with."""
         super().__init__(image_format="png")
         self._service = Service(LocalEngine(Registry.load(settings), settings), settings)
         self._loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""The same request twice gets the same answer, and is worked on once."""
+"""Repeated requests: a request that comes twice is worked on once, and gets the same answer."""
 
 import asyncio
 import time
@@ -7,40 +7,44 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from server.call import Call
+from server.digest import digest
 from server.errors import Code, ServiceError
+from server.schemas import PlanRequest
+from server.session import RobotSession
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Reply(Generic[T]):
+class _KeptReply(Generic[T]):
     expires: float
-    digest: bytes
+    said: bytes
     future: "asyncio.Future[T]"
 
 
 class Replays(Generic[T]):
-    """Answers by the key of their request, for a while. Failures are not kept: asking again is asking anew."""
+    """Answers by the key of their request, kept for a while. A failure is not kept: the next attempt is a new one."""
 
     def __init__(self, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
         self._capacity = capacity
         self._clock = clock
-        self._replies: OrderedDict[tuple[str, ...], _Reply[T]] = OrderedDict()
+        self._replies: OrderedDict[tuple[str, ...], _KeptReply[T]] = OrderedDict()
 
-    async def once(self, key: tuple[str, ...], digest: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The answer to this key, from `work` unless it is there or on its way.
+    async def once(self, key: tuple[str, ...], said: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer to this key: the kept one, the one in the making, or else that of `work`.
 
-        Raises ServiceError (idempotency-conflict) when the key came with another request, and what `work` raises.
+        Raises ServiceError (idempotency-conflict) when the key came with other contents, and whatever `work` raises.
         """
         while (known := self._known(key)) is not None:
-            if known.digest != digest:
+            if known.said != said:
                 detail = "this key was used for another request a moment ago; draw a new one for each request"
                 raise ServiceError(Code.IDEMPOTENCY_CONFLICT, detail)
             await asyncio.wait([known.future])
             if not known.future.cancelled():
                 return known.future.result()
-        reply = _Reply[T](self._clock() + self._ttl_s, digest, asyncio.get_running_loop().create_future())
+        reply = _KeptReply[T](self._clock() + self._ttl_s, said, asyncio.get_running_loop().create_future())
         self._remember(key, reply)
         try:
             reply.future.set_result(await work())
@@ -54,13 +58,28 @@ class Replays(Generic[T]):
     def __len__(self) -> int:
         return len(self._replies)
 
-    def _known(self, key: tuple[str, ...]) -> _Reply[T] | None:
+    def _known(self, key: tuple[str, ...]) -> _KeptReply[T] | None:
         reply = self._replies.get(key)
         return reply if reply is not None and self._clock() < reply.expires else None
 
-    def _remember(self, key: tuple[str, ...], reply: _Reply[T]) -> None:
-        """Times run on in one direction, so the oldest is the first to go."""
+    def _remember(self, key: tuple[str, ...], reply: _KeptReply[T]) -> None:
+        """Keep a reply. All are kept equally long, so the oldest expires first."""
         self._replies[key] = reply
         self._replies.move_to_end(key)
         while len(self._replies) > self._capacity or next(iter(self._replies.values())).expires <= self._clock():
             self._replies.popitem(last=False)
+
+
+def replay_key(request: PlanRequest, session: RobotSession | None, call: Call) -> tuple[str, ...] | None:
+    """The key of a plan request; None without a session or key of its own, when its seed makes it safe to repeat."""
+    if call.idempotency_key is not None:
+        return ("key", call.idempotency_key)
+    if session is None:
+        return None
+    return ("request", session.session_id, str(session.epoch), request.request_id or "")
+
+
+def contents(request: PlanRequest, session: RobotSession | None) -> bytes:
+    """Digest of a request without its id. After a reset of its session it is another one."""
+    said = request.model_dump(exclude={"request_id"})
+    return digest([said, None if session is None else session.epoch])

@@ -8,7 +8,11 @@ from server import schemas
 from server.errors import Code, ServiceError
 
 ROUNDING = 1e-6
-"""Share of an action's range that a change may be off by."""
+"""The share of an action's range that a change may be off by.
+
+Equal to the constant of engine/motion.py, and not imported from there: this check stands even when that code is wrong.
+A robot's own check (telos/chunk.py) is wider, since a plan on the wire may have been rounded to float32.
+"""
 
 
 def check_actions(
@@ -16,10 +20,12 @@ def check_actions(
 ) -> None:
     """`models` are those that may have answered. Raises ServiceError (non-finite-plan, action-limit-violation)."""
     actions = response.chunk.actions
-    numbers = (response.predicted_cost, response.goal_distance, response.planned_goal_distance, *response.costs)
+    imagined = (response.predicted_cost, response.planned_goal_distance)
+    numbers = [response.goal_distance, *response.costs, *(number for number in imagined if number is not None)]
     if not (np.isfinite(actions).all() and np.isfinite(numbers).all()):
         raise ServiceError(Code.NON_FINITE_PLAN, "the plan holds a number that is not finite; no action is returned")
-    spec = next((m.action for m in models if m.manifest_sha256 == response.provenance.manifest_sha256), None)
+    made_by = response.provenance.manifest_sha256
+    spec = next((model.action for model in models if model.manifest_sha256 == made_by), None)
     if spec is None or not (
         _has_shape(response, request, spec)
         and _within(actions, spec, request.limits)

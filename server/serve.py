@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from server.engine.process import EngineProcess
 from server.engine.protocol import Engine
 from server.errors import ServiceError
-from server.event_loop import run as run_loop
-from server.garbage import freeze_garbage
 from server.observability.loop_lag import watch_loop_lag
 from server.observability.metrics import Metrics
+from server.process import freeze_garbage, run_loop
 from server.service import Service
 from server.settings import Settings, SettingsError
 from server.transport.access import grpc_tls
@@ -39,6 +40,12 @@ def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda runni
     """
     settings.checkpoint_folders()  # what no engine could repair is said before anything listens
     run_loop(_run(settings, on_ready))
+
+
+def say_ports(running: "Running") -> None:
+    """Write one line of JSON to stdout: the server is ready, and these are its ports."""
+    sys.stdout.write(json.dumps({"http_port": running.http_port, "grpc_port": running.grpc_port}) + "\n")
+    sys.stdout.flush()
 
 
 class Running:

@@ -1,6 +1,6 @@
-"""What the server can do, whatever the transport: a request in, a response out, or a ServiceError.
+"""Everything that the server can do, whatever the transport: a request comes in, a response or a ServiceError goes out.
 
-The engine behind it may be another process. What a robot must not lose when that dies is here: its session.
+The engine behind it may be another process. A robot's session is kept here, so that it outlives the engine.
 """
 
 import asyncio
@@ -14,15 +14,14 @@ from typing import Any, TypeVar
 from server import schemas
 from server.call import UNBOUND, Call
 from server.clock import ServerClock
-from server.digest import digest
-from server.engine.protocol import Engine, Incumbents, Planned, WarmStart, Work
-from server.errors import Code, ServiceError, refuse
-from server.last_plan import LastPlan
+from server.engine.protocol import Engine, EngineActivity, EngineReply, Incumbents, WarmStart, no_warm_start
+from server.errors import Code, ServiceError
 from server.observability.metrics import Present
 from server.observability.observer import observed, observer_for
-from server.replays import Replays
+from server.replays import Replays, contents, replay_key
 from server.safety import check_actions
-from server.sessions import Session, Sessions
+from server.session import RobotSession
+from server.sessions import Sessions
 from server.settings import Settings
 from server.validation import new_request_id, unknown_model, validate
 
@@ -30,15 +29,15 @@ log = logging.getLogger("telos")
 
 R = TypeVar("R", bound=schemas.Request)
 T = TypeVar("T")
-Tell = Callable[[schemas.PlanResponse], None]
+OnPlan = Callable[[schemas.PlanResponse], None]
 
 RETRY_AFTER_MS = 1000
 REPLY_MARGIN_S = 0.01
-"""Before a transport's deadline: for the answer to get through it."""
+"""The time that an answer needs to get through the transport before its deadline."""
 
 
 class Service:
-    """Answers with what `engine` plans. Belongs to one event loop."""
+    """Answers requests with the plans of `engine`. Belongs to one event loop."""
 
     def __init__(self, engine: Engine, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
@@ -48,19 +47,19 @@ class Service:
             ttl_s=settings.replay_ttl_s, capacity=settings.max_replays, clock=clock
         )
         self.drained = asyncio.Event()
-        """Set when the server is shutting down: nothing new is taken."""
+        """Set when the server is shutting down and refuses new requests."""
         self.in_flight = 0
-        """Requests that are being worked on."""
+        """Requests that were accepted and not answered yet."""
         self.aliases: dict[str, str] = {}
-        """Other names that an operator gave to models."""
-        self._work = Work()
+        """Models by the other names that an operator gave them."""
+        self._activity = EngineActivity()
         self.observer = observer_for(self.present, tracing=settings.tracing)
         self.record: Callable[[schemas.PlanRequest, schemas.PlanResponse], None] = lambda request, response: None
-        """Keeps a plan that is about to be answered."""
+        """Called with each plan that is about to be sent, to keep it."""
         self._settings = settings
 
     async def load_model(self, folder: str) -> schemas.ModelInfo:
-        """Raises ServiceError (model-refused); then the old one is served still."""
+        """Serve the checkpoint of a folder. Raises ServiceError (model-refused); then the old one is served still."""
         loads = self.observer.metrics.model_loads
         try:
             model = await self.engine.load(folder)
@@ -73,7 +72,7 @@ class Service:
         return model
 
     async def unload_model(self, name: str) -> schemas.ModelInfo:
-        """Raises ServiceError (model-not-found, model-refused while an alias stands for it)."""
+        """Stop serving a model. Raises ServiceError (model-not-found, model-refused while it has an alias)."""
         self.model(name)
         if used := sorted(alias for alias, target in self.aliases.items() if target == name):
             reason = f"{', '.join(used)} stands for {name}; let it stand for another model first"
@@ -83,7 +82,7 @@ class Service:
         return model
 
     def alias_model(self, name: str, alias: str) -> schemas.ModelInfo:
-        """From the next request on, `alias` is another name for a model. Raises ServiceError."""
+        """Make `alias` another name for a model, from the next request on. Raises ServiceError."""
         model = self.model(name)
         if any(alias == known.name for known in self.engine.models):
             raise ServiceError(Code.MODEL_REFUSED, f"{alias} is the name of a model; choose another alias")
@@ -92,71 +91,74 @@ class Service:
         return model
 
     def metrics(self) -> bytes:
-        """What Prometheus reads."""
+        """The text that Prometheus reads."""
         self.note_work()
         return self.observer.metrics.text()
 
     def note_work(self) -> None:
-        """Count what the engine did since the last time; often, or it is kept until somebody reads the metrics."""
-        self._work = self.engine.work()
-        for step in self._work.steps:
-            self.observer.metrics.stepped(step.model, step.robots, step.seconds)
+        """Add the engine's activity since the last call to the metrics. It is kept only so long, so call this often."""
+        self._activity = self.engine.activity()
+        for each in self._activity.iterations:
+            self.observer.metrics.stepped(each.model, each.robots, each.seconds)
 
     def present(self) -> Present:
-        """What is true now, for who measures."""
+        """The present state, for the metrics."""
         return Present(
             in_flight=self.in_flight,
             sessions=len(self.sessions),
             ready=not self.why_not_ready(),
             models=tuple(self.engine.models),
-            queue_depth=self._work.waiting,
-            restarts=self._work.restarts,
+            queue_depth=self._activity.waiting,
+            restarts=self._activity.restarts,
         )
 
     async def plan(
-        self, request: schemas.PlanRequest, on_incumbent: Tell | None = None, call: Call = UNBOUND
+        self, request: schemas.PlanRequest, on_incumbent: OnPlan | None = None, call: Call = UNBOUND
     ) -> schemas.PlanResponse:
-        """Actions from the last frame of the context to the goal; `on_incumbent` takes the best plans before it."""
+        """Actions from the last frame of the context to the goal. Raises ServiceError.
+
+        `on_incumbent` is called with the best plan so far, each time that it improves before the answer.
+        """
         arrived = time.monotonic()
         self.clock.check_age(request)
         request = self._known(request)
         with self._admitted(request):
             session = self.sessions.of(request)
 
-            async def work() -> schemas.PlanResponse:
+            async def answer() -> schemas.PlanResponse:
                 response = await self._plan(request, session, arrived, call, on_incumbent)
                 self.observer.planned(response)
                 self.record(request, response)
                 return response
 
-            key = _replay_key(request, session, call)
+            key = replay_key(request, session, call)
             if key is None:
-                return await work()
-            response = await self._replays.once(key, _said(request, session), work)
+                return await answer()
+            response = await self._replays.once(key, contents(request, session), answer)
             return response.model_copy(update={"request_id": request.request_id})
 
     async def anomaly(self, request: schemas.AnomalyRequest, call: Call = UNBOUND) -> schemas.AnomalyResponse:
-        """How surprising each transition of a clip is, against held-out transitions."""
+        """How surprising each transition of a clip is, against held-out transitions. Raises ServiceError."""
         with self._admitted(request):
             return await _in_time(self.engine.anomaly(self._known(request)), call)
 
     async def encode(self, request: schemas.EncodeRequest, call: Call = UNBOUND) -> schemas.EncodeResponse:
-        """Latents of images, each to be sent as a goal later."""
+        """Latents of observations, each to be sent as a goal later. Raises ServiceError."""
         with self._admitted(request):
             return await _in_time(self.engine.encode(self._known(request)), call)
 
     async def create_session(self, request: schemas.CreateSessionRequest) -> schemas.Session:
         """Raises ServiceError (session-exists)."""
         session = self.sessions.create(request.session_id, hold_on_surprise=request.hold_on_surprise)
-        return self.sessions.told(session)
+        return self.sessions.described(session)
 
     async def session(self, request: schemas.SessionRef) -> schemas.Session:
         """Raises ServiceError (session-not-found)."""
-        return self.sessions.told(self.sessions.find(request.session_id))
+        return self.sessions.described(self.sessions.find(request.session_id))
 
     async def reset_session(self, request: schemas.SessionRef) -> schemas.Session:
         """Raises ServiceError (session-not-found)."""
-        return self.sessions.told(self.sessions.reset(request.session_id))
+        return self.sessions.described(self.sessions.reset(request.session_id))
 
     async def delete_session(self, request: schemas.SessionRef) -> schemas.DeleteSessionResponse:
         """Raises ServiceError (session-not-found)."""
@@ -164,16 +166,16 @@ class Service:
         return schemas.DeleteSessionResponse()
 
     async def time(self, request: schemas.ServerTimeRequest) -> schemas.ServerTime:
-        """For a robot that wants to know how far its clock is from this one."""
+        """This clock's time, from which a robot learns its own clock's offset."""
         received_us = self.clock.now_us()
         return schemas.ServerTime(clock_id=self.clock.clock_id, received_us=received_us, sent_us=self.clock.now_us())
 
     def models(self) -> schemas.ListModelsResponse:
-        """Those served, ready or not."""
+        """The models that are served, ready or not."""
         return schemas.ListModelsResponse(models=list(self.engine.models))
 
     def model(self, name: str) -> schemas.ModelInfo:
-        """Raises ServiceError (model-not-found)."""
+        """The model of this name or alias. Raises ServiceError (model-not-found)."""
         validate(schemas.ModelRef, {"name": name})
         known = {model.name: model for model in self.engine.models}
         name = self.aliases.get(name, name)
@@ -182,12 +184,12 @@ class Service:
         return known[name]
 
     def why_not_ready(self) -> list[str]:
-        """Empty when every model can be planned with."""
+        """Reasons why some model cannot be used now; empty when all can."""
         return ["this server is shutting down"] * self.drained.is_set() + self.engine.why_not_ready()
 
     @contextmanager
     def _admitted(self, request: schemas.Request) -> Iterator[None]:
-        """Raises ServiceError (not-ready, queue-full), at once."""
+        """Count a request in while it is answered. Raises ServiceError (not-ready, queue-full), at once."""
         name = self.aliases.get(request.model.name, request.model.name)
         if any(model.name == name for model in self.engine.models):
             observed().model = name
@@ -204,7 +206,7 @@ class Service:
             self.in_flight -= 1
 
     def _known(self, request: R) -> R:
-        """With a request_id, drawn when the client gave none, and with the model's own name."""
+        """The request with the model's own name, and with a request_id, drawn when the client gave none."""
         ref = request.model
         if ref.name in self.aliases:
             ref = ref.model_copy(update={"name": self.aliases[ref.name]})
@@ -213,10 +215,10 @@ class Service:
     async def _plan(
         self,
         request: schemas.PlanRequest,
-        session: Session | None,
+        session: RobotSession | None,
         arrived: float,
         call: Call,
-        on_incumbent: Tell | None,
+        on_incumbent: OnPlan | None,
     ) -> schemas.PlanResponse:
         budget_s = math.inf if request.planning_budget_ms is None else request.planning_budget_ms / 1e3
         deadline = min(arrived + budget_s, call.deadline - REPLY_MARGIN_S)
@@ -228,58 +230,42 @@ class Service:
             response = response if session is None else response.model_copy(update={"session_epoch": session.epoch})
             return _timed(response, arrived, deadline)
 
-        work = self.engine.plan(
+        planning = self.engine.plan(
             request,
             deadline=deadline,
             warm_start=_warm_start(request, session),
             on_incumbent=None if on_incumbent is None else _unless_unsafe(checked, on_incumbent),
         )
         if session is None:
-            return checked((await work).response)
+            return checked((await planning).response)
         try:
-            planned = await session.turn_of(request, work)
+            reply = await session.turn_of(request, planning)
         except ServiceError as error:
             rest = None if error.code is not Code.DEADLINE_INFEASIBLE else session.fallback(request)
             if rest is None or request.require_complete:
                 raise
             return _checked_or(error, checked, rest)
-        response = checked(planned.response)
-        session.remember(request, LastPlan.of(request, planned))
+        response = checked(reply.response)
+        session.remember(request, reply)
         self.sessions.use(session)
         return response
 
 
-def _warm_start(request: schemas.PlanRequest, session: Session | None) -> WarmStart | None:
-    """The session's last plan. Raises ServiceError when it is demanded and there is none."""
+def _warm_start(request: schemas.PlanRequest, session: RobotSession | None) -> WarmStart | None:
+    """The session's last plan, to start from. Raises ServiceError when it is demanded and there is none."""
     if request.warm_start is False or (session is None and not request.warm_start):
         return None
     if session is not None and session.last is not None:
         return session.last.warm_start
     if request.warm_start:
-        reason = "nothing is remembered that this plan could start from; leave warm_start out to start afresh"
-        raise refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)
+        raise no_warm_start()
     return None
-
-
-def _replay_key(request: schemas.PlanRequest, session: Session | None, call: Call) -> tuple[str, ...] | None:
-    """None for a request that cannot be told from another: without a session its seed makes it safe to repeat."""
-    if call.idempotency_key is not None:
-        return ("key", call.idempotency_key)
-    if session is None:
-        return None
-    return ("request", session.session_id, str(session.epoch), request.request_id or "")
-
-
-def _said(request: schemas.PlanRequest, session: Session | None) -> bytes:
-    """What a request says, but for its name; after a reset it says something else."""
-    said = request.model_dump(exclude={"request_id"})
-    return digest([said, None if session is None else session.epoch])
 
 
 def _checked_or(
     error: ServiceError, checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], rest: schemas.PlanResponse
 ) -> schemas.PlanResponse:
-    """The rest of the last plan, unless this request does not allow it: then `error` stands."""
+    """The rest of the last plan. Raises `error` when this request does not allow it."""
     try:
         return checked(rest)
     except ServiceError:
@@ -287,7 +273,7 @@ def _checked_or(
 
 
 def _timed(response: schemas.PlanResponse, arrived: float, deadline: float) -> schemas.PlanResponse:
-    """With the whole time until now, the way to the engine and back included."""
+    """The response with the whole time until now, the way to the engine and back included."""
     now = time.monotonic()
     late_us = max(0, round((now - deadline) * 1e6)) if deadline < math.inf else 0
     timing = response.timing.model_copy(update={"total_us": round((now - arrived) * 1e6), "late_us": late_us})
@@ -295,7 +281,7 @@ def _timed(response: schemas.PlanResponse, arrived: float, deadline: float) -> s
 
 
 async def _in_time(work: Coroutine[Any, Any, T], call: Call) -> T:
-    """Raises ServiceError (deadline-infeasible)."""
+    """The result of `work`. Raises ServiceError (deadline-infeasible) at the deadline of the call."""
     if call.deadline == math.inf:
         return await work
     try:
@@ -306,12 +292,12 @@ async def _in_time(work: Coroutine[Any, Any, T], call: Call) -> T:
         raise ServiceError(Code.DEADLINE_INFEASIBLE, detail) from None
 
 
-def _unless_unsafe(checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], take: Tell) -> Incumbents:
-    """An incumbent that must not leave is left out; a plan that must not is an error."""
+def _unless_unsafe(checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], take: OnPlan) -> Incumbents:
+    """Pass on the incumbents that may leave, and drop the others. A final plan that must not leave is an error."""
 
-    def offer(planned: Planned) -> None:
+    def offer(reply: EngineReply) -> None:
         try:
-            response = checked(planned.response)
+            response = checked(reply.response)
         except ServiceError:
             return
         take(response)

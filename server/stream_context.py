@@ -15,7 +15,7 @@ class StreamContext:
     def __init__(self, service: Service, opened: schemas.PlanRequest) -> None:
         """Raises ServiceError (model-not-found, session-not-found, epoch-stale)."""
         self._service = service
-        self._most = service.model(opened.model.name).context_frames
+        self._most = service.model(opened.model.name).context_frames or 1
         self._own = service.sessions.create(None) if opened.session_id is None else None
         if self._own is not None:
             opened = opened.model_copy(update={"session_id": self._own.session_id})

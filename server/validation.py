@@ -38,7 +38,7 @@ def validate(kind: type[W], payload: Mapping[str, Any]) -> W:
     except ValidationError as error:
         details = error.errors(include_url=False)
     code = Code.NON_FINITE_INPUT if all(_is_non_finite(d) for d in details) else Code.VALIDATION_FAILED
-    fields = [FieldError(_pointer(d["loc"]), _reason(d)) for d in details[:MAX_FIELD_ERRORS]]
+    fields = [FieldError(pointer_to(*d["loc"]), _reason(d)) for d in details[:MAX_FIELD_ERRORS]]
     noun = "field is" if len(details) == 1 else "fields are"
     raise ServiceError(code, f"{len(details)} {noun} not valid: {fields[0].pointer or '/'}: {fields[0].reason}", fields)
 
@@ -65,8 +65,8 @@ def unknown_model(name: str, known: Iterable[str]) -> ServiceError:
     return refuse(Code.MODEL_NOT_FOUND, "/model/name", given)
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
-    """JSON pointer (RFC 6901)."""
+def pointer_to(*location: int | str) -> str:
+    """JSON pointer (RFC 6901), fit to be sent back whatever the names in it."""
     return "".join("/" + shorten(str(part)).replace("~", "~0").replace("/", "~1") for part in location)
 
 
@@ -94,3 +94,10 @@ def _given(value: Any) -> str:
     if isinstance(value, str):
         return f"'{shorten(value)}'"
     return {list: "a list", dict: "an object", bytes: "bytes"}.get(type(value), "something else")
+
+
+def check_most(given: int, most: int, pointer: str, noun: str = "") -> None:
+    """Raises ServiceError when a request asks for more than this server gives to one request."""
+    if given > most:
+        reason = f"given {given} {noun}".rstrip() + f"; at most {most} are allowed here"
+        raise refuse(Code.VALIDATION_FAILED, pointer, reason)

@@ -1,4 +1,4 @@
-"""Telos for robots: plans from pixels, asked for over HTTP or gRPC.
+"""Telos for robots: plans from what their sensors give, asked for over HTTP or gRPC.
 
 `connect("http://host:port")` needs numpy and Pillow; `connect("grpc://host:port")` the extra `telos[grpc]` too.
 """
@@ -9,13 +9,24 @@ from telos.errors import FieldError, TelosError
 from telos.http_planner import HttpPlanner
 from telos.planner import Planner
 from telos.remote import connect
-from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply, Session
-from telos.requests import ActionLimits, Cost, Goal, KeepOut, Observation
+from telos.replies import (
+    ActionInfo,
+    AnomalyReply,
+    Embedding,
+    EncodeReply,
+    ModelInfo,
+    PlannerConfig,
+    PlanReply,
+    SensorInfo,
+    Session,
+)
+from telos.requests import ActionLimits, Cost, Goal, KeepOut, Observation, PlanOptions, Underway
 from telos.tls import Tls
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActionInfo",
     "ActionLimits",
     "AnomalyReply",
     "ControlLoop",
@@ -29,11 +40,14 @@ __all__ = [
     "KeepOut",
     "ModelInfo",
     "Observation",
+    "PlanOptions",
     "PlanReply",
     "Planner",
     "PlannerConfig",
+    "SensorInfo",
     "Session",
     "TelosError",
     "Tls",
+    "Underway",
     "connect",
 ]

@@ -38,7 +38,7 @@ class Chunk:
 
 def check_plan(reply: PlanReply, model: ModelInfo) -> None:
     """Raises TelosError for actions that no robot must execute: others, not finite, or outside the model's limits."""
-    spec = model.action
+    spec = model.required_action
     low, high = np.asarray(spec.low), np.asarray(spec.high)
     slack = ROUNDING * (high - low)
     actions = reply.actions

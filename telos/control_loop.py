@@ -14,10 +14,9 @@ import numpy as np
 from telos.chunk import ROUNDING, Chunk
 from telos.errors import TelosError
 from telos.history import History
-from telos.images import ImageLike
 from telos.planner import Planner
-from telos.replies import PlannerConfig, PlanReply
-from telos.requests import ActionLimits, GoalLike
+from telos.replies import PlanReply
+from telos.requests import GoalLike, ObservationLike, PlanOptions, Underway
 
 log = logging.getLogger("telos")
 
@@ -53,12 +52,10 @@ class ControlLoop:
         *,
         model: str,
         goal: GoalLike,
+        options: PlanOptions | None = None,
         hold: np.ndarray | None = None,
         inference_delay_steps: int | None = None,
         commit: bool = True,
-        config: PlannerConfig | None = None,
-        planning_budget_ms: int | None = None,
-        limits: ActionLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`planner` belongs to the loop from now on; its `timeout_s` says when a plan is given up.
@@ -66,8 +63,10 @@ class ControlLoop:
         `hold` is the action, in physical units, that keeps this robot where it is. `inference_delay_steps` None: as
         many as the slowest of the last plans took, and one. `commit=False` does not tell a plan what happens meanwhile:
         it takes over in mid course, as if its first steps had been executed.
+        Raises TelosError (`model-not-found`, `no-actions`) and ValueError for a hold action that is none.
         """
         self.model = planner.model(model)
+        self._action = self.model.required_action
         self.goal = goal
         self.plan: PlanReply | None = None
         """The one that is being executed."""
@@ -78,14 +77,12 @@ class ControlLoop:
         self._hold = None if hold is None else self._checked_hold(hold)
         self._fixed_delay_steps = inference_delay_steps
         self._commit = commit
-        self._config = config
-        self._planning_budget_ms = planning_budget_ms
-        self._limits = limits
+        self._options = options
         self._clock = clock
         self._history = History(self.model)
         self._chunk: Chunk | None = None
         self._asked: _Asked | None = None
-        self._delays: deque[int] = deque([self.model.action.control_steps], maxlen=REMEMBERED_DELAYS)
+        self._delays: deque[int] = deque([self._action.control_steps], maxlen=REMEMBERED_DELAYS)
         self._stopped = False
         self._planning = ThreadPoolExecutor(max_workers=1, thread_name_prefix="telos-plan")
 
@@ -105,29 +102,30 @@ class ControlLoop:
         return self._history.step
 
     @property
-    def uses_image(self) -> bool:
-        """Whether `act` looks at the image of this step: once a model step."""
-        return self.step % self.model.action.control_steps == 0
+    def uses_observation(self) -> bool:
+        """Whether `act` looks at the observation of this step: once a model step."""
+        return self.step % self._action.control_steps == 0
 
     @property
     def inference_delay_steps(self) -> int:
         """Control steps that the next plan may take."""
         if self._fixed_delay_steps is not None:
             return self._fixed_delay_steps
-        longest = (self.model.horizon - 1) * self.model.action.control_steps
+        longest = ((self.model.horizon or 1) - 1) * self._action.control_steps
         return min(max(self._delays) + 1, longest)
 
-    def act(self, image: ImageLike | None) -> np.ndarray:
+    def act(self, seen: ObservationLike | None) -> np.ndarray:
         """The action of this control step, [actions] in physical units, which the robot is taken to execute.
 
-        `image` is what the camera sees now; None when there is none. Without `hold`, the first call waits for a plan.
-        Raises TelosError (`plan-expired`) when there is nothing to execute and no `hold`, until `restart`.
+        `seen` is what the sensors give now; None when they give nothing. Without `hold`, the first call waits for a
+        plan. Raises TelosError (`plan-expired`) when there is nothing to execute and no `hold`, until `restart`, and
+        ValueError for readings that are not those of the model's sensors.
         """
         if self._stopped:
             raise self._expired()
         self._take_over()
-        if image is not None and self.uses_image:
-            self._history.observe(image)
+        if seen is not None and self.uses_observation:
+            self._history.observe(seen)
             if self._asked is None:
                 self._ask()
         action = self._planned(self.step)
@@ -160,12 +158,10 @@ class ControlLoop:
             self.model.name,
             self._history.frames,
             self.goal,
+            self._options,
             action_history=self._history.actions,
-            planner=self._config,
-            planning_budget_ms=self._planning_budget_ms,
-            session_id=self.session_id,
-            limits=self._limits,
-            committed_actions=committed if len(committed) else None,
+            session=self.session_id,
+            underway=Underway(actions=committed) if len(committed) else None,
         )
         self._asked = _Asked(self.step, self._clock(), committed, answer)
         if self._chunk is None and self._hold is None:
@@ -180,7 +176,7 @@ class ControlLoop:
             if row is None:
                 break  # it stops there
             rows.append(row)
-        return np.stack(rows) if rows else np.empty((0, len(self.model.action.names)))
+        return np.stack(rows) if rows else np.empty((0, len(self._action.names)))
 
     def _await_first_plan(self, asked: _Asked) -> None:
         """The robot stands: however long this takes, the plan begins where it is."""
@@ -223,12 +219,12 @@ class ControlLoop:
         return Chunk.of(reply, seen_s)
 
     def _same(self, actions: np.ndarray, others: np.ndarray) -> bool:
-        spec = self.model.action
+        spec = self._action
         slack = ROUNDING * (np.asarray(spec.high) - np.asarray(spec.low))
         return bool((np.abs(actions - others) <= slack).all())
 
     def _checked_hold(self, hold: np.ndarray) -> np.ndarray:
-        spec = self.model.action
+        spec = self._action
         action = np.asarray(hold, dtype=np.float64)
         inside = action.shape == (len(spec.names),) and ((spec.low <= action) & (action <= spec.high)).all()
         if not inside:

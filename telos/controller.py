@@ -1,16 +1,14 @@
 """A robot that stands still while it plans: receding-horizon control, one plan after the other."""
 
 import secrets
-from typing import Literal
 
 import numpy as np
 
 from telos.errors import TelosError
 from telos.history import History
-from telos.images import ImageLike
 from telos.planner import Planner
-from telos.replies import PlannerConfig, PlanReply
-from telos.requests import ActionLimits, GoalLike
+from telos.replies import PlanReply
+from telos.requests import GoalLike, ObservationLike, PlanOptions
 
 
 class Controller:
@@ -25,17 +23,14 @@ class Controller:
         *,
         model: str,
         goal: GoalLike,
-        config: PlannerConfig | None = None,
-        planning_budget_ms: int | None = None,
-        limits: ActionLimits | None = None,
+        options: PlanOptions | None = None,
     ) -> None:
+        """Raises TelosError (`model-not-found`, `no-actions`)."""
         self.model = planner.model(model)
         self.goal = goal
         self.session_id = secrets.token_hex(8)
         self._planner = planner
-        self._config = config
-        self._planning_budget_ms = planning_budget_ms
-        self._limits = limits
+        self._options = options
         self._history = History(self.model)
 
     @property
@@ -43,23 +38,26 @@ class Controller:
         """Control steps executed so far."""
         return self._history.step
 
-    def observe(self, image: ImageLike) -> None:
-        """Remember a frame. Frames count as context when exactly one model step was executed between them."""
-        self._history.observe(image)
+    def observe(self, seen: ObservationLike) -> None:
+        """Remember a frame. Frames count as context when exactly one model step was executed between them.
 
-    def plan(self, image: ImageLike, *, include: tuple[Literal["costs", "latents"], ...] = ("costs",)) -> PlanReply:
-        """Actions from `image`, what the camera sees now, to the goal. Raises TelosError."""
-        self.observe(image)
+        Raises ValueError for readings that are not those of the model's sensors.
+        """
+        self._history.observe(seen)
+
+    def plan(self, seen: ObservationLike) -> PlanReply:
+        """Actions from `seen`, what the sensors give now, to the goal.
+
+        Raises TelosError, and ValueError as `observe` does.
+        """
+        self.observe(seen)
         reply = self._planner.plan(
             self.model.name,
             self._history.frames,
             self.goal,
+            self._options,
             action_history=self._history.actions,
-            planner=self._config,
-            planning_budget_ms=self._planning_budget_ms,
-            session_id=self.session_id,
-            limits=self._limits,
-            include=include,
+            session=self.session_id,
         )
         if reply.first_step != self.step:
             raise TelosError("stale-reply", f"the plan starts at step {reply.first_step}, not {self.step}: discarded")

@@ -1,19 +1,23 @@
 """What a robot saw and did, as a world model wants it: frames one model step apart, and the actions between them."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from telos.images import ImageLike
+from telos.observations import observed
 from telos.replies import ModelInfo
-from telos.requests import Observation
+from telos.requests import Observation, ObservationLike
 
 
 class History:
     """Steps are counted here, in control steps executed, never guessed from time."""
 
     def __init__(self, model: ModelInfo) -> None:
+        """Raises TelosError (`no-actions`) for a model that plans nothing."""
         self.step = 0
         """Control steps executed so far."""
         self._model = model
+        self._action = model.required_action
         self._frames: list[Observation] = []
         self._blocks: list[np.ndarray] = []
         self._pending: list[np.ndarray] = []
@@ -28,27 +32,32 @@ class History:
         """Executed between the frames, each [control_steps, actions] in physical units."""
         return tuple(self._blocks)
 
-    def observe(self, image: ImageLike) -> None:
-        """Remember a frame. Frames count as context when exactly one model step was executed between them."""
-        pending = np.concatenate(self._pending) if self._pending else np.empty((0, len(self._model.action.names)))
+    def observe(self, seen: ObservationLike) -> None:
+        """Remember a frame. Frames count as context when exactly one model step was executed between them.
+
+        Raises ValueError for readings that are not those of the model's sensors, or a step that is not the present one.
+        """
+        frame = observed(seen, self._model)
+        if frame.step not in (None, self.step):
+            raise ValueError(f"the observation is of step {frame.step}, and {self.step} were executed; leave step out")
+        pending = np.concatenate(self._pending) if self._pending else np.empty((0, len(self._action.names)))
         if len(pending) == 0:
             del self._frames[-1:]
-        elif len(pending) == self._model.action.control_steps and self._frames:
+        elif len(pending) == self._action.control_steps and self._frames:
             self._blocks.append(pending)
         else:
             self._forget()
-        kept = image if isinstance(image, bytes) else np.array(image)  # a camera may draw into the same array again
-        self._frames.append(Observation(kept, step=self.step))
+        self._frames.append(replace(frame, step=self.step))
         self._pending.clear()
-        surplus = len(self._frames) - self._model.context_frames
+        surplus = len(self._frames) - (self._model.context_frames or 1)
         if surplus > 0:
             del self._frames[:surplus], self._blocks[:surplus]
 
     def executed(self, actions: np.ndarray) -> None:
         """What the robot really did: [steps, actions] in physical units. Raises ValueError for anything else."""
         block = np.asarray(actions, dtype=np.float64)
-        if block.ndim != 2 or block.shape[1] != len(self._model.action.names) or not np.isfinite(block).all():
-            names = ", ".join(self._model.action.names)
+        if block.ndim != 2 or block.shape[1] != len(self._action.names) or not np.isfinite(block).all():
+            names = ", ".join(self._action.names)
             raise ValueError(f"given actions of shape {list(block.shape)}; wanted finite [steps, actions] of {names}")
         self.step += len(block)
         self._pending.append(block.copy())

@@ -4,20 +4,27 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from telos.chunk import check_plan
 from telos.errors import TelosError
-from telos.images import Format, ImageLike, encode_image
-from telos.replies import AnomalyReply, Embedding, EncodeReply, ModelInfo, PlannerConfig, PlanReply, Session
-from telos.requests import ActionLimits, Cost, Goal, GoalLike, Observation
+from telos.from_wire import read
+from telos.images import Format
+from telos.payloads import (
+    actions_payload,
+    goals_payload,
+    observation_payload,
+    options_payload,
+    session_payload,
+    underway_payload,
+    without_none,
+)
+from telos.replies import AnomalyReply, EncodeReply, ModelInfo, PlanReply, Session
+from telos.requests import GoalLike, ObservationLike, PlanOptions, Underway
 
 Method = Literal["plan", "anomaly", "encode", "create_session", "get_session", "reset_session", "delete_session"]
-
-R = TypeVar("R", covariant=True)
 
 
 class Planner(ABC):
@@ -60,54 +67,35 @@ class Planner(ABC):
     def plan(
         self,
         model: str,
-        context: Sequence[Observation],
+        context: Sequence[ObservationLike],
         goal: GoalLike,
+        options: PlanOptions | None = None,
         *,
         action_history: Sequence[np.ndarray] = (),
-        planner: PlannerConfig | None = None,
-        cost: Cost | None = None,
-        planning_budget_ms: int | None = None,
-        require_complete: bool | None = None,
-        session_id: str | None = None,
-        session_epoch: int | None = None,
-        warm_start: bool | None = None,
-        hold_on_surprise: bool | None = None,
-        limits: ActionLimits | None = None,
-        inference_delay_steps: int | None = None,
-        committed_actions: np.ndarray | None = None,
-        include: Sequence[Literal["costs", "latents"]] = ("costs",),
+        session: str | Session | None = None,
+        underway: Underway | None = None,
         on_incumbent: Callable[[PlanReply], None] | None = None,
     ) -> PlanReply:
         """Actions that lead from the last frame of `context` to `goal`, or to several goals in order.
 
         `context` is oldest first, one model step apart; `action_history` holds what was executed between its frames,
-        each [control_steps, actions] in physical units. `committed_actions`, [steps, actions], are the plan's first
-        control steps, which the robot runs while it waits: the plan begins with them and takes them into account. With
-        `inference_delay_steps` the reply leaves out so many control steps, those that the robot runs meanwhile.
-        `on_incumbent` takes the best plan so far, each time that the search has found a better one;
-        over gRPC that is a stream, which has a session and wants the step of the last frame.
+        each [control_steps, actions] in physical units. `session` is the id of a robot's session, or a Session: then
+        the plan is refused when it was reset since. `on_incumbent` takes the best plan so far, each time that the
+        search has found a better one; over gRPC that is a stream, which has a session and wants the step of the last
+        frame. Raises ValueError, before anything is sent, for readings that are not those of the model's sensors.
         """
         payload = {
             "model": {"name": model},
             "context": self._observations(model, context),
-            "action_history": _blocks(action_history),
-            "goals": self._goals(model, goal),
-            "planner": None if planner is None else _without_none(asdict(planner)),
-            "cost": None if cost is None else _cost(cost),
-            "planning_budget_ms": planning_budget_ms,
-            "require_complete": require_complete,
-            "session_id": session_id,
-            "session_epoch": session_epoch,
-            "warm_start": warm_start,
-            "hold_on_surprise": hold_on_surprise,
-            "limits": None if limits is None else {key: list(value) for key, value in asdict(limits).items()},
-            "inference_delay_steps": inference_delay_steps,
-            "committed_actions": None if committed_actions is None else np.asarray(committed_actions, np.float64),
-            "include": list(include),
+            "action_history": actions_payload(action_history),
+            "goals": goals_payload(goal, self.model(model), self.image_format),
+            **options_payload(options or PlanOptions()),
+            **session_payload(session),
+            **underway_payload(underway),
         }
         if on_incumbent is None:
             return self._checked(self._exchange("plan", payload), payload)
-        return self._last(_without_none(payload) | {"request_id": secrets.token_hex(8)}, on_incumbent)
+        return self._last(payload | {"request_id": secrets.token_hex(8)}, on_incumbent)
 
     def create_session(self, session_id: str | None = None, *, hold_on_surprise: bool | None = None) -> Session:
         """Memory of a robot between two plans. A plan with a new session_id makes one by itself."""
@@ -124,24 +112,25 @@ class Planner(ABC):
     def delete_session(self, session_id: str) -> None:
         self._call("delete_session", {"session_id": session_id})
 
-    def anomaly(self, model: str, observations: Sequence[Observation], actions: Sequence[np.ndarray]) -> AnomalyReply:
+    def anomaly(
+        self, model: str, observations: Sequence[ObservationLike], actions: Sequence[np.ndarray]
+    ) -> AnomalyReply:
         """How surprising each transition of a clip is. `actions` holds what was executed between its frames."""
         payload = {
             "model": {"name": model},
             "observations": self._observations(model, observations),
-            "actions": _blocks(actions),
+            "actions": actions_payload(actions),
         }
-        return _read(AnomalyReply, self._exchange("anomaly", payload))
+        return read(AnomalyReply, self._exchange("anomaly", payload))
 
-    def encode(self, model: str, images: Sequence[ImageLike]) -> EncodeReply:
-        """Latents of images, each of which can be sent as a goal later."""
-        observations = self._observations(model, [Observation(image) for image in images])
-        payload = {"model": {"name": model}, "observations": observations}
-        return _read(EncodeReply, self._exchange("encode", payload))
+    def encode(self, model: str, observations: Sequence[ObservationLike]) -> EncodeReply:
+        """Latents of observations, each of which can be sent as a goal later."""
+        payload = {"model": {"name": model}, "observations": self._observations(model, observations)}
+        return read(EncodeReply, self._exchange("encode", payload))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """What the server can plan with."""
-        return tuple(_read(ModelInfo, model) for model in self._list_models())
+        return tuple(read(ModelInfo, model) for model in self._list_models())
 
     def model(self, name: str) -> ModelInfo:
         """One model, asked for once and remembered."""
@@ -152,11 +141,11 @@ class Planner(ABC):
         return self._models[name]
 
     def _ask_session(self, method: Method, **payload: Any) -> Session:
-        return _read(Session, self._call(method, _without_none(payload)))
+        return read(Session, self._call(method, without_none(payload)))
 
     def _checked(self, answer: Mapping[str, Any], payload: Mapping[str, Any]) -> PlanReply:
         """Raises TelosError for a plan that no robot, or not this one, must execute."""
-        reply = _read(PlanReply, answer)
+        reply = read(PlanReply, answer)
         check_plan(reply, self.model(payload["model"]["name"]))
         session_id, epoch = payload.get("session_id"), payload.get("session_epoch")
         if session_id not in (None, reply.session_id) or epoch not in (None, reply.session_epoch):
@@ -185,60 +174,9 @@ class Planner(ABC):
         return answer
 
     def _exchange(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
-        asked = _without_none(payload) | {"request_id": secrets.token_hex(8)}
+        asked = without_none(payload) | {"request_id": secrets.token_hex(8)}
         return self._own(self._call(method, asked), asked)
 
-    def _observations(self, model: str, observations: Sequence[Observation]) -> list[dict[str, Any]]:
-        camera = self.model(model).camera
-        pictures = (encode_image(o.image, self.image_format) for o in observations)
-        return [
-            _without_none({"images": {camera: picture}, "step": o.step})
-            for o, picture in zip(observations, pictures, strict=True)
-        ]
-
-    def _goals(self, model: str, goal: GoalLike) -> list[dict[str, Any]]:
-        goals = goal if isinstance(goal, list | tuple) else (Goal(goal),)
-        return [
-            _without_none({**self._goal_target(model, each.target), "weight": each.weight, "tolerance": each.tolerance})
-            for each in goals
-        ]
-
-    def _goal_target(self, model: str, target: ImageLike | Embedding) -> dict[str, Any]:
-        if isinstance(target, Embedding):
-            return {"embedding": _embedding(target)}
-        return {"observation": self._observations(model, [Observation(target)])[0]}
-
-
-class _Reply(Protocol[R]):
-    def from_payload(self, data: Mapping[str, Any], /) -> R: ...
-
-
-def _read(kind: _Reply[R], payload: Mapping[str, Any]) -> R:
-    """Raises TelosError when what came is not what was asked for."""
-    try:
-        return kind.from_payload(payload)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TelosError("unreadable-reply", f"the reply lacks something or has it wrong: {error!r}") from error
-
-
-def _embedding(embedding: Embedding) -> dict[str, Any]:
-    return {"space_id": embedding.space_id, "latents": embedding.latents}
-
-
-def _cost(cost: Cost) -> dict[str, Any]:
-    areas = [
-        _without_none(
-            {"embeddings": [_embedding(e) for e in area.embeddings], "radius": area.radius, "weight": area.weight}
-        )
-        for area in cost.keep_out
-    ]
-    plain = {"distance": cost.distance, "over": cost.over, "smoothness": cost.smoothness, "effort": cost.effort}
-    return _without_none({**plain, "keep_out": areas or None})
-
-
-def _blocks(actions: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [np.asarray(block, dtype=np.float64) for block in actions]
-
-
-def _without_none(payload: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in payload.items() if value is not None}
+    def _observations(self, model: str, observations: Sequence[ObservationLike]) -> list[dict[str, Any]]:
+        info = self.model(model)
+        return [observation_payload(each, info, self.image_format) for each in observations]

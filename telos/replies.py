@@ -1,15 +1,14 @@
 """What a planner answers, with actions as arrays and times in seconds."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
-from telos.wire.tensors import unpack
-
-T = TypeVar("T")
+from telos.errors import TelosError
+from telos.evidence import Provenance, Safety, Timing
+from telos.from_wire import array, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +17,7 @@ class PlannerConfig:
 
     preset: str | None = None
     algorithm: str | None = None
-    """cem, icem, mppi, predictive_sampling or gradient_descent."""
+    """cem, icem, mppi, predictive_sampling or gradient_descent; policy: the model's own, without a search."""
     search_space: str | None = None
     """constant (one action a model step), free, linear_spline or cubic_spline (a few knots over the horizon)."""
     num_samples: int | None = None
@@ -31,43 +30,6 @@ class PlannerConfig:
     seed: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Where the server spent its time, in microseconds."""
-
-    decode_us: int
-    queue_us: int
-    encode_us: int
-    plan_us: int
-    total_us: int
-    late_us: int = 0
-    """After the planning budget was over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Safety:
-    saturated_fraction: float
-    """Share of action values that sit on a limit."""
-    max_step_delta: tuple[float, ...]
-    """Largest change from one control step to the next, one entry for each action."""
-    within_limits: bool
-    start_jump: tuple[float, ...] = ()
-    """From the action before the plan to its first one, one entry for each action; empty when it is not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Enough to say later what produced an answer."""
-
-    model_name: str
-    model_version: str
-    weights_sha256: str
-    manifest_sha256: str
-    server_version: str
-    device: str
-    dtype: str
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlanReply:
     """Actions that lead to the goal, and the evidence for them."""
@@ -77,7 +39,8 @@ class PlanReply:
     session_epoch: int | None
     """Goes up with each reset of the session."""
     status: str
-    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: a new plan; FALLBACK_PREVIOUS: the rest of the last one."""
+    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: a new plan; FALLBACK_PREVIOUS: the rest of the last one;
+    POLICY: the actions of the model's policy."""
     actions: np.ndarray
     """[steps, actions], physical units, one row a control step."""
     action_names: tuple[str, ...]
@@ -90,7 +53,8 @@ class PlanReply:
     """The control step, on the robot's counter, that the first row belongs to."""
     valid_for_s: float
     """Stop or hold when this much time passed since `first_step` without a newer plan."""
-    predicted_cost: float
+    predicted_cost: float | None
+    """None for a policy's actions that no world model verified."""
     cost_trace: tuple[float, ...]
     """Best cost after each iteration of the search."""
     goal_distance: float
@@ -101,8 +65,8 @@ class PlanReply:
     """Index of the goal that was planned for."""
     goal_reached: bool
     """The last of the goals, all before it having been reached."""
-    planned_goal_distance: float
-    """The same at the end of the imagined future."""
+    planned_goal_distance: float | None
+    """Distance to the active goal at the end of the imagined future; None when none was imagined."""
     surprise: float | None
     """Of the last transition; None when only one frame was sent."""
     warm_started: bool
@@ -127,27 +91,27 @@ class PlanReply:
             session_id=data.get("session_id"),
             session_epoch=data.get("session_epoch"),
             status=data["status"],
-            actions=_array(chunk["actions"]),
+            actions=array(chunk["actions"]),
             action_names=tuple(chunk["action_names"]),
             action_units=tuple(chunk["action_units"]),
             dt_s=chunk["dt_ms"] / 1e3,
             control_steps=chunk["control_steps"],
             first_step=chunk["first_step"],
             valid_for_s=chunk["valid_for_ms"] / 1e3,
-            predicted_cost=data["predicted_cost"],
+            predicted_cost=data.get("predicted_cost"),
             cost_trace=tuple(data.get("costs") or ()),
             goal_distance=data["goal_distance"],
             goal_distances=tuple(data.get("goal_distances") or (data["goal_distance"],)),
             active_goal=data.get("active_goal", 0),
             goal_reached=data.get("goal_reached", False),
-            planned_goal_distance=data["planned_goal_distance"],
+            planned_goal_distance=data.get("planned_goal_distance"),
             surprise=data.get("surprise"),
             warm_started=data["warm_started"],
-            latents=None if data.get("latents") is None else _array(data["latents"]),
-            timing=_known(Timing, data["timing"]),
-            safety=_known(Safety, data["safety"]),
-            provenance=_known(Provenance, provenance),
-            planner=_known(PlannerConfig, provenance["effective_planner"]),
+            latents=None if data.get("latents") is None else array(data["latents"]),
+            timing=known(Timing, data["timing"]),
+            safety=known(Safety, data["safety"]),
+            provenance=known(Provenance, provenance),
+            planner=known(PlannerConfig, provenance["effective_planner"]),
         )
 
 
@@ -166,12 +130,12 @@ class AnomalyReply:
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "AnomalyReply":
-        return _known(cls, {**data, "provenance": _known(Provenance, data["provenance"])})
+        return known(cls, {**data, "provenance": known(Provenance, data["provenance"])})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Embedding:
-    """A goal as latents: what `encode` gave for one image."""
+    """A goal as latents: what `encode` gave for one observation."""
 
     space_id: str
     latents: np.ndarray
@@ -180,17 +144,19 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodeReply:
+    """Latents of observations."""
+
     request_id: str
     embeddings: tuple[Embedding, ...]
-    """One for each image."""
+    """One for each observation."""
     provenance: Provenance
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "EncodeReply":
         return cls(
             request_id=data["request_id"],
-            embeddings=tuple(Embedding(space_id=data["space_id"], latents=z) for z in _array(data["embeddings"])),
-            provenance=_known(Provenance, data["provenance"]),
+            embeddings=tuple(Embedding(space_id=data["space_id"], latents=z) for z in array(data["embeddings"])),
+            provenance=known(Provenance, data["provenance"]),
         )
 
 
@@ -209,7 +175,23 @@ class Session:
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "Session":
-        return _known(cls, data)
+        return known(cls, data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorInfo:
+    """One of a model's sensors."""
+
+    name: str
+    kind: Literal["camera", "vector"]
+    shape: tuple[int, ...]
+    """A camera's [height_px, width_px, 3], to which images are resized; a vector's [entries]."""
+    names: tuple[str, ...] = ()
+    """A vector's entries, in order."""
+    units: tuple[str, ...] = ()
+    low: tuple[float, ...] = ()
+    """Readings of an entry lie within low..high, in its unit."""
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,42 +208,53 @@ class ActionInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
+    """A model: what it takes, and what it gives."""
+
     name: str
     version: str
     recipe: str
     task: str
     ready: bool
-    camera: str
-    height_px: int
-    width_px: int
-    action: ActionInfo
-    context_frames: int
+    sensors: tuple[SensorInfo, ...]
+    """An observation has exactly these."""
+    latent_shape: tuple[int, ...]
+    """[n, d] of one observation."""
+    action: ActionInfo | None = None
+    """None for a model that encodes and plans nothing."""
+    context_frames: int | None = None
     """At most, one model step apart."""
-    horizon: int
+    horizon: int | None = None
     """By default, in model steps."""
     presets: tuple[PlannerConfig, ...]
-    surprise_threshold: float
+    """That it can be asked with."""
+    surprise_threshold: float | None = None
+    """None when it was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str
-    device: str = ""
-    """cpu, or a GPU as cuda:0; empty when an older server does not say."""
-    dtype: str = ""
+    device: str
+    """cpu, or a GPU as cuda:0."""
+    dtype: str
     """float32 or bfloat16: what imagining computes in."""
+
+    @property
+    def cameras(self) -> tuple[SensorInfo, ...]:
+        """The sensors that give images."""
+        return tuple(sensor for sensor in self.sensors if sensor.kind == "camera")
+
+    @property
+    def required_action(self) -> ActionInfo:
+        """Its actions. Raises TelosError (`no-actions`) for a model that has none."""
+        if self.action is None:
+            raise TelosError("no-actions", f"{self.name} encodes and plans nothing; choose a model with actions")
+        return self.action
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "ModelInfo":
-        action = _known(ActionInfo, data["action"])
-        presets = tuple(_known(PlannerConfig, preset) for preset in data["presets"])
-        return _known(cls, {**data, "action": action, "presets": presets})
-
-
-def _known(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Only the fields that this client knows: a newer server may say more."""
-    names = (field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
-    return kind(**{n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in names if n in data})
-
-
-def _array(value: Any) -> np.ndarray:
-    """A Tensor's fields, or nested lists of numbers."""
-    return unpack(value) if isinstance(value, Mapping) else np.asarray(value, dtype=np.float64)
+        """Raises KeyError or TypeError for a dictionary of something else."""
+        parts: dict[str, Any] = {
+            "sensors": tuple(known(SensorInfo, sensor) for sensor in data["sensors"]),
+            "presets": tuple(known(PlannerConfig, preset) for preset in data["presets"]),
+            "action": known(ActionInfo, data["action"]) if data.get("action") else None,
+        }
+        return known(cls, {**data, **parts})

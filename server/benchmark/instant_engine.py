@@ -15,9 +15,9 @@ import numpy as np
 from server import schemas
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import Incumbents, Planned, WarmStart, Work
+from server.engine.protocol import EngineActivity, EngineReply, Incumbents, WarmStart
 from server.errors import Code, ServiceError
-from server.event_loop import run as run_loop
+from server.process import run_loop
 from telos import __version__
 
 NAME = "instant"
@@ -65,9 +65,8 @@ class InstantEngine:
             recipe="none",
             task="",
             ready=True,
-            camera="top",
-            height_px=64,
-            width_px=64,
+            sensors=[schemas.SensorInfo(name="top", kind="camera", shape=[64, 64, 3])],
+            latent_shape=[1, 1],
             action=self._action,
             context_frames=3,
             horizon=HORIZON,
@@ -88,9 +87,9 @@ class InstantEngine:
         """How long it has been computing: never."""
         return 0.0
 
-    def work(self) -> Work:
+    def activity(self) -> EngineActivity:
         """Not measured."""
-        return Work()
+        return EngineActivity()
 
     async def load(self, folder: str) -> schemas.ModelInfo:
         """Raises ServiceError."""
@@ -113,7 +112,7 @@ class InstantEngine:
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         """Raises ServiceError (deadline-infeasible) at once for what the device cannot do in time."""
         queue_s = await self._use_device(deadline)
         first_step = request.context[-1].step or 0
@@ -138,7 +137,7 @@ class InstantEngine:
             safety=schemas.SafetyReport(saturated_fraction=0.0, max_step_delta=[], start_jump=[], within_limits=True),
             provenance=PROVENANCE,
         )
-        return Planned(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))
+        return EngineReply(response, WarmStart(np.zeros((1, 1), np.float32), first_step, SHA256, "constant", HORIZON))
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
         calm = [0.0] * len(request.actions)

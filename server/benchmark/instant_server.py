@@ -8,11 +8,9 @@ import asyncio
 import signal
 import sys
 
-from server.commands.serve import say_ports
 from server.engine.process import EngineProcess
-from server.event_loop import run as run_loop
-from server.garbage import freeze_garbage
-from server.serve import Running
+from server.process import freeze_garbage, run_loop
+from server.serve import Running, say_ports
 from server.settings import Settings
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import grpc
 import numpy as np
 
-from server.garbage import no_collections
+from server.process import no_collections
 
 GIVE_UP_S = 10.0
 OK = frozenset({"200", "OK"})
@@ -30,7 +30,7 @@ class Sample:
     """A status of HTTP or gRPC, or what else went wrong."""
 
 
-class Target(Protocol):
+class LoadTarget(Protocol):
     """Something to ask."""
 
     async def ask(self, body: bytes) -> str:
@@ -40,7 +40,7 @@ class Target(Protocol):
     async def close(self) -> None: ...
 
 
-async def offer(target: Target, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int) -> list[Sample]:
+async def offer(target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int) -> list[Sample]:
     """Poisson arrivals. Returns when the last request was answered or given up.
 
     The collector waits meanwhile: a full collection of this process, 100 ms and more, would count as the server's.

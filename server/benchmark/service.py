@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from server.benchmark.instant_engine import NAME as INSTANT
-from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Sample, Target, offer, summary
+from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Sample, LoadTarget, offer, summary
 from server.benchmark.served import Served, served
 from server.benchmark.targets import Row, judge
 from telos.wire import telos_pb2 as pb
@@ -121,7 +121,7 @@ async def _measure(
     return result
 
 
-async def _step(config: ServiceBenchmark, target: Target, bodies: list[bytes], rate: float) -> dict[str, Any]:
+async def _step(config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes], rate: float) -> dict[str, Any]:
     samples = await offer(target, bodies, rate, config.warm_up_s + config.seconds, config.seed)
     counted = [sample for sample in samples if sample.due_s >= config.warm_up_s]
     measured = summary(counted, config.seconds, config.deadline_ms / 1e3)
@@ -130,7 +130,7 @@ async def _step(config: ServiceBenchmark, target: Target, bodies: list[bytes], r
 
 
 async def _overload(
-    config: ServiceBenchmark, target: Target, bodies: list[bytes], knee: dict[str, Any]
+    config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes], knee: dict[str, Any]
 ) -> dict[str, Any]:
     """Three times what it keeps up with, and then half of that at once."""
     rate, seconds = OVERLOAD * knee["rate_per_s"], 2 * config.seconds

@@ -108,7 +108,7 @@ def _driver(arguments: argparse.Namespace) -> "Driver | None":
 
 def run(arguments: argparse.Namespace) -> None:
     from envs.collect import collect
-    from server.graphics import check_graphics
+    from server.commands.graphics import check_graphics
 
     check_graphics()
     try:

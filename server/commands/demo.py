@@ -28,10 +28,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from server.graphics import check_graphics
+    from server.commands.graphics import check_graphics
 
     check_graphics()
     from server.demo.demo import DemoConfig, run_demo
+    from server.demo.errors import DemoError
     from server.demo.report import table
     from server.evaluation.protocols import PROTOCOLS
 
@@ -46,10 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
             protocol=PROTOCOLS[arguments.protocol],
             quiet=arguments.quiet,
         )
-    except ValueError as error:
+        with _ending_at_sigterm():
+            summary = run_demo(config)
+    except (ValueError, DemoError) as error:
         raise CommandError(str(error)) from error
-    with _ending_at_sigterm():
-        summary = run_demo(config)
     sys.stdout.write(table(summary["tasks"]))
     if summary["models_without_simulated_task"]:
         sys.stdout.write(f"without a simulated task: {', '.join(summary['models_without_simulated_task'])}\n")

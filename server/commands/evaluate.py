@@ -60,13 +60,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from server.commands.graphics import check_graphics
     from server.commands.progress import StageProgress
     from server.evaluation.evaluate import EvaluationConfig, evaluate, rows_of, settings
     from server.evaluation.journal import Journal
     from server.evaluation.page import page
     from server.evaluation.protocols import PROTOCOLS
     from server.evaluation.robots import SimulationError
-    from server.graphics import check_graphics
     from server.provenance import provenance
     from telos.errors import TelosError
 

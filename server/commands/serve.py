@@ -1,14 +1,8 @@
 """`telos serve`: HTTP and gRPC in front of every checkpoint of a folder."""
 
 import argparse
-import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from server.serve import Running
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -39,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from server.observability.logs import set_up_logs
     from server.serve import run as serve
+    from server.serve import say_ports
     from server.settings import Settings
 
     given = (
@@ -55,9 +50,3 @@ def run(arguments: argparse.Namespace) -> None:
     settings = Settings.from_environment(os.environ, **{name: getattr(arguments, name) for name in given})
     set_up_logs(settings.log_format, settings.log_level)
     serve(settings, say_ports)
-
-
-def say_ports(running: "Running") -> None:
-    """For whoever started this process: it is ready, and where."""
-    sys.stdout.write(json.dumps({"http_port": running.http_port, "grpc_port": running.grpc_port}) + "\n")
-    sys.stdout.flush()

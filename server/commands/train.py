@@ -139,7 +139,7 @@ def _tolerance(text: str) -> tuple[tuple[str, ...], float] | None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from server.curves import plot_curves
+    from server.film.curves import plot_curves
     from worldmodel import EpisodeStore, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig, TrainingError, fit
 
     if arguments.threads is not None:

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from tqdm import tqdm
 
-from server.commands.errors import CommandError
 from server.demo.animation import animation
+from server.demo.errors import DemoError
 from server.demo.page import page
 from server.demo.report import task_summary
 from server.demo.server_process import running_server
-from server.demo.tasks import Task, record_task, simulated_models
+from server.demo.tasks import DemoTask, record_task, simulated_models
 from server.evaluation.protocols import Protocol
 from server.provenance import provenance
 from telos.errors import TelosError
@@ -40,7 +40,7 @@ class DemoConfig:
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:
-    """Write every file of the demo; returns what summary.json holds. Raises CommandError, CheckpointError."""
+    """Write every file of the demo; returns what summary.json holds. Raises DemoError, CheckpointError."""
     began = time.monotonic()
     names, skipped = simulated_models(config.checkpoints)
     try:
@@ -60,13 +60,13 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
         }
         _write(config.out, summary, tasks)
     except OSError as error:
-        raise CommandError(f"{config.out} cannot be written: {error}") from error
+        raise DemoError(f"{config.out} cannot be written: {error}") from error
     except (TelosError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise DemoError(str(error)) from error
     return summary
 
 
-def _record(config: DemoConfig, names: list[str]) -> list[Task]:
+def _record(config: DemoConfig, names: list[str]) -> list[DemoTask]:
     console = Console(stderr=True, quiet=config.quiet)
     starting = f"starting a server with {', '.join(names)}"
     if not console.is_terminal:
@@ -77,7 +77,7 @@ def _record(config: DemoConfig, names: list[str]) -> list[Task]:
             return [_record_one(planner, name, config) for name in names]
 
 
-def _record_one(planner: Planner, name: str, config: DemoConfig) -> Task:
+def _record_one(planner: Planner, name: str, config: DemoConfig) -> DemoTask:
     with tqdm(total=config.episodes, desc=name, unit="episode", disable=config.quiet, file=sys.stderr) as bar:
         successes = 0
 
@@ -90,7 +90,7 @@ def _record_one(planner: Planner, name: str, config: DemoConfig) -> Task:
         return record_task(planner, planner.model(name), config.protocol, config.episodes, config.seed, on_episode)
 
 
-def _write(out: Path, summary: dict[str, Any], tasks: list[Task]) -> None:
+def _write(out: Path, summary: dict[str, Any], tasks: list[DemoTask]) -> None:
     (out / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (out / "index.html").write_text(page(summary, tasks), encoding="utf-8")
     for task in tasks:

@@ -5,17 +5,19 @@ from importlib.resources import files
 from typing import Any
 
 from server.demo.pixels import sprite_sheet
-from server.demo.tasks import Task
+from server.demo.tasks import DemoTask
 
 _PARTS = files("server.demo") / "assets"
+_STYLE = files("server.evaluation") / "assets" / "page.css"
+"""Both pages, a demo's and an evaluation's, look alike."""
 
 
-def page(summary: dict[str, Any], tasks: list[Task]) -> str:
+def page(summary: dict[str, Any], tasks: list[DemoTask]) -> str:
     """`summary` is what summary.json holds; its tasks are `tasks`, in the same order."""
     sheets = [[_sheet(r.frames, r.goal_image) for r in task.recordings] for task in tasks]
     html = _part("page.html")
     for mark, text in (
-        ("/*style*/", _part("page.css")),
+        ("/*style*/", _STYLE.read_text(encoding="utf-8")),
         ("/*charts*/", _part("charts.js")),
         ("/*players*/", _part("players.js")),
         ("/*page*/", _part("page.js")),

@@ -49,7 +49,9 @@ def record_episode(
         frames.append(env.render_state(state))
 
     planned = run_episode(env, pair, budget_steps, planning, watch, stop_at_success=True)
-    random = run_episode(env, pair, budget_steps, lambda goal: RandomAgent(model.action, seed), stop_at_success=True)
+    random = run_episode(
+        env, pair, budget_steps, lambda goal: RandomAgent(model.required_action, seed), stop_at_success=True
+    )
     return Recording(
         pair=pair, goal_image=goal_images[0], planned=planned, plans=agents[0].replies, frames=frames, random=random
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.commands.errors import CommandError
+from server.demo.errors import DemoError
 from telos.errors import TelosError
 from telos.http_planner import HttpPlanner
 
@@ -22,19 +22,19 @@ _LOG_LINES = 12
 
 @contextmanager
 def running_server(checkpoints: Path, log: Path) -> Iterator[HttpPlanner]:
-    """A connection to a ready server on a free port. Raises CommandError, with the end of the log, when it dies."""
+    """A connection to a ready server on a free port. Raises DemoError, with the end of the log, when it dies."""
     process = _start(checkpoints, log)
     try:
         port = _await_port(process, log)
         token = os.environ.get("TELOS_TOKEN") or None  # the server reads the same variable
         with HttpPlanner(f"http://127.0.0.1:{port}", token=token, timeout_s=PLAN_TIMEOUT_S) as planner:
             if not planner.ready():
-                raise CommandError(f"the server on port {port} does not say that it is ready{_end_of(log)}")
+                raise DemoError(f"the server on port {port} does not say that it is ready{_end_of(log)}")
             yield planner
     except TelosError as error:
         if process.poll() is None:
             raise
-        raise CommandError(f"the server died during the demo{_end_of(log)}") from error
+        raise DemoError(f"the server died during the demo{_end_of(log)}") from error
     finally:
         _stop(process)
 
@@ -52,11 +52,11 @@ def _await_port(process: subprocess.Popen[bytes], log: Path) -> int:
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         if not selector.select(START_TIMEOUT_S):
-            raise CommandError(f"the server was not ready after {START_TIMEOUT_S:.0f} s{_end_of(log)}")
+            raise DemoError(f"the server was not ready after {START_TIMEOUT_S:.0f} s{_end_of(log)}")
     line = process.stdout.readline()
     if not line:
         code = process.wait(STOP_TIMEOUT_S)
-        raise CommandError(f"the server stopped with exit code {code} before it was ready{_end_of(log)}")
+        raise DemoError(f"the server stopped with exit code {code} before it was ready{_end_of(log)}")
     return int(json.loads(line)["http_port"])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs import ENVS, MujocoGoalEnv
-from server.commands.errors import CommandError
+from server.demo.errors import DemoError
 from server.demo.recording import Recording, record_episode
 from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
 from telos.planner import Planner
@@ -14,7 +14,7 @@ from worldmodel.manifest import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class DemoTask:
     """All episodes of one model at its task."""
 
     model: ModelInfo
@@ -24,12 +24,12 @@ class Task:
 
 
 def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
-    """Names of models with a simulated task, and of those without. Raises CommandError, CheckpointError."""
+    """Names of models with a simulated task, and of those without. Raises DemoError, CheckpointError."""
     manifests = [read_manifest(path.parent) for path in sorted(checkpoints.glob("*/manifest.json"))]
     shown = [manifest.name for manifest in manifests if manifest.task in ENVS]
     if not shown:
         found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint at all"
-        raise CommandError(
+        raise DemoError(
             f"{checkpoints} holds no checkpoint of a simulated task but {found}; tasks are {', '.join(ENVS)}: "
             "train one (telos collect, telos train) or give --checkpoints"
         )
@@ -38,9 +38,9 @@ def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
 
 def record_task(
     planner: Planner, model: ModelInfo, protocol: Protocol, episodes: int, seed: int, on_episode: Callable[[bool], None]
-) -> Task:
-    """`on_episode(whether it succeeded)` after each. Raises CommandError, TelosError."""
-    env = ENVS[model.task](image_size=model.height_px)
+) -> DemoTask:
+    """`on_episode(whether it succeeded)` after each. Raises DemoError, TelosError."""
+    env = ENVS[model.task](image_size=model.cameras[0].shape[0])
     try:
         _check_fit(model, env)
         pairs = draw_pairs(env, model.task, protocol, seed)
@@ -52,7 +52,7 @@ def record_task(
             on_episode(recordings[-1].planned.success)
     finally:
         env.close()
-    return Task(
+    return DemoTask(
         model=model,
         distance_unit=env.distance_unit,
         excluded_already_solved=recordings[-1].pair.excluded_before,
@@ -61,7 +61,8 @@ def record_task(
 
 
 def _check_fit(model: ModelInfo, env: MujocoGoalEnv) -> None:
-    has = (model.action.names, model.action.units, model.action.high, round(model.action.dt_ms))
+    action = model.required_action
+    has = (action.names, action.units, action.high, round(action.dt_ms))
     wants = (env.action_names, env.action_units, env.action_high, round(env.dt_s * 1e3))
     if has != wants:
-        raise CommandError(f"{model.name} was trained for actions {has}; {model.task} now has {wants}: train it anew")
+        raise DemoError(f"{model.name} was trained for actions {has}; {model.task} now has {wants}: train it anew")

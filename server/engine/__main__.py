@@ -12,10 +12,10 @@ from server.engine.channel import Channel
 from server.engine.host import Hosted, beat, host
 from server.engine.protocol import EnginePoisonedError
 from server.engine.wire import engine_pb2 as pb
-from server.event_loop import run as run_loop
 from server.observability.logs import set_up_logs
+from server.process import run_loop
 from server.settings import Settings, SettingsError
-from worldmodel.errors import CheckpointError
+from worldmodel import CheckpointError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -27,7 +27,7 @@ def main() -> None:
     set_up_logs(settings.log_format, settings.log_level)
     _limit_memory(settings.engine_memory_limit_mib)
     run_loop(_run(settings, socket.socket(fileno=int(sys.argv[-1]))))
-    os._exit(0)  # threads that compute for nobody are not waited for
+    os._exit(0)  # without waiting for threads whose results nobody needs
 
 
 async def _run(settings: Settings, end: socket.socket) -> None:
@@ -44,7 +44,7 @@ async def _run(settings: Settings, end: socket.socket) -> None:
 
 
 async def _load(settings: Settings, channel: Channel) -> Hosted:
-    """The front hears that it is alive once torch is there, however large the models are."""
+    """Load the models, with heartbeats to the front meanwhile, however large they are."""
     from server.engine.local import LocalEngine
     from server.engine.registry import Registry
 
@@ -56,7 +56,10 @@ async def _load(settings: Settings, channel: Channel) -> Hosted:
 
 
 def _die_with_the_front() -> None:
-    """Even when it is stopped and cannot notice. Signals are for the front, which ends this process when it is done."""
+    """End this process when the front ends, even while it is stopped.
+
+    Signals are ignored here: they are for the front, which ends this process when it is done.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,7 +67,7 @@ def _die_with_the_front() -> None:
 
 
 def _limit_memory(limit_mib: int) -> None:
-    """Of what is private and written to: address space alone, which torch reserves freely, costs nothing."""
+    """Limit private memory that is written to. Address space alone, which torch reserves freely, costs nothing."""
     if limit_mib:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * 2**20, limit_mib * 2**20))
 

@@ -1,4 +1,4 @@
-"""Actions at the edge: physical units outside, unitless in [-1, 1] inside. What is out of limits is refused."""
+"""Actions at the edge: physical units outside, unitless in [-1, 1] inside. Actions out of limits are refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,22 @@ from torch import Tensor
 from server.engine.motion import ROUNDING, Motion
 from server.errors import Code, ServiceError, refuse
 from server.schemas import ActionLimits, SafetyReport
-from worldmodel.manifest import ActionSpec
+from worldmodel import ActionSpec
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Physical limits of one control step's action, [actions] each, as tight as the request wants them."""
+    """The limits of one control step's action in physical units, [actions] each, as tight as the request wants."""
 
     low: np.ndarray
     high: np.ndarray
     spec: ActionSpec
     motion: Motion | None = None
-    """What more than limits holds for the actions of a plan."""
+    """How actions may change and which are settled; None when the request says nothing of it."""
 
     @property
     def unitless(self) -> tuple[Tensor, Tensor]:
+        """The limits for the planner: low and high, float32 [actions] in [-1, 1]."""
         low, high = (_unitless(edge, self.spec).clip(-1, 1).astype(np.float32) for edge in (self.low, self.high))
         return torch.from_numpy(low), torch.from_numpy(high)
 
@@ -46,7 +47,7 @@ class Bounds:
         return physical
 
     def report(self, actions: np.ndarray, before: np.ndarray | None = None) -> SafetyReport:
-        """Of a chunk in physical units, [steps, actions], behind the action `before`, [actions], if that is known."""
+        """Report on a chunk in physical units, [steps, actions]; `before`, [actions], is the action run before it."""
         slack = ROUNDING * _range(self.spec)
         saturated = (actions <= self.low + slack) | (actions >= self.high - slack)
         return SafetyReport(
@@ -58,7 +59,7 @@ class Bounds:
 
 
 def bounds(spec: ActionSpec, tighter: ActionLimits | None) -> Bounds:
-    """The model's limits, or those of the request when they lie within. Raises ServiceError."""
+    """The model's limits, or those of the request when they lie within the model's. Raises ServiceError."""
     model_low, model_high = np.asarray(spec.low), np.asarray(spec.high)
     if tighter is None:
         return Bounds(model_low, model_high, spec)
@@ -76,7 +77,7 @@ def bounds(spec: ActionSpec, tighter: ActionLimits | None) -> Bounds:
 
 
 def past_actions(blocks: Sequence[np.ndarray], spec: ActionSpec, frames: int, pointer: str) -> Tensor:
-    """What was executed between `frames` frames, physical, to unitless [1 t-1 a]. Raises ServiceError."""
+    """The actions executed between `frames` frames, from physical blocks to unitless [1 t-1 a]. Raises ServiceError."""
     if len(blocks) != frames - 1:
         wanted = f"wanted {frames - 1}: one between each two of the {frames} frames"
         raise refuse(Code.VALIDATION_FAILED, pointer, f"given {len(blocks)} blocks of actions; {wanted}")

@@ -13,7 +13,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Channel:
-    """One end. Who reads it is one task; who writes never waits."""
+    """One end. A single task reads it; writing never waits."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -21,11 +21,11 @@ class Channel:
 
     @classmethod
     async def open(cls, end: socket.socket) -> Self:
-        """Of a connected stream socket, which it owns from now on."""
+        """Take over a connected stream socket."""
         return cls(*await asyncio.open_connection(sock=end, limit=2**20))
 
     async def receive(self) -> bytes | None:
-        """The next message; None when there will be no more. Raises ConnectionError for what is no message."""
+        """The next message; None when there will be no more. Raises ConnectionError for a malformed one."""
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if length > LARGEST_MESSAGE_BYTES:
@@ -36,18 +36,18 @@ class Channel:
 
     @property
     def unsent_bytes(self) -> int:
-        """What the other side has not taken yet: who sends minds it, or has a bound of its own."""
+        """Bytes that the other side has not taken yet. The sender keeps them within bounds."""
         return self._writer.transport.get_write_buffer_size()
 
     def send(self, message: bytes) -> None:
-        """What is sent to a side that is gone is lost: `receive` says so."""
+        """Send a message. It is lost when the other side is gone, which `receive` reports."""
         if not self._writer.transport.is_closing():
             self._writer.writelines((_LENGTH.pack(len(message)), message))
 
     async def flush(self) -> None:
-        """Until the other side has room for all that was sent."""
+        """Wait until the other side has room for all that was sent."""
         await self._writer.drain()
 
     def close(self) -> None:
-        """The other side receives None; what was not sent yet is lost."""
+        """End the connection: the other side receives None, and messages not yet sent are lost."""
         self._writer.transport.abort()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server import schemas
 from server.engine.channel import Channel
-from server.engine.protocol import MOST_STEPS, Step
+from server.engine.protocol import MOST_ITERATIONS, SharedIteration
 from server.engine.translation import to_problem, to_response
 from server.engine.wire import engine_pb2 as pb
 from server.errors import Code, ServiceError
@@ -24,35 +24,35 @@ _MOST_UNSENT_BYTES = 2**26
 @dataclass(frozen=True)
 class _Call:
     answer: "asyncio.Future[pb.Event]"
-    on_incumbent: Callable[[pb.Planned], None]
+    on_incumbent: Callable[[pb.EngineReply], None]
 
 
 class EngineClient:
-    """Calls to an engine process, and what it says of itself."""
+    """Calls to an engine process, and the state that it reports."""
 
     def __init__(self, channel: Channel) -> None:
         self.models: tuple[schemas.ModelInfo, ...] = ()
         self.not_ready: tuple[str, ...] = ("the engine is starting",)
         self.messages = 0
-        """Heard so far, heartbeats and all."""
+        """The number of messages received so far, heartbeats included."""
         self.pulse = pb.Heartbeat()
-        """The last."""
-        self.steps: deque[Step] = deque(maxlen=MOST_STEPS)
-        """That it has done, until somebody takes them away."""
+        """The last heartbeat."""
+        self.iterations: deque[SharedIteration] = deque(maxlen=MOST_ITERATIONS)
+        """Iterations that the engine reported and `EngineProcess.activity` has not collected."""
         self.was_ready = False
         self.on_ready: Callable[[], None] = lambda: None
-        """Called each time that the engine says that it can plan with every model."""
+        """Called each time that the engine reports that it can plan with every model."""
         self.failure: pb.Failure | None = None
-        """What it said last, when that is why it ended."""
+        """The reason that the engine gave for its end, if it gave one."""
         self._channel = channel
         self._calls: dict[int, _Call] = {}
         self._numbers = itertools.count(1)
         self._ended = False
 
     async def call(
-        self, command: pb.Command, on_incumbent: Callable[[pb.Planned], None] = lambda planned: None
+        self, command: pb.Command, on_incumbent: Callable[[pb.EngineReply], None] = lambda reply: None
     ) -> pb.Event:
-        """The answer to `command`. Raises ServiceError; the engine hears of it when the caller is cancelled."""
+        """The answer to `command`. Raises ServiceError. When the caller is cancelled, so is the call in the engine."""
         if self._ended:
             raise restarting()
         if self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
@@ -71,7 +71,7 @@ class EngineClient:
             del self._calls[command.call]
 
     async def listen(self) -> None:
-        """Until the engine is gone; then every open call fails."""
+        """Receive until the engine is gone; then every open call fails."""
         try:
             while (message := await self._channel.receive()) is not None:
                 self.messages += 1
@@ -87,7 +87,8 @@ class EngineClient:
         match event.WhichOneof("event"):
             case "heartbeat":
                 self.pulse = event.heartbeat
-                self.steps.extend(Step(step.model, step.robots, step.seconds) for step in event.heartbeat.steps)
+                reported = event.heartbeat.iterations
+                self.iterations.extend(SharedIteration(each.model, each.robots, each.seconds) for each in reported)
             case "state":
                 self.models = tuple(to_response(schemas.ModelInfo, model) for model in event.state.models)
                 self.not_ready = tuple(event.state.not_ready)
@@ -102,7 +103,7 @@ class EngineClient:
                 self._settle(event, kind)
 
     def _offer(self, event: pb.Event) -> None:
-        """One that must not leave, or that nobody can take, costs only itself: the plan is still to come."""
+        """Pass an incumbent on. One that cannot be taken is dropped: the plan is still to come."""
         if event.call not in self._calls:
             return
         try:
@@ -111,7 +112,7 @@ class EngineClient:
             log.warning("an incumbent of call %d was dropped: %r", event.call, error)
 
     def _settle(self, event: pb.Event, kind: str | None) -> None:
-        """A call that nobody waits for any more is not there."""
+        """Answer a call. One whose caller has gone is no longer open."""
         call = self._calls.get(event.call)
         if call is None or call.answer.done():
             return
@@ -122,6 +123,6 @@ class EngineClient:
 
 
 def restarting() -> ServiceError:
-    """For who asks an engine that is gone."""
+    """The refusal of a call to an engine that is gone."""
     detail = "the planning engine is being started again; nothing was planned, ask again"
     return ServiceError(Code.WORKER_RESTARTING, detail, retry_after_ms=RETRY_AFTER_MS)

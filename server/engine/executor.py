@@ -1,6 +1,6 @@
-"""Where work that takes long is done: never on the event loop, and never more of it than can be answered.
+"""Runs long work off the event loop, and accepts no more of it than can be answered.
 
-One thread owns torch and ticks as `scheduler` says; images are decoded by a few other threads.
+One thread owns torch and does what `scheduler` decides; a few other threads decode images.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from server.engine.pace import Pace
-from server.engine.scheduler import Demand, Place, Scheduler, Steps, Work, infeasible
+from server.engine.protocol import infeasible
+from server.engine.scheduler import Answering, QueuedRequest, Scheduler, Steps
 from server.errors import Code, ServiceError, internal
 
 log = logging.getLogger("telos")
@@ -25,7 +26,7 @@ T = TypeVar("T")
 RETRY_AFTER_MS = 1000
 _DECODE = "decode"
 LAG = "lag"
-"""How long after a deadline the event loop gets to answer: known to `Executor.pace`."""
+"""The kind of work in `Executor.pace` for how long after a deadline the event loop gets to answer."""
 
 
 class Executor:
@@ -44,51 +45,52 @@ class Executor:
         self._clock = clock
         self._decode_threads = decode_threads
         self._decoding = 0
-        self._places: list[Place] = []
+        self._admitted: list[QueuedRequest] = []
         self._closed = False
         self._busy_since: float | None = None
         self._scheduler = Scheduler(advance, self.pace, max_batch_candidates=max_batch_candidates, clock=clock)
-        self._inbox: SimpleQueue[Work[Any] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Answering[Any] | None] = SimpleQueue()
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="telos-decode")
         self._torch = threading.Thread(target=self._run, name="telos-torch", daemon=True)
         self._torch.start()
 
     def step_s(self) -> float:
-        """How long the torch thread has been at what it does now, in seconds; 0 when it waits. For any thread."""
+        """Seconds that the torch thread has been at its present step; 0 when it waits. Any thread may call this."""
         since = self._busy_since
         return 0.0 if since is None else self._clock() - since
 
     @property
     def waiting(self) -> int:
         """Requests without a first answer."""
-        return sum(not place.served for place in self._places)
+        return sum(not request.served for request in self._admitted)
 
     @property
     def in_flight(self) -> int:
-        return len(self._places)
+        """Requests that were admitted and not answered yet."""
+        return len(self._admitted)
 
     @contextmanager
-    def admitted(self, demand: Demand) -> Iterator[Place]:
-        """A place for one request, from before its images are decoded until it is answered.
+    def admitted(self, request: QueuedRequest) -> Iterator[QueuedRequest]:
+        """Count a request in, from before its images are decoded until it is answered.
 
         Raises ServiceError (deadline-infeasible), at once.
         """
-        place = self._scheduler.place(demand)
-        if demand.deadline < math.inf:
+        self._scheduler.expect(request)
+        if request.deadline < math.inf:
             decode_s = (self._decoding // self._decode_threads + 1) * self.pace.expected(_DECODE, 1)
-            late_s = self._scheduler.served_at(place, self._places) + decode_s - demand.deadline
+            late_s = self._scheduler.served_at(request, self._admitted) + decode_s - request.deadline
             if late_s > 0:
                 raise infeasible(f"it would be {math.ceil(late_s * 1e3)} ms late")
-        self._places.append(place)
+        self._admitted.append(request)
         try:
-            yield place
+            yield request
         finally:
-            self._places.remove(place)
+            self._admitted.remove(request)
 
     async def decode(self, function: Callable[[], T]) -> T:
         """Run `function` on a decoder thread."""
 
-        def work() -> T:
+        def timed() -> T:
             began = self._clock()
             try:
                 return function()
@@ -97,23 +99,25 @@ class Executor:
 
         self._decoding += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, timed)
         finally:
             self._decoding -= 1
 
-    async def compute(self, place: Place, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
-        """The answer of `steps`, done on the torch thread; at the deadline, the best there is by then.
+    async def compute(
+        self, request: QueuedRequest, steps: Steps[T], on_best: Callable[[T], None] | None = None
+    ) -> T:
+        """The answer of `steps`, computed on the torch thread; at the deadline, the best answer so far.
 
-        `on_best` is called on the torch thread with the answer so far, after each step that leaves one.
-        Raises what they raise, and ServiceError. When the caller is cancelled they are closed at the next tick, and
+        `on_best` is called on the torch thread with the answer so far, after each step that leaves one. Raises what
+        `steps` raises, and ServiceError. When the caller is cancelled, the steps are closed at the next tick and
         nothing more is computed for them.
         """
         if self._closed:
             raise _closing()
-        work: Work[T] = Work(place, steps, Future(), on_best)
-        self._inbox.put(work)
-        answer = asyncio.wrap_future(work.future)
-        deadline = place.demand.deadline
+        answering: Answering[T] = Answering(request, steps, Future(), on_best)
+        self._inbox.put(answering)
+        answer = asyncio.wrap_future(answering.future)
+        deadline = request.deadline
         if deadline == math.inf:
             return await answer
         try:
@@ -123,12 +127,12 @@ class Executor:
         finally:
             answer.cancel()
         self.pace.learn(LAG, 1, self._clock() - deadline)
-        if work.best is None:
+        if answering.best is None:
             raise infeasible("there was more to do than expected")
-        return work.best
+        return answering.best
 
     def close(self) -> None:
-        """What is being computed is done, what waits is refused."""
+        """Finish the step in progress and refuse all that waits."""
         self._closed = True
         self._inbox.put(None)
         self._torch.join()
@@ -146,14 +150,20 @@ class Executor:
         self._scheduler.fail_all(_closing())
 
     def _collect(self) -> bool:
-        """Newcomers; waits for one when there is nothing to do. False when the engine closes."""
-        while not self._scheduler.works or not self._inbox.empty():
-            work = self._inbox.get()
-            if work is None:
+        """Hand new requests to the scheduler; wait for one when it has none. False when the engine closes."""
+        while not self._scheduler.open or not self._inbox.empty():
+            answering = self._inbox.get()
+            if answering is None:
                 return False
-            self._scheduler.works.append(work)
+            self._scheduler.open.append(answering)
         return True
 
 
 def _closing() -> ServiceError:
     return ServiceError(Code.NOT_READY, "this server is shutting down; ask another one", retry_after_ms=RETRY_AFTER_MS)
+
+
+def at_once(work: Callable[[], T]) -> Steps[T]:
+    """The steps of a request without a search: its work is done when it is taken in."""
+    return work()
+    yield  # makes this a generator

@@ -1,79 +1,82 @@
-"""From untrusted images to latents. A frame that was seen before is neither decoded nor encoded again."""
+"""From untrusted observations to latents. A frame that was seen before is neither decoded nor encoded again."""
 
-import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from server import schemas
-from server.engine.images import check_images, decode_image
-from server.errors import Code, refuse
+from server.engine.images import CheckedImage, check_images, decode_image
+from server.engine.observations import check_sensors, content_key, images_of, to_observation
 from server.settings import Settings
-from server.validation import shorten
-from worldmodel.checkpoint import Checkpoint
-from worldmodel.data.preprocessing import fit_image
+from server.validation import pointer_to
+from worldmodel import Checkpoint, Latents, Observation
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An accepted image: its latents when they are known, else its pixels at the model's size."""
+    """An accepted observation: its latents when they are known, else the readings to encode."""
 
     key: bytes
-    pixels: np.ndarray | None = None
-    latents: Tensor | None = None
+    observation: Observation | None = None
+    latents: Latents | None = None
+    """[n d]"""
 
 
 class FrameReader:
-    """The frames of one model, by the content of their files. Least recently used ones are forgotten first."""
+    """The frames of one model, known by what all sensors gave. The least recently used ones are forgotten first."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
-        self._model = checkpoint.world_model
-        self._spec = checkpoint.manifest.observation
+        action = checkpoint.manifest.action
+        self._checkpoint = checkpoint
+        self._sensors = checkpoint.manifest.sensors
+        self._dt_s = None if action is None else action.dt_s
         self._settings = settings
-        self._latents: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._latents: OrderedDict[bytes, Latents] = OrderedDict()
         self._lock = threading.Lock()  # decoder threads look up, the torch thread fills
 
     def open(self, observations: Mapping[str, schemas.Observation]) -> tuple[Frame, ...]:
-        """All of one request, by their pointers: for a decoder thread. Raises ServiceError that names the field."""
-        camera = self._spec.camera
-        images = {f"{at}/images/{camera}": self._image(each, at) for at, each in observations.items()}
-        check_images(images, self._settings)
-        return tuple(self._frame(image, pointer) for pointer, image in images.items())
+        """The frames of one request, by the pointers of its observations. Runs on a decoder thread.
 
-    def _image(self, observation: schemas.Observation, pointer: str) -> schemas.Image:
-        camera = self._spec.camera
-        if list(observation.images) != [camera]:
-            given = ", ".join(repr(shorten(name)) for name in list(observation.images)[:4]) or "none"
-            reason = f"given cameras {given}; wanted exactly '{camera}'"
-            raise refuse(Code.VALIDATION_FAILED, f"{pointer}/images", reason)
-        return observation.images[camera]
+        Every check but decoding itself is done for all of them before any image is decoded. Raises ServiceError that
+        names the sensor.
+        """
+        for pointer, given in observations.items():
+            check_sensors(given, self._sensors, pointer, self._dt_s)
+        opened = [images_of(given, self._sensors, pointer) for pointer, given in observations.items()]
+        checked = check_images({at: image for images in opened for at, image in images.items()}, self._settings)
+        return tuple(self._frame(given, pointer, checked) for pointer, given in observations.items())
 
-    def _frame(self, image: schemas.Image, pointer: str) -> Frame:
-        key = hashlib.blake2b(image.encoded, digest_size=16, person=image.format.encode()).digest()
+    def _frame(self, given: schemas.Observation, pointer: str, checked: Mapping[str, CheckedImage]) -> Frame:
+        key = content_key(given, self._sensors)
         if (known := self._recall(key)) is not None:
             return Frame(key, latents=known)
-        pixels = decode_image(image.encoded, image.format, pointer, self._settings)
-        return Frame(key, fit_image(pixels, self._spec))
+        pixels = {name: decode_image(checked[pointer + pointer_to("images", name)]) for name in given.images}
+        return Frame(key, to_observation(given, self._sensors, pixels))
 
-    def latents(self, frame: Frame) -> Tensor:
-        """[n d]. For the torch thread. One by one, so that a frame's latents never depend on what it came with."""
+    def clip(self, frames: Sequence[Frame]) -> Latents:
+        """[1 t n d] of one robot's frames. Runs on the torch thread."""
+        each = [self.latents(frame) for frame in frames]
+        states = [latents.state for latents in each if latents.state is not None]
+        return Latents(torch.stack([latents.tokens for latents in each])[None], torch.stack(states)[None] if states else None)
+
+    def latents(self, frame: Frame) -> Latents:
+        """[n d]. Runs on the torch thread, frame by frame, so that latents never depend on what a frame came with."""
         known = frame.latents if frame.latents is not None else self._recall(frame.key)
         if known is not None:
             return known
-        assert frame.pixels is not None  # a frame was opened with one or the other
-        latents = self._model.encode(torch.tensor(frame.pixels, device=self._model.device)[None])[0]
+        assert frame.observation is not None  # a frame was opened with one or the other
+        encoded = self._checkpoint.encoder.encode(frame.observation.to(self._checkpoint.device))
+        latents = Latents(encoded.tokens[0], None if encoded.state is None else encoded.state[0])
         with self._lock:
             self._latents[frame.key] = latents
             if len(self._latents) > self._settings.latent_cache_frames:
                 self._latents.popitem(last=False)
         return latents
 
-    def _recall(self, key: bytes) -> Tensor | None:
+    def _recall(self, key: bytes) -> Latents | None:
         with self._lock:
             if key in self._latents:
                 self._latents.move_to_end(key)

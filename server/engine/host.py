@@ -1,6 +1,6 @@
-"""The engine's side of the channel: calls in, answers out, and a heartbeat that says that both its threads go round.
+"""The engine's side of the channel: calls come in, answers go out, and a heartbeat says that both its threads run.
 
-Knows no torch, so that any engine can be hosted.
+This module needs no torch, so that any engine can be hosted.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from typing import Protocol
 
 from server import schemas
 from server.engine.channel import Channel
-from server.engine.protocol import Engine, EnginePoisonedError, Planned
-from server.engine.translation import from_planned, from_problem, from_state, to_warm_start
+from server.engine.protocol import Engine, EnginePoisonedError, EngineReply
+from server.engine.translation import from_problem, from_reply, from_state, to_warm_start
 from server.engine.wire import engine_pb2 as pb
 from server.errors import ServiceError, internal
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 from server.validation import validate
 from telos.wire import telos_pb2
 from telos.wire.messages import to_message, to_payload
@@ -27,19 +27,19 @@ _MOST_UNSENT_BYTES = 2**20
 
 
 class Hosted(Engine, Protocol):
-    """What an engine tells of itself when it has a process of its own."""
+    """An engine that can have a process of its own."""
 
     on_change: Callable[[], None]
-    """To be called when `models` or `why_not_ready` change."""
+    """The engine calls it when `models` or `why_not_ready` change."""
 
     def step_s(self) -> float:
-        """How long what it computes now has been taking, in seconds; 0 when it computes nothing."""
+        """Seconds that the present computation has been taking; 0 when there is none."""
         ...
 
 
 async def host(engine: Hosted, channel: Channel) -> None:
     """Start `engine` and answer calls until the front is gone. Raises EnginePoisonedError, and what `start` raises."""
-    engine.on_change = lambda: _say_state(engine, channel)
+    engine.on_change = lambda: _send_state(engine, channel)
     engine.on_change()
     failed = asyncio.get_running_loop().create_future()
     calls = _Calls(engine, channel, failed)
@@ -54,13 +54,13 @@ async def host(engine: Hosted, channel: Channel) -> None:
 
 
 async def beat(channel: Channel, pulse: Callable[[], pb.Heartbeat]) -> None:
-    """Until it is cancelled."""
+    """Send heartbeats until this is cancelled."""
     while True:
-        _tell(channel, pb.Event(heartbeat=pulse()))
+        _send_if_read(channel, pb.Event(heartbeat=pulse()))
         await asyncio.sleep(HEARTBEAT_S)
 
 
-def _say_state(engine: Hosted, channel: Channel) -> None:
+def _send_state(engine: Hosted, channel: Channel) -> None:
     state = from_state(engine.models, engine.why_not_ready())
     channel.send(pb.Event(state=state).SerializeToString())
 
@@ -76,23 +76,27 @@ async def _start(engine: Hosted, failed: "asyncio.Future[None]") -> None:
 
 
 class _Calls:
-    """Those that are not answered yet."""
+    """The calls that are not answered yet."""
 
     def __init__(self, engine: Hosted, channel: Channel, failed: "asyncio.Future[None]") -> None:
-        """`failed` is told why no call can be answered any more."""
+        """`failed` gets the error after which no call can be answered any more."""
         self.open: dict[int, asyncio.Task[None]] = {}
         self._engine = engine
         self._channel = channel
         self._failed = failed
 
     def pulse(self) -> pb.Heartbeat:
-        """How it goes at the moment, and what was done since the last one."""
-        work = self._engine.work()
-        steps = [pb.Step(**vars(step)) for step in work.steps]
-        return pb.Heartbeat(step_s=self._engine.step_s(), calls=len(self.open), waiting=work.waiting, steps=steps)
+        """The state of the engine's work, and the iterations since the last pulse."""
+        activity = self._engine.activity()
+        return pb.Heartbeat(
+            step_s=self._engine.step_s(),
+            calls=len(self.open),
+            waiting=activity.waiting,
+            iterations=[pb.SharedIteration(**vars(each)) for each in activity.iterations],
+        )
 
     async def answer_all(self) -> None:
-        """Until the front is gone."""
+        """Answer calls until the front is gone."""
         while (message := await self._channel.receive()) is not None:
             command = pb.Command.FromString(message)
             if command.WhichOneof("operation") != "cancel":
@@ -123,7 +127,7 @@ class _Calls:
     async def _do(self, command: pb.Command) -> pb.Event:
         match command.WhichOneof("operation"):
             case "plan":
-                return pb.Event(plan=from_planned(await self._plan(command.call, command.plan)))
+                return pb.Event(plan=from_reply(await self._plan(command.call, command.plan)))
             case "anomaly":
                 scored = await self._engine.anomaly(validate(schemas.AnomalyRequest, to_payload(command.anomaly)))
                 return pb.Event(anomaly=to_message(telos_pb2.AnomalyResponse, scored.model_dump()))
@@ -131,15 +135,15 @@ class _Calls:
                 encoded = await self._engine.encode(validate(schemas.EncodeRequest, to_payload(command.encode)))
                 return pb.Event(encode=to_message(telos_pb2.EncodeResponse, encoded.model_dump()))
             case "load":
-                return _told(await self._engine.load(command.load))
+                return _loaded(await self._engine.load(command.load))
             case "unload":
-                return _told(await self._engine.unload(command.unload))
+                return _loaded(await self._engine.unload(command.unload))
             case operation:
                 raise ValueError(f"call {command.call} asks for {operation}, which this engine does not know")
 
-    async def _plan(self, number: int, call: pb.PlanCall) -> Planned:
-        def offer(planned: Planned) -> None:
-            _tell(self._channel, pb.Event(call=number, incumbent=from_planned(planned)))
+    async def _plan(self, number: int, call: pb.PlanCall) -> EngineReply:
+        def offer(reply: EngineReply) -> None:
+            _send_if_read(self._channel, pb.Event(call=number, incumbent=from_reply(reply)))
 
         return await self._engine.plan(
             validate(schemas.PlanRequest, to_payload(call.request)),
@@ -149,11 +153,11 @@ class _Calls:
         )
 
 
-def _told(model: schemas.ModelInfo) -> pb.Event:
+def _loaded(model: schemas.ModelInfo) -> pb.Event:
     return pb.Event(model=to_message(telos_pb2.ModelInfo, model.model_dump()))
 
 
-def _tell(channel: Channel, event: pb.Event) -> None:
-    """What the front can do without when it does not read: something newer follows."""
+def _send_if_read(channel: Channel, event: pb.Event) -> None:
+    """Send an event that the front can do without while it does not read: a newer one follows."""
     if channel.unsent_bytes < _MOST_UNSENT_BYTES:
         channel.send(event.SerializeToString())

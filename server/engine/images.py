@@ -1,8 +1,9 @@
-"""Untrusted image bytes to RGB pixels. Size and format are read from the header, by us, before any decoder runs."""
+"""Untrusted image bytes to RGB pixels. Size and format are read from the header here, before any decoder runs."""
 
 import io
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -15,44 +16,36 @@ from telos.images import sniff_format
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXIF_ORIENTATION = 0x0112
 _MOST_PARTS = 8192
-"""Chunks of a PNG; segments and fill bytes of a JPEG. Some millions fit into a file, and take a decoder seconds."""
+"""Most chunks of a PNG, or segments and fill bytes of a JPEG. Millions fit into a file, and take a decoder seconds."""
 
 
-def decode_image(data: bytes, declared_format: str, pointer: str, settings: Settings) -> np.ndarray:
-    """RGB uint8 [height width 3]. Raises ServiceError (image-rejected) that names the field at `pointer`."""
-    _check_header(data, declared_format, pointer, settings)
-    try:
-        with Image.open(io.BytesIO(data), formats=[declared_format.upper()]) as image:
-            if getattr(image, "n_frames", 1) != 1:
-                raise rejected(pointer, f"holds {image.n_frames} frames; send one still image")  # type: ignore[attr-defined]
-            if image.mode not in ("RGB", "L"):
-                raise rejected(pointer, f"has pixels of mode {image.mode}; send 8-bit RGB or greyscale without alpha")
-            if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-                raise rejected(pointer, "is rotated by its EXIF tag; send it upright, without the tag")
-            return np.asarray(image.convert("RGB"))
-    except ServiceError:
-        raise
-    except Exception as error:
-        # Decoders of hostile bytes raise anything, also warnings made errors. What they say is not for the client.
-        raise rejected(pointer, f"cannot be decoded as {declared_format}; send a complete, valid file") from error
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image file whose header was found right: no other kind is decoded. Made by `check_image`."""
+
+    data: bytes
+    format: str
+    pointer: str
+    """Its place in the request."""
+    pixels: int
+    """The number of pixels that the header announces."""
 
 
-def check_images(images: Mapping[str, schemas.Image], settings: Settings) -> None:
-    """The headers of all images of one request, by their pointers. Raises ServiceError (image-rejected)."""
+def check_images(images: Mapping[str, schemas.Image], settings: Settings) -> dict[str, CheckedImage]:
+    """Check the headers of all images of one request, by their pointers. Raises ServiceError (image-rejected)."""
+    checked: dict[str, CheckedImage] = {}
     pixels = 0
     for pointer, image in images.items():
-        pixels += _check_header(image.encoded, image.format, pointer, settings)
+        checked[pointer] = check_image(image.encoded, image.format, pointer, settings)
+        pixels += checked[pointer].pixels
         if pixels > settings.max_request_pixels:
             most = f"at most {settings.max_request_pixels} are taken; send smaller or fewer images"
             raise rejected(pointer, f"makes it {pixels} pixels in one request; {most}")
+    return checked
 
 
-def rejected(pointer: str, reason: str) -> ServiceError:
-    return refuse(Code.IMAGE_REJECTED, pointer, f"the image {reason}")
-
-
-def _check_header(data: bytes, declared_format: str, pointer: str, settings: Settings) -> int:
-    """How many pixels it says that there are."""
+def check_image(data: bytes, declared_format: str, pointer: str, settings: Settings) -> CheckedImage:
+    """Check size and format by the header alone. Raises ServiceError (image-rejected) that names `pointer`."""
     if len(data) > settings.max_image_bytes:
         raise rejected(pointer, f"has {len(data)} bytes; at most {settings.max_image_bytes} are taken")
     try:
@@ -70,7 +63,31 @@ def _check_header(data: bytes, declared_format: str, pointer: str, settings: Set
     if not (low <= width <= high and low <= height <= high) or width * height > settings.max_image_pixels:
         wanted = f"sides of {low}..{high} px and at most {settings.max_image_pixels} pixels"
         raise rejected(pointer, f"is {width} x {height} px; wanted {wanted}")
-    return width * height
+    return CheckedImage(data, found, pointer, width * height)
+
+
+def decode_image(checked: CheckedImage) -> np.ndarray:
+    """RGB uint8 [height width 3]. Raises ServiceError (image-rejected) that names the image's pointer."""
+    pointer = checked.pointer
+    try:
+        with Image.open(io.BytesIO(checked.data), formats=[checked.format.upper()]) as image:
+            if getattr(image, "n_frames", 1) != 1:
+                raise rejected(pointer, f"holds {image.n_frames} frames; send one still image")  # type: ignore[attr-defined]
+            if image.mode not in ("RGB", "L"):
+                raise rejected(pointer, f"has pixels of mode {image.mode}; send 8-bit RGB or greyscale without alpha")
+            if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+                raise rejected(pointer, "is rotated by its EXIF tag; send it upright, without the tag")
+            return np.asarray(image.convert("RGB"))
+    except ServiceError:
+        raise
+    except Exception as error:
+        # Decoders of hostile bytes raise anything, also warnings made errors. What they say is not for the client.
+        raise rejected(pointer, f"cannot be decoded as {checked.format}; send a complete, valid file") from error
+
+
+def rejected(pointer: str, reason: str) -> ServiceError:
+    """The refusal of the image at `pointer`."""
+    return refuse(Code.IMAGE_REJECTED, pointer, f"the image {reason}")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

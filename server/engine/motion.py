@@ -1,6 +1,6 @@
-"""How a robot's actions may change, and which are settled: checked in a request, told to the planner, checked again.
+"""How a robot's actions may change, and which are settled: checked in a request, given to the planner, checked again.
 
-Physical units here, unitless in the planner.
+Units are physical here and unitless in the planner.
 """
 
 import dataclasses
@@ -12,28 +12,33 @@ import torch
 from planner.constraints import Constraints
 from server import schemas
 from server.errors import Code, ServiceError, refuse
-from worldmodel.manifest import ActionSpec
+from worldmodel import ActionSpec
 
 ROUNDING = 1e-6
-"""Share of an action's range that 32-bit arithmetic may be off by."""
+"""The share of an action's range that 32-bit arithmetic may be off by, here and in engine/actions.py.
+
+It is a few units in the last place of a float32 in [-1, 1]. The planner's own tolerance (planner/constraints.py) is
+wider, so that it never refuses what was accepted here. server/safety.py has an equal constant of its own on purpose:
+the last check before a plan leaves must not change with the code that it checks.
+"""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Physical, one entry or column an action."""
+    """Limits on change and settled actions, in physical units: one entry, or column, for each action."""
 
     spec: ActionSpec
     max_delta: np.ndarray
-    """[actions], infinite where any change is allowed."""
+    """[actions], the largest change between control steps; infinite where any change is allowed."""
     max_start: np.ndarray
-    """[actions], of the change to the plan's first action that is not committed; infinite likewise."""
+    """[actions], the largest change to the plan's first action that is not committed; infinite likewise."""
     committed: np.ndarray
     """[steps, actions], the first control steps of the plan; may be none."""
     last: np.ndarray | None
     """[actions], executed just before the plan; None when that is not known."""
 
     def constraints(self, device: torch.device) -> Constraints:
-        """Unitless, and tighter by what rounding may loosen."""
+        """The same for the planner: unitless, and tighter by what rounding may loosen."""
 
         def change(physical: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(2 * self._tight(physical) / self._range).to(device, torch.float32)
@@ -50,7 +55,7 @@ class Motion:
         )
 
     def check(self, actions: np.ndarray) -> None:
-        """Of a plan, [steps, actions]. Raises ServiceError (action-limit-violation) rather than let it out."""
+        """Check a plan, [steps, actions]. Raises ServiceError (action-limit-violation) rather than let it out."""
         slack = ROUNDING * self._range
         settled = np.abs(actions[: len(self.committed)] - self.committed) <= slack
         slow = self._changes(actions) <= self.max_delta + slack
@@ -61,11 +66,14 @@ class Motion:
 
     @property
     def committed_too_fast(self) -> bool:
-        """The settled actions themselves change faster than allowed."""
+        """Whether the settled actions themselves change faster than allowed."""
         return bool((self._changes(self.committed) > self.max_delta + ROUNDING * self._range).any())
 
     def reaching(self, low: np.ndarray, high: np.ndarray) -> "Motion | None":
-        """The same from a last action that rounding does not put out of reach of the limits; None when it is anyway."""
+        """The same, with the last action moved by at most rounding so that the limits are within reach.
+
+        None when they are out of reach all the same.
+        """
         if self.last is None or len(self.committed):
             return self
         reach = self._tight(np.minimum(self.max_delta, self.max_start))
@@ -79,7 +87,7 @@ class Motion:
         return np.abs(np.diff(np.concatenate([before, actions]), axis=0))
 
     def _start_jump(self, actions: np.ndarray) -> np.ndarray:
-        """[actions], 0 where nothing is planned, or nothing is known of before."""
+        """[actions], the change to the first planned action; 0 when none is planned or the action before is unknown."""
         settled = len(self.committed)
         before = self.committed[-1] if settled else self.last
         if before is None or settled == len(actions):
@@ -97,9 +105,10 @@ class Motion:
 def motion(
     request: schemas.PlanRequest, spec: ActionSpec, *, low: np.ndarray, high: np.ndarray, steps: int
 ) -> Motion | None:
-    """None when the request asks for nothing of the kind. `low` and `high` are its limits, `steps` its plan's length.
+    """The request's limits on change and its settled actions; None when it has neither.
 
-    The history was checked before. Raises ServiceError.
+    `low` and `high` are its limits, and `steps` its plan's length in control steps. The action history was checked
+    before. Raises ServiceError.
     """
     max_delta = request.limits.max_delta if request.limits is not None else []
     max_start = request.limits.max_start_jump if request.limits is not None else []

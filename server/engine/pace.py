@@ -1,4 +1,4 @@
-"""How long work takes on this machine, learned from the work that was done."""
+"""How long work takes on this machine, learned from past work."""
 
 import math
 import threading
@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 
 _REMEMBERED = 16
 _QUANTILE = 0.8
-"""High, since a deadline is missed by what takes longer than usual; not the highest, since anything can hiccup once."""
+"""High, since slow work is what misses deadlines; not the highest, since anything can be slow once."""
 _HALF_LIFE_S = 10.0
 _STEPS_PER_DOUBLING = 4
 
 
 class Pace:
-    """Seconds by kind of work and, in steps of a fifth, by its size. For any thread."""
+    """Seconds by kind of work and, in steps of a fifth, by its size. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,14 +22,15 @@ class Pace:
         self._known: dict[Hashable, dict[int, _Known]] = {}
 
     def learn(self, kind: Hashable, size: float, seconds: float) -> None:
+        """Note that work of this kind and size took so long."""
         with self._lock:
             self._known.setdefault(kind, {}).setdefault(_step(size), _Known()).learn(seconds, self._clock())
 
     def expected(self, kind: Hashable, size: float) -> float:
-        """Seconds; none for a kind that was never done, so that it is tried and learned.
+        """Expected seconds; 0 for a kind that was never done, so that it is tried and learned.
 
-        Between two sizes that were done, a straight line; else in proportion to the nearest. The longer ago that was,
-        the less it counts, so that a slow moment does not refuse work for ever.
+        Interpolated between the nearest sizes that were done, else in proportion to the nearest one. Measurements fade
+        with age, so that one slow moment does not refuse work for ever.
         """
         with self._lock:
             known = self._known.get(kind, {})

@@ -1,144 +1,205 @@
-"""What runs on the torch thread: the only place that calls planner and world model."""
+"""Makes plans from latents. The engine, collection and the benchmarks all plan with `solve` or `plan_once`.
+
+A plan is a generator of search steps, so that robots whose steps are of one kind can share a rollout.
+"""
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from planner.costs import SquaredDistance
 from planner.goal_sequence import GoalSequence
-from planner.plan import Plan
+from planner.policy import Verifier, continued, policy_plan
 from planner.presets import Preset
-from planner.proposal import follow
-from planner.protocols import RolloutState
-from planner.search import NoFinitePlan, RobotSearch, advance
-from planner.search_space import SearchSpace
-from server.engine.cost import CostTerms, cost_of
-from server.engine.frames import Frame
-from server.engine.preparation import Question
-from server.engine.registry import ServedModel
-from server.engine.scheduler import Steps
+from planner.protocols import Cost, Policy
+from planner.search import NoFinitePlan, Plan, RobotSearch, advance
+from server.engine.question import CostTerms, Question, cost_of, plain_question
 from server.errors import Code, ServiceError
+from worldmodel import Checkpoint, Latents
 
-T = TypeVar("T")
-
-Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A question with its images: nothing in it can be wrong any more."""
-
-    question: Question
-    context: tuple[Frame, ...]
-    goals: tuple[Frame | Tensor, ...]
-    """Images, or latents [n d], in order."""
-    warm_start: Tensor | None
-    """[h v]"""
-    queued: float
-    """When, on the monotonic clock, in seconds."""
+Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "POLICY"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    plan: Plan
-    status: Status
-    goal_distances: tuple[float, ...]
-    active_goal: int
-    goal_reached: bool
-    planned_goal_distance: float
-    surprise: float | None
-    queue_us: int
-    encode_us: int
-    plan_us: int
+class Seen:
+    """What a plan begins from."""
+
+    context: Latents
+    """[1 t n d], the newest frame last."""
+    goals: Tensor
+    """[m n d], in order."""
 
 
-@dataclass(frozen=True)
-class Iteration:
-    """The step that a plan is made of: what one robot brings into a rollout that it shares with others."""
+@dataclass(frozen=True, kw_only=True)
+class SharedSearch:
+    """One robot's search, with what it brings into a rollout that it shares with others."""
 
-    kind: Hashable
-    model: ServedModel
+    checkpoint: Checkpoint
     search: RobotSearch
-    state: RolloutState
+    state: Any
+    """What the world model has taken in of this robot's past."""
+    frames: int
+    """Frames in the context."""
     terms: CostTerms
     goal: Tensor
     """[1 n d]"""
     avoid: tuple[Tensor, ...]
-    """[m n d] each"""
+    """[1 m n d] each"""
+    cost: Cost
+    """The cost for this robot alone."""
 
-
-@torch.inference_mode()
-def iterate(iterations: Sequence[Iteration]) -> None:
-    """One iteration for all these robots, in one rollout."""
-    model, terms = iterations[0].model, iterations[0].terms
-    goals = torch.cat([iteration.goal for iteration in iterations])
-    avoid = [torch.stack(each) for each in zip(*(iteration.avoid for iteration in iterations), strict=True)]
-    advance(
-        model.checkpoint.world_model,
-        model.checkpoint.world_model.stack([iteration.state for iteration in iterations]),
-        cost_of(model, terms, goals, avoid),
-        [iteration.search for iteration in iterations],
-    )
-
-
-@torch.inference_mode()
-def solve(task: Task) -> Steps[Outcome]:
-    """Plan until the search is over. Raises ServiceError."""
-    question = task.question
-    start = _start(task)
-    state = question.model.checkpoint.world_model.begin(start.context, start.past_actions)
-    search = _search(task, start, state)
-    terms = question.targets[start.active_goal].terms
-    outcome: Outcome | None = None
-    while outcome is None or not search.is_over:
-        kind = question.model, search.wants_gradients, start.context.shape[1], search.ask().shape, terms
-        answer = outcome if search.iterations >= question.min_iterations else None
-        yield Iteration(kind, question.model, search, state, terms, start.goal, question.avoid), answer
-        outcome = _outcome(task, start, search)
-    return outcome
+    @property
+    def kind(self) -> Hashable:
+        """Equal for searches that can share a rollout: one model, cost and shape."""
+        search = self.search
+        return self.checkpoint.manifest_sha256, search.wants_gradients, self.frames, search.ask().shape, self.terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Start:
-    """What is known before the search."""
+class Start:
+    """What is known before the search. Times are on the monotonic clock, in seconds."""
 
-    context: Tensor
-    """[1 t n d]"""
-    past_actions: Tensor
+    seen: Seen
     goal: Tensor
-    """[1 n d], the active one"""
+    """[1 n d], the active goal."""
+    terms: CostTerms
+    """Of the cost while that goal is active."""
     goal_distances: tuple[float, ...]
     active_goal: int
     goal_reached: bool
     surprise: float | None
+    """Of the last transition; None with a single frame or without a world model."""
     began: float
     encoded: float
 
 
-def _start(task: Task) -> _Start:
+@dataclass(frozen=True, kw_only=True)
+class FoundPlan:
+    """A plan, and what is known about it."""
+
+    start: Start
+    plan: Plan
+    status: Status
+    planned_goal_distance: float | None
+    """From the end of the imagined future to the active goal; None when nothing was imagined."""
+    found: float
+    """On the monotonic clock, in seconds."""
+
+
+Solving = Generator[tuple[SharedSearch, FoundPlan | None], None, FoundPlan]
+"""The next step of a search with the best plan so far, and at last the plan."""
+
+
+def plan_once(
+    checkpoint: Checkpoint,
+    context: Latents,
+    goals: Tensor,
+    preset: Preset,
+    seed: int,
+    past_actions: Tensor | None = None,
+) -> Plan:
+    """One robot's plan, from context [1 t n d] to the first of the goals [m n d] that it has not reached.
+
+    `past_actions` [1 t-1 a] are those between the frames. The plan obeys the model's own limits and has the default
+    cost. Raises ServiceError when no finite plan is found.
+    """
+    seen = Seen(context=context, goals=goals)
+    steps = solve(plain_question(checkpoint, preset, seed, past_actions), lambda: seen)
+    while True:
+        try:
+            step, _ = next(steps)
+        except StopIteration as done:
+            return done.value.plan
+        advance_together([step])
+
+
+@torch.inference_mode()
+def solve(question: Question, see: Callable[[], Seen]) -> Solving:
+    """Plan until the search is over; a policy's plan takes no step. Raises ServiceError."""
     began = time.monotonic()
-    model = task.question.model
-    context = encode(model, task.context)
-    goals = torch.stack([goal if isinstance(goal, Tensor) else model.frames.latents(goal) for goal in task.goals])
+    start = _start(question, see(), began)
+    if question.preset.is_policy:
+        return _found(question, start, _by_policy(question, start), "POLICY")
+    shared = begin(question, start)
+    search = shared.search
+    found: FoundPlan | None = None
+    while found is None or not search.is_over:
+        yield shared, found if search.iterations >= question.min_iterations else None
+        plan = _best(search)
+        found = _found(question, start, plan, _status(plan, question.preset))
+    return found
+
+
+@torch.inference_mode()
+def advance_together(searches: Sequence[SharedSearch]) -> None:
+    """One iteration of all these searches, which are of one kind, in one rollout."""
+    first = searches[0]
+    model, latent = first.checkpoint.world_model, first.checkpoint.manifest.latent
+    assert model is not None  # without one nothing is searched
+    state, cost = first.state, first.cost
+    if len(searches) > 1:
+        goals = torch.cat([each.goal for each in searches])
+        avoid = [torch.cat(each) for each in zip(*(each.avoid for each in searches), strict=True)]
+        state = model.stack([each.state for each in searches])
+        cost = cost_of(first.checkpoint, first.terms, goals, avoid)
+    advance(model, state, cost, [each.search for each in searches], (latent.tokens, latent.width))
+
+
+def begin(question: Question, start: Start) -> SharedSearch:
+    """The search for an answer, with everything that its iterations need."""
+    preset, space, state = question.preset, question.space, _state(question, start)
+    with torch.inference_mode(False):  # tensors made in inference mode can never take part in a gradient
+        optimiser = preset.optimiser(space)
+    search = RobotSearch(
+        optimiser=optimiser,
+        space=space,
+        horizon=preset.horizon,
+        warm_start=question.warm_start,
+        generator=torch.Generator().manual_seed(question.seed),
+        proposal=_proposal(question, start, state) if preset.proposal else None,
+    )
+    return SharedSearch(
+        checkpoint=question.checkpoint,
+        search=search,
+        state=state,
+        frames=start.seen.context.tokens.shape[1],
+        terms=start.terms,
+        goal=start.goal,
+        avoid=question.avoid,
+        cost=cost_of(question.checkpoint, start.terms, start.goal, question.avoid),
+    )
+
+
+def surprise_of(checkpoint: Checkpoint, context: Latents, past_actions: Tensor) -> list[float]:
+    """Surprise of each transition of one robot's frames [1 t n d]. Raises ServiceError when one is not finite."""
+    surprise = checkpoint.surprise(context.tokens, past_actions)[0].tolist()
+    if not all(map(math.isfinite, surprise)):
+        raise ServiceError(Code.NON_FINITE_PLAN, "the model's surprise is not finite; no answer is given")
+    return surprise
+
+
+def _start(question: Question, seen: Seen, began: float) -> Start:
     encoded = time.monotonic()
-    past_actions = task.question.past_actions.to(context.device)
+    checkpoint, context = question.checkpoint, seen.context
     surprise = None
-    if context.shape[1] > 1:
-        surprise = float(model.checkpoint.world_model.surprise(context, past_actions)[0, -1])
-        _hold(surprise, task.question)
-    sequence, reached = _progress(task.question, goals, context[:, -1])
-    return _Start(
-        context=context,
-        past_actions=past_actions,
+    if context.tokens.shape[1] > 1 and checkpoint.world_model is not None:
+        surprise = surprise_of(checkpoint, context, question.past_actions)[-1]
+        _hold(surprise, question)
+    newest = context.tokens[:, -1]
+    sequence, reached = _progress(question, seen.goals, newest)
+    active = int(sequence.active_index(reached))
+    return Start(
+        seen=seen,
         goal=sequence.active(reached),
-        goal_distances=tuple(_goal_distance(model, context[0, -1], goal[None]) for goal in goals),
-        active_goal=int(sequence.active_index(reached)),
-        goal_reached=int(reached) == len(goals),
+        terms=question.targets[active].terms,
+        goal_distances=tuple(_goal_distance(question, newest[0], goal[None]) for goal in seen.goals),
+        active_goal=active,
+        goal_reached=int(reached) == len(seen.goals),
         surprise=surprise,
         began=began,
         encoded=encoded,
@@ -152,88 +213,68 @@ def _hold(surprise: float, question: Question) -> None:
         raise ServiceError(Code.SURPRISE_HOLD, f"{seen}: hold the robot, look why, then plan without hold_on_surprise")
 
 
-def _progress(question: Question, goals: Tensor, latent: Tensor) -> tuple[GoalSequence, Tensor]:
-    """The goals [m n d], and how many of them are reached now that the last frame is [1 n d]."""
+def _progress(question: Question, goals: Tensor, newest: Tensor) -> tuple[GoalSequence, Tensor]:
+    """The goals [m n d], and how many of them are reached now that the newest frame is [1 n d]."""
     tolerance = torch.tensor([[target.tolerance for target in question.targets]], device=goals.device)
-    scale = question.model.manifest.planning.goal_distance_scale
-    sequence = GoalSequence(goals[None], SquaredDistance(scale), tolerance)
-    return sequence, sequence.reached(latent, torch.tensor([question.active_goal], device=goals.device))
+    sequence = GoalSequence(goals[None], SquaredDistance(question.planning.goal_distance_scale), tolerance)
+    return sequence, sequence.reached(newest, torch.tensor([question.active_goal], device=goals.device))
 
 
-def _outcome(task: Task, start: _Start, search: RobotSearch) -> Outcome:
-    """As things stand. Raises ServiceError."""
+def _state(question: Question, start: Start) -> Any:
+    """What the world model takes in of the context, once a plan."""
+    assert question.checkpoint.world_model is not None  # else nothing is imagined
+    return question.checkpoint.world_model.begin(start.seen.context, question.past_actions)
+
+
+def _policy(checkpoint: Checkpoint) -> Policy:
+    assert checkpoint.policy is not None  # else the request was refused
+    return checkpoint.policy
+
+
+def _proposal(question: Question, start: Start, state: Any) -> Tensor:
+    """The policy's plan in the search space, [k v]."""
+    model, policy = question.checkpoint.world_model, _policy(question.checkpoint)
+    assert model is not None  # a search has one
+    context, horizon = start.seen.context.tokens, question.preset.horizon
+    return question.space.encode(continued(policy, model, state, context, start.goal, horizon)[0])
+
+
+def _by_policy(question: Question, start: Start) -> Plan:
+    """The policy's plan, imagined and judged where there is a world model. Raises ServiceError."""
+    checkpoint, verifier = question.checkpoint, None
+    if checkpoint.world_model is not None:
+        verifier = Verifier(
+            model=checkpoint.world_model,
+            state=_state(question, start),
+            cost=cost_of(checkpoint, start.terms, start.goal, question.avoid),
+            horizon=question.preset.horizon,
+        )
     try:
-        plan = search.plan
+        return policy_plan(_policy(checkpoint), start.seen.context.tokens, start.goal, question.space, verifier)
     except NoFinitePlan as error:
-        raise ServiceError(Code.NON_FINITE_PLAN, "no candidate has a finite cost; no action is returned") from error
-    planned_goal_distance = _goal_distance(task.question.model, plan.latents[-1], start.goal)
-    if not all(map(math.isfinite, (plan.cost, *start.goal_distances, planned_goal_distance, start.surprise or 0.0))):
-        raise ServiceError(Code.NON_FINITE_PLAN, "the model imagined what is not finite; no action is returned")
-    return Outcome(
-        plan=plan,
-        status=_status(plan, task.question.preset),
-        goal_distances=start.goal_distances,
-        active_goal=start.active_goal,
-        goal_reached=start.goal_reached,
-        planned_goal_distance=planned_goal_distance,
-        surprise=start.surprise,
-        queue_us=round((start.began - task.queued) * 1e6),
-        encode_us=round((start.encoded - start.began) * 1e6),
-        plan_us=round((time.monotonic() - start.encoded) * 1e6),
-    )
+        raise _not_finite("the policy's plan has an action or a cost that is not finite") from error
 
 
-def at_once(work: Callable[[], T]) -> Steps[T]:
-    """What is done as soon as it is taken in."""
-    return work()
-    yield  # makes this a generator
+def _best(search: RobotSearch) -> Plan:
+    """Raises ServiceError."""
+    try:
+        return search.plan
+    except NoFinitePlan as error:
+        raise _not_finite("no candidate has a finite cost") from error
 
 
-def encode(model: ServedModel, frames: tuple[Frame, ...]) -> Tensor:
-    """[1 t n d]"""
-    with torch.inference_mode():
-        return torch.stack([model.frames.latents(frame) for frame in frames])[None]
+def _found(question: Question, start: Start, plan: Plan, status: Status) -> FoundPlan:
+    """Raises ServiceError rather than let out a number that is not finite."""
+    planned = None if plan.latents is None else _goal_distance(question, plan.latents[-1], start.goal)
+    numbers = (plan.cost, planned, *start.goal_distances)
+    if not all(math.isfinite(number) for number in numbers if number is not None):
+        raise _not_finite("the model imagined a number that is not finite")
+    return FoundPlan(start=start, plan=plan, status=status, planned_goal_distance=planned, found=time.monotonic())
 
 
-def score_clip(model: ServedModel, frames: tuple[Frame, ...], past_actions: Tensor) -> list[float]:
-    """Surprise of each transition of a clip. Raises ServiceError."""
-    with torch.inference_mode():
-        latents = encode(model, frames)
-        surprise = model.checkpoint.world_model.surprise(latents, past_actions.to(latents.device))[0].tolist()
-    if not all(map(math.isfinite, surprise)):
-        raise ServiceError(Code.NON_FINITE_PLAN, "the model's surprise is not finite; no score is returned")
-    return surprise
-
-
-def _search(task: Task, start: _Start, state: RolloutState) -> RobotSearch:
-    question = task.question
-    with torch.inference_mode(False):  # tensors made in it can never take part in a gradient
-        optimiser, space = question.optimiser(start.context.device)
-    return RobotSearch(
-        optimiser=optimiser,
-        space=space,
-        horizon=question.preset.horizon,
-        warm_start=task.warm_start,
-        generator=torch.Generator().manual_seed(question.seed),
-        proposal=_proposal(question, start, state, space),
-        only_proposal=question.preset.proposal == "only",
-    )
-
-
-def _proposal(question: Question, start: _Start, state: RolloutState, space: SearchSpace) -> Tensor | None:
-    """[k v]"""
-    checkpoint, preset = question.model.checkpoint, question.preset
-    if preset.proposal == "none":
-        return None
-    assert checkpoint.inverse_dynamics is not None  # else the question was refused
-    latents = start.context[:, -1]
-    actions = follow(checkpoint.inverse_dynamics, checkpoint.world_model, state, latents, start.goal, preset.horizon)
-    return space.encode(actions[0])
-
-
-def _goal_distance(model: ServedModel, frame: Tensor, goal: Tensor) -> float:
-    """Of latents [n d] to the goal [1 n d]."""
-    distance = SquaredDistance(model.manifest.planning.goal_distance_scale)
+def _goal_distance(question: Question, frame: Tensor, goal: Tensor) -> float:
+    """From a frame [n d] to a goal [1 n d]."""
+    distance = SquaredDistance(question.planning.goal_distance_scale)
     return float(distance(frame[None, None, None], goal))
 
 
@@ -241,3 +282,7 @@ def _status(plan: Plan, preset: Preset) -> Status:
     if plan.converged:
         return "CONVERGED"
     return "MAX_ITERATIONS" if plan.iterations >= preset.iterations else "BUDGET_EXHAUSTED"
+
+
+def _not_finite(what: str) -> ServiceError:
+    return ServiceError(Code.NON_FINITE_PLAN, f"{what}; no action is returned")

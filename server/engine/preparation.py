@@ -1,126 +1,93 @@
-"""From a valid request to what a given model can do: every check that depends on the model or the deployment."""
+"""From a valid request to a question: every check that depends on the model or the deployment."""
 
 import dataclasses
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from planner.optimiser import Optimiser
-from planner.presets import PRESETS, Preset, build
-from planner.search_space import SearchSpace
+from planner.presets import Preset
 from server import schemas
 from server.engine.actions import Bounds, bounds, past_actions
-from server.engine.cost import CostTerms
 from server.engine.motion import motion
-from server.engine.presets import as_config
+from server.engine.presets import choose_preset
+from server.engine.protocol import WarmStart, no_warm_start
+from server.engine.question import CostTerms, Question, Target, action_spec, planning_spec, space_of
 from server.engine.registry import ServedModel
 from server.errors import Code, refuse
 from server.settings import Settings
-from server.validation import shorten
+from server.validation import check_most
 
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A goal without its image."""
-
-    latents: Tensor | None
-    """[n d]; None when the goal is an image"""
-    terms: CostTerms
-    """What a plan is judged by while this goal is the active one."""
-    tolerance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a plan request asks for, without its images."""
-
-    model: ServedModel
-    preset: Preset
-    preset_name: str
-    bounds: Bounds
-    past_actions: Tensor
-    """[1 t-1 a], unitless"""
-    targets: tuple[Target, ...]
-    """In order."""
-    active_goal: int
-    """When the last plan was made."""
-    avoid: tuple[Tensor, ...]
-    """[m n d] for each set of latents to keep out of."""
-    first_step: int
-    """Of the plan, committed actions included."""
-    delay_steps: int
-    """How many of the plan's first control steps the robot will have run when the answer is there."""
-    action_before: np.ndarray | None
-    """[actions], physical, run just before the first one of the answer."""
-    min_iterations: int
-    """Before there is an answer."""
-    hold_above: float | None
-    """Surprise that no plan is made after."""
-    seed: int
-
-    @property
-    def searched(self) -> tuple[str, str, int]:
-        """Whose search variables these are: those of another model, search space or horizon mean something else."""
-        return self.model.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
-
-    def optimiser(self, device: torch.device) -> tuple[Optimiser, SearchSpace]:
-        """How to search, and what."""
-        low, high = (edge.to(device) for edge in self.bounds.unitless)
-        asked = self.bounds.motion
-        return build(
-            self.preset,
-            low=low,
-            high=high,
-            control_steps=self.model.manifest.action.control_steps,
-            constraints=None if asked is None else asked.constraints(device),
-        )
-
-    @property
-    def effective_planner(self) -> schemas.PlannerConfig:
-        """Sent again, it gives the same plan."""
-        own = {"min_iterations": self.min_iterations, "seed": self.seed}
-        return as_config(self.preset_name, self.preset).model_copy(update=own)
-
-
-def prepare(model: ServedModel, request: schemas.PlanRequest, settings: Settings) -> Question:
-    """Raises ServiceError that names the field."""
-    spec, planning, config = model.manifest.action, model.manifest.planning, request.planner
-    check_frames(request.context, planning.context_frames, spec.control_steps, "/context")
-    if request.session_id is not None and request.context[-1].step is None:
-        at = f"/context/{len(request.context) - 1}/step"
-        raise refuse(Code.VALIDATION_FAILED, at, "is missing; a session needs the control step that it was seen at")
+def prepare(
+    model: ServedModel, request: schemas.PlanRequest, settings: Settings, warm_start: WarmStart | None = None
+) -> Question:
+    """`warm_start` is the session's last plan. Raises ServiceError that names the field."""
+    model.check_plans()
+    checkpoint, config = model.checkpoint, request.planner
+    spec = action_spec(checkpoint)
+    _check_context(request, planning_spec(checkpoint).context_frames, spec.control_steps)
     check_most(request.planning_budget_ms or 1, settings.max_planning_budget_ms, "/planning_budget_ms")
-    name = config.preset or "default"
-    preset = choose_preset(name, config, planning.horizon, settings)
-    if preset.proposal != "none" and model.checkpoint.inverse_dynamics is None:
-        reason = f"{name!r} needs inverse dynamics, which {model.manifest.name} has none of; see its presets"
-        raise refuse(Code.VALIDATION_FAILED, "/planner/preset", reason)
-    min_iterations = preset.iterations if request.require_complete else config.min_iterations or 1
-    check_most(min_iterations, preset.iterations, "/planner/min_iterations", "iterations of max_iterations")
-    limits = bounds(spec, request.limits)
+    name, preset = choose_preset(checkpoint, config, settings)
+    limits = _limits(request, preset, model)
     history = past_actions(request.action_history, spec, len(request.context), "/action_history")
-    steps = preset.horizon * spec.control_steps
-    return Question(
-        model=model,
+    question = Question(
+        checkpoint=checkpoint,
         preset=preset,
         preset_name=name,
-        bounds=dataclasses.replace(limits, motion=motion(request, spec, low=limits.low, high=limits.high, steps=steps)),
-        past_actions=history,
+        bounds=limits,
+        space=space_of(preset, limits, checkpoint),
+        past_actions=history.to(checkpoint.device),
         targets=_targets(model, request, settings),
         active_goal=_active_goal(request),
         avoid=_avoid(model, request.cost, settings),
         first_step=request.context[-1].step or 0,
-        delay_steps=_delay_steps(request, steps),
+        delay_steps=_delay_steps(request, preset.horizon * spec.control_steps),
         action_before=_action_before(request),
-        min_iterations=min_iterations,
+        min_iterations=_min_iterations(request, preset),
         hold_above=_hold_above(model, request),
         seed=secrets.randbelow(schemas.MAX_SAFE_INTEGER) if config.seed is None else config.seed,
     )
+    return dataclasses.replace(question, warm_start=_warm_start(question, request, warm_start))
+
+
+def _check_context(request: schemas.PlanRequest, most_frames: int, control_steps: int) -> None:
+    check_frames(request.context, most_frames, control_steps, "/context")
+    if request.session_id is not None and request.context[-1].step is None:
+        at = f"/context/{len(request.context) - 1}/step"
+        raise refuse(Code.VALIDATION_FAILED, at, "is missing; a session needs the control step that it was seen at")
+
+
+def _min_iterations(request: schemas.PlanRequest, preset: Preset) -> int:
+    """Iterations that a plan needs before it may be an answer; a policy's needs none."""
+    if preset.is_policy:
+        return 0
+    wanted = preset.iterations if request.require_complete else request.planner.min_iterations or 1
+    check_most(wanted, preset.iterations, "/planner/min_iterations", "iterations of max_iterations")
+    return wanted
+
+
+def _limits(request: schemas.PlanRequest, preset: Preset, model: ServedModel) -> Bounds:
+    spec = action_spec(model.checkpoint)
+    limits, steps = bounds(spec, request.limits), preset.horizon * spec.control_steps
+    return dataclasses.replace(limits, motion=motion(request, spec, low=limits.low, high=limits.high, steps=steps))
+
+
+def _warm_start(question: Question, request: schemas.PlanRequest, last: WarmStart | None) -> Tensor | None:
+    """The part of the last plan that is left after the model steps executed since, [k v]; None when there is none.
+
+    Raises ServiceError when the request demands a warm start in vain.
+    """
+    executed = -1
+    if last is not None and (last.manifest_sha256, last.search_space, last.horizon) == question.searched:
+        executed = (question.first_step - last.first_step) // question.action.control_steps
+    if last is not None and 0 <= executed < question.preset.horizon and not question.preset.is_policy:
+        return question.space.shift(torch.tensor(last.variables, device=question.checkpoint.device), executed)
+    if request.warm_start:
+        raise no_warm_start()
+    return None
 
 
 def _targets(model: ServedModel, request: schemas.PlanRequest, settings: Settings) -> tuple[Target, ...]:
@@ -130,10 +97,21 @@ def _targets(model: ServedModel, request: schemas.PlanRequest, settings: Setting
             latents=None
             if goal.embedding is None
             else embedded_latents(model, goal.embedding, f"/goals/{index}/embedding"),
-            terms=CostTerms.of(request.cost, goal.weight),
+            terms=_terms(request.cost, goal.weight),
             tolerance=goal.tolerance,
         )
         for index, goal in enumerate(request.goals)
+    )
+
+
+def _terms(asked: schemas.Cost, goal_weight: float) -> CostTerms:
+    return CostTerms(
+        distance=asked.distance,
+        over=asked.over,
+        goal_weight=goal_weight,
+        smoothness=asked.smoothness,
+        effort=asked.effort,
+        keep_out=tuple((each.weight, each.radius, len(each.embeddings)) for each in asked.keep_out),
     )
 
 
@@ -146,7 +124,10 @@ def _active_goal(request: schemas.PlanRequest) -> int:
 
 
 def _avoid(model: ServedModel, cost: schemas.Cost, settings: Settings) -> tuple[Tensor, ...]:
-    """[m n d] each."""
+    """[1 m n d] for each set of latents to keep out of."""
+    if model.checkpoint.world_model is None and cost != schemas.Cost():
+        reason = f"{model.manifest.name} has no world model that imagines where a plan leads, so no cost can judge it"
+        raise refuse(Code.VALIDATION_FAILED, "/cost", f"{reason}; leave it out")
     given = sum(len(each.embeddings) for each in cost.keep_out)
     check_most(given, settings.max_keep_out, "/cost/keep_out", "embeddings to keep out of")
     return tuple(
@@ -155,7 +136,7 @@ def _avoid(model: ServedModel, cost: schemas.Cost, settings: Settings) -> tuple[
                 embedded_latents(model, embedding, f"/cost/keep_out/{index}/embeddings/{at}")
                 for at, embedding in enumerate(each.embeddings)
             ]
-        )
+        )[None]
         for index, each in enumerate(cost.keep_out)
     )
 
@@ -174,84 +155,32 @@ def _delay_steps(request: schemas.PlanRequest, steps: int) -> int:
 
 
 def _action_before(request: schemas.PlanRequest) -> np.ndarray | None:
-    """Both sources were checked before."""
+    """[actions], from the committed actions or the history. Both were checked before."""
     if request.inference_delay_steps and request.committed_actions is not None:
         return request.committed_actions[request.inference_delay_steps - 1]
     return request.action_history[-1][-1] if request.action_history else None
 
 
 def _hold_above(model: ServedModel, request: schemas.PlanRequest) -> float | None:
-    if not request.hold_on_surprise:
-        return None
-    if not model.manifest.surprise.transitions:
-        reason = (
-            f"{model.manifest.name} was not calibrated, so nothing would surprise it; calibrate it or leave this out"
-        )
-        raise refuse(Code.VALIDATION_FAILED, "/hold_on_surprise", reason)
-    return model.manifest.surprise.threshold
-
-
-def choose_preset(name: str, config: schemas.PlannerConfig, horizon: int, settings: Settings) -> Preset:
-    """The named preset with what the request changes in it. Raises ServiceError."""
-    if name not in PRESETS:
-        reason = f"given '{shorten(name)}'; wanted one of {', '.join(PRESETS)}"
-        raise refuse(Code.VALIDATION_FAILED, "/planner/preset", reason)
-    check_most(config.num_samples or 1, settings.max_samples, "/planner/num_samples")
-    check_most(config.max_iterations or 1, settings.max_iterations, "/planner/max_iterations")
-    check_most(config.horizon or 1, settings.max_horizon, "/planner/horizon")
-    samples = PRESETS[name].samples
-    if not samples:
-        _check_nothing_sampled(name, config)
-    changed = {
-        "algorithm": config.algorithm,
-        "search_space": config.search_space,
-        "candidates": config.num_samples if samples else None,
-        "elites": config.num_elites,
-        "iterations": config.max_iterations,
-        "std": config.init_std,
-        "horizon": config.horizon or horizon,
-    }
-    given = {key: value for key, value in changed.items() if value is not None}
-    try:
-        preset = dataclasses.replace(PRESETS[name], **given)
-    except ValueError as error:
-        raise refuse(Code.VALIDATION_FAILED, "/planner", str(error)) from error
-    if config.num_elites is not None and not preset.has_elites:
-        raise refuse(Code.VALIDATION_FAILED, "/planner/num_elites", f"{preset.algorithm} has no elites; leave it out")
-    imagined = preset.imagined * preset.iterations * preset.horizon
-    check_most(imagined, settings.max_imagined_steps, "/planner", "samples x iterations x horizon")
-    return preset
-
-
-def _check_nothing_sampled(name: str, config: schemas.PlannerConfig) -> None:
-    """Raises ServiceError for settings of samples that are never drawn."""
-    useless = {
-        "num_samples": config.num_samples not in (None, 1),
-        "num_elites": config.num_elites is not None,
-        "init_std": config.init_std is not None,
-    }
-    for field, given in useless.items():
-        if given:
-            reason = f"{name!r} imagines one plan, what the model proposes, and samples none; leave it out"
-            raise refuse(Code.VALIDATION_FAILED, f"/planner/{field}", reason)
+    return model.surprise_calibration("/hold_on_surprise").threshold if request.hold_on_surprise else None
 
 
 def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: str) -> Tensor:
     """[n d]. Raises ServiceError for latents of another model."""
     if embedding.space_id != model.space_id:
-        reason = f"the embedding is not of {model.manifest.name} as served now; encode its image again"
+        reason = f"the embedding is not of {model.manifest.name} as served now; encode its observation again"
         raise refuse(Code.MODEL_MISMATCH, f"{pointer}/space_id", reason)
     if embedding.latents.shape != model.latent_shape:
         reason = f"given shape {list(embedding.latents.shape)}; wanted {list(model.latent_shape)}, as /v1/encode gives"
         raise refuse(Code.VALIDATION_FAILED, f"{pointer}/latents", reason)
-    latents = torch.tensor(embedding.latents, dtype=torch.float32, device=model.checkpoint.world_model.device)
+    latents = torch.tensor(embedding.latents, dtype=torch.float32, device=model.checkpoint.device)
     if not latents.isfinite().all():
         raise refuse(Code.NON_FINITE_INPUT, f"{pointer}/latents", "holds a number beyond 32-bit floats")
     return latents
 
 
 def check_frames(frames: Sequence[schemas.Observation], most: int, control_steps: int, pointer: str) -> None:
-    """Not too many, and one model step apart if they say when they were seen. Raises ServiceError."""
+    """At most `most` frames, one model step apart if they say when they were seen. Raises ServiceError."""
     check_most(len(frames), most, pointer, "frames")
     steps = [frame.step for frame in frames]
     if all(step is None for step in steps):
@@ -261,10 +190,3 @@ def check_frames(frames: Sequence[schemas.Observation], most: int, control_steps
             wanted = f"wanted frames one model step apart, that is {control_steps} control steps, or no step at all"
             given = " after ".join("none" if s is None else str(s) for s in (step, before))
             raise refuse(Code.VALIDATION_FAILED, f"{pointer}/{index}/step", f"given {given}; {wanted}")
-
-
-def check_most(given: int, most: int, pointer: str, noun: str = "") -> None:
-    """Raises ServiceError when more is asked for than this server gives to one request."""
-    if given > most:
-        reason = f"given {given} {noun}".rstrip() + f"; at most {most} are allowed here"
-        raise refuse(Code.VALIDATION_FAILED, pointer, reason)

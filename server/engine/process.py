@@ -1,4 +1,4 @@
-"""The engine in a process of its own, started again when it ends: what crashes there never takes the front along."""
+"""The engine in a process of its own, started again when it ends: a crash there never ends the front."""
 
 import asyncio
 import logging
@@ -9,9 +9,8 @@ from contextlib import suppress
 
 from server import schemas
 from server.engine.client import EngineClient, restarting
-from server.engine.protocol import Incumbents, Planned, WarmStart, Work
-from server.engine.scheduler import infeasible
-from server.engine.translation import from_warm_start, to_planned, to_response
+from server.engine.protocol import EngineActivity, EngineReply, Incumbents, WarmStart, infeasible
+from server.engine.translation import from_warm_start, to_reply, to_response
 from server.engine.wire import engine_pb2 as pb
 from server.engine.worker import Worker
 from server.settings import Settings, SettingsError
@@ -22,7 +21,7 @@ log = logging.getLogger("telos")
 
 COMMAND = (sys.executable, "-P", "-m", "server.engine")
 ANSWER_GRACE_S = 0.05
-"""An engine answers at the deadline; one that has not so long after it does not answer at all."""
+"""How long after the deadline an answer is waited for. A working engine answers at the deadline."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
@@ -43,37 +42,37 @@ class EngineProcess:
 
     @property
     def models(self) -> tuple[schemas.ModelInfo, ...]:
-        """Those known at the moment; while no engine knows any, those of the last one."""
+        """The models known at the moment; while no engine knows any, those of the last one."""
         if self._worker is not None and self._worker.client.models:
             return self._worker.client.models
         return tuple(model.model_copy(update={"ready": False}) for model in self._last_models)
 
     @property
     def pid(self) -> int | None:
-        """Of the engine that runs now."""
+        """The process that runs now."""
         return None if self._worker is None else self._worker.pid
 
     @property
     def pulse(self) -> pb.Heartbeat:
-        """What the engine that runs now last said of its work."""
+        """The last heartbeat of the engine that runs now."""
         return pb.Heartbeat() if self._worker is None else self._worker.client.pulse
 
     def why_not_ready(self) -> list[str]:
-        """Empty when every model can be planned with and the engine was heard lately."""
+        """Reasons why some model cannot be used now; empty when all can, and the engine was heard from lately."""
         if self._worker is None:
             return ["the engine is being started again"]
         if self._worker.silent_s > self._settings.engine_heartbeat_timeout_s / 2:
             return [f"the engine has said nothing for {self._worker.silent_s:.1f} s"]
         return list(self._worker.client.not_ready)
 
-    def work(self) -> Work:
-        """Each step is told once; those of an engine that died are lost with it."""
+    def activity(self) -> EngineActivity:
+        """Each iteration is reported once; those of an engine that died are lost with it."""
         restarts = max(0, self.starts - 1)
         if self._worker is None:
-            return Work(restarts=restarts)
+            return EngineActivity(restarts=restarts)
         client = self._worker.client
-        steps = tuple(client.steps.popleft() for _ in range(len(client.steps)))
-        return Work(client.pulse.waiting, steps, restarts)
+        iterations = tuple(client.iterations.popleft() for _ in range(len(client.iterations)))
+        return EngineActivity(client.pulse.waiting, iterations, restarts)
 
     async def load(self, folder: str) -> schemas.ModelInfo:
         """Raises ServiceError."""
@@ -86,7 +85,7 @@ class EngineProcess:
         return to_response(schemas.ModelInfo, event.model)
 
     async def start(self) -> None:
-        """Ready when it returns. Raises SettingsError when the engine says that it never will be."""
+        """Returns when the engine is ready. Raises SettingsError when the engine says that it never will be."""
         self._supervising = asyncio.create_task(self._supervise())
         ready = asyncio.create_task(self._ready.wait())
         try:
@@ -97,7 +96,7 @@ class EngineProcess:
             self._supervising.result()
 
     async def stop(self) -> None:
-        """Nothing is answered any more."""
+        """Answer nothing any more."""
         if self._supervising is not None:
             self._supervising.cancel()
             with suppress(asyncio.CancelledError, SettingsError):
@@ -110,7 +109,7 @@ class EngineProcess:
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         """Answered by the deadline even when the engine hangs. Raises ServiceError."""
         call = pb.PlanCall(
             request=to_message(telos_pb2.PlanRequest, request.model_dump()),
@@ -119,16 +118,16 @@ class EngineProcess:
             incumbents=on_incumbent is not None,
         )
 
-        def offer(planned: pb.Planned) -> None:
+        def offer(reply: pb.EngineReply) -> None:
             assert on_incumbent is not None  # none were asked for otherwise
-            on_incumbent(to_planned(planned))
+            on_incumbent(to_reply(reply))
 
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline + ANSWER_GRACE_S):
                 event = await self._client().call(pb.Command(plan=call), offer)
         except TimeoutError:
             raise infeasible("the engine did not answer in time") from None
-        return to_planned(event.plan)
+        return to_reply(event.plan)
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
         """Raises ServiceError."""
@@ -143,13 +142,13 @@ class EngineProcess:
         return to_response(schemas.EncodeResponse, event.encode)
 
     def _client(self) -> EngineClient:
-        """An engine that has its models: it says itself which of them are not ready."""
+        """An engine that has its models; it says itself which of them are not ready. Raises ServiceError."""
         if self._worker is None or not self._worker.client.models:
             raise restarting()
         return self._worker.client
 
     async def _supervise(self) -> None:
-        """One engine after the other; before one that follows an engine that never was ready, a pause.
+        """Run one engine after the other, with a pause after each that never was ready.
 
         Raises SettingsError when the first one says that no other will do better.
         """

@@ -1,6 +1,7 @@
-"""What the front asks of whatever plans for it: an engine in this process, or in one of its own.
+"""What the front asks of an engine, whether it runs in this process or in one of its own.
 
-Without torch: who only knows this protocol can answer before a model is loaded, and outlives one that crashes.
+This module needs no torch: code that knows only this protocol can answer before a model is loaded, and outlives an
+engine that crashes.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,33 +11,33 @@ from typing import Protocol
 import numpy as np
 
 from server import schemas
+from server.errors import Code, ServiceError, refuse
+
+MOST_ITERATIONS = 4096
+"""Most iterations that are kept until `Engine.activity` is called; older ones are lost."""
 
 
 class EnginePoisonedError(Exception):
-    """Whatever is computed from now on in this process fails: it must be started again."""
+    """Everything that this process computes from now on fails: it must be started again."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A plan's search variables, for the next search to begin with. An engine remembers none: who asks keeps it."""
+    """A plan's search variables, for the next search to begin with. The caller keeps it: an engine remembers none."""
 
     variables: np.ndarray
     """[k v], float32"""
     first_step: int
-    """On the robot's own counter of control steps."""
+    """The plan's first control step, on the robot's own counter."""
     manifest_sha256: str
     search_space: str
     horizon: int
     """Variables of another model, search space or horizon mean something else."""
 
 
-MOST_STEPS = 4096
-"""That are kept for whoever asks next; older ones are lost."""
-
-
 @dataclass(frozen=True)
-class Step:
-    """One iteration, of all the robots that shared it."""
+class SharedIteration:
+    """One iteration of all the searches that shared a rollout."""
 
     model: str
     robots: int
@@ -44,61 +45,61 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What an engine has been doing since it was last asked."""
+class EngineActivity:
+    """What an engine has done since it was last asked."""
 
     waiting: int = 0
     """Requests without a first plan, now."""
-    steps: tuple[Step, ...] = ()
+    iterations: tuple[SharedIteration, ...] = ()
     restarts: int = 0
-    """Of its process, since the server started."""
+    """Restarts of its process since the server started."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A plan, or the best one so far."""
+class EngineReply:
+    """A plan, or the best one so far, with what the next search may begin from."""
 
     response: schemas.PlanResponse
     warm_start: WarmStart
 
 
-Incumbents = Callable[[Planned], None]
-"""Takes the best plan so far, on the event loop, each time that it has become better."""
+Incumbents = Callable[[EngineReply], None]
+"""Called on the event loop with the best plan so far, each time that a better one was found."""
 
 
 class Engine(Protocol):
-    """Stateless but for its models. Belongs to one event loop. Every request carries its request_id."""
+    """Remembers nothing but its models. Belongs to one event loop. Every request carries its request_id."""
 
     @property
     def models(self) -> Sequence[schemas.ModelInfo]:
-        """Those known at the moment."""
+        """The models known at the moment."""
         ...
 
     def why_not_ready(self) -> list[str]:
-        """Empty when every model can be planned with."""
+        """Reasons why some model cannot be used yet; empty when all can."""
         ...
 
-    def work(self) -> Work:
-        """For who measures. Each step is told once."""
+    def activity(self) -> EngineActivity:
+        """For metrics. Each iteration is reported once."""
         ...
 
     async def load(self, folder: str) -> schemas.ModelInfo:
         """Serve the model of a folder of the checkpoints folder, in place of the one of its name.
 
-        Raises ServiceError (model-refused); then everything is as it was.
+        Raises ServiceError (model-refused); then nothing has changed.
         """
         ...
 
     async def unload(self, name: str) -> schemas.ModelInfo:
-        """Serve a model no longer; what was accepted is finished. Raises ServiceError (model-not-found)."""
+        """Stop serving a model; accepted requests are finished. Raises ServiceError (model-not-found)."""
         ...
 
     async def start(self) -> None:
-        """Ready when it returns. Raises SettingsError or CheckpointError when it never will be."""
+        """Returns when the engine is ready. Raises SettingsError or CheckpointError when it never will be."""
         ...
 
     async def stop(self) -> None:
-        """Nothing is answered any more."""
+        """Answer nothing any more."""
         ...
 
     async def plan(
@@ -108,14 +109,26 @@ class Engine(Protocol):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
-        """By `deadline`, on the monotonic clock in seconds, may be infinite. Raises ServiceError."""
+    ) -> EngineReply:
+        """Plan by `deadline`, on the monotonic clock in seconds; it may be infinite. Raises ServiceError."""
         ...
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
-        """How surprising each transition of a clip is. Raises ServiceError."""
+        """Score how surprising each transition of a clip is. Raises ServiceError."""
         ...
 
     async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
-        """Latents of images. Raises ServiceError."""
+        """Encode observations into latents. Raises ServiceError."""
         ...
+
+
+def infeasible(why: str) -> ServiceError:
+    """The refusal of a request that cannot be answered by its deadline."""
+    remedy = "give it more time with planning_budget_ms, search less, or ask again later"
+    return ServiceError(Code.DEADLINE_INFEASIBLE, f"no plan can be had by the deadline: {why}; {remedy}")
+
+
+def no_warm_start() -> ServiceError:
+    """The refusal of a request that demands a warm start in vain."""
+    reason = "nothing is remembered that this plan could start from; leave warm_start out to start afresh"
+    return refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)

@@ -1,23 +1,23 @@
-"""The models that this process serves."""
+"""The models that this process serves, and how one is loaded from the checkpoints folder."""
 
-import dataclasses
 import logging
+import re
 from pathlib import Path
 
-import torch
-
-from planner.presets import PRESETS
 from planner.threads import threads_for
 from server.engine.frames import FrameReader
-from server.engine.presets import as_config
-from server.errors import Code, refuse
-from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance
+from server.engine.presets import presets_of
+from server.errors import Code, ServiceError, refuse
+from server.schemas import ActionInfo, ModelInfo, ModelRef, PlannerConfig, Provenance, SensorInfo
 from server.settings import Settings, SettingsError
 from server.validation import shorten, unknown_model
 from telos import __version__
-from worldmodel.checkpoint import Checkpoint, load_checkpoint
+from worldmodel import ActionSpec, CalibrationSpec, Checkpoint, CheckpointError, SensorSpec, load_checkpoint
 
 log = logging.getLogger("telos")
+
+_FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+_FILES = ("manifest.json", "model.safetensors")
 
 
 class ServedModel:
@@ -27,7 +27,7 @@ class ServedModel:
         self.checkpoint = checkpoint
         self.manifest = checkpoint.manifest
         self.frames = FrameReader(checkpoint, settings)
-        self.latent_shape = _latent_shape(checkpoint)
+        self.latent_shape = (self.manifest.latent.tokens, self.manifest.latent.width)
         """[n, d] of one frame."""
         self.ready = False
 
@@ -36,8 +36,33 @@ class ServedModel:
         """Latents of different weights or preprocessing are not comparable: the manifest's hash covers both."""
         return self.checkpoint.manifest_sha256
 
+    @property
+    def plans(self) -> bool:
+        """Whether it can plan: it needs a world model or a policy."""
+        checkpoint = self.checkpoint
+        return self.manifest.planning is not None and (checkpoint.world_model or checkpoint.policy) is not None
+
+    def check_plans(self) -> None:
+        """Raises ServiceError for a model that only encodes."""
+        if not self.plans:
+            reason = f"{self.manifest.name} only encodes: it has neither a world model nor a policy to plan with"
+            raise refuse(Code.VALIDATION_FAILED, "/model/name", f"{reason}; use /v1/encode, or name another model")
+
+    def surprise_calibration(self, pointer: str) -> CalibrationSpec:
+        """Raises ServiceError that names `pointer`, for a model whose surprise says nothing."""
+        calibration = self._calibration
+        if calibration is None:
+            lack = "has no world model" if self.checkpoint.world_model is None else "was not calibrated"
+            reason = f"{self.manifest.name} {lack}, so nothing would surprise it; leave this out or name another model"
+            raise refuse(Code.VALIDATION_FAILED, pointer, reason)
+        return calibration
+
+    @property
+    def _calibration(self) -> CalibrationSpec | None:
+        return None if self.checkpoint.world_model is None else self.manifest.calibration
+
     def provenance(self, effective_planner: PlannerConfig | None = None) -> Provenance:
-        model = self.checkpoint.world_model
+        """The model behind an answer."""
         return Provenance(
             model_name=self.manifest.name,
             model_version=self.manifest.version,
@@ -45,53 +70,55 @@ class ServedModel:
             manifest_sha256=self.checkpoint.manifest_sha256,
             effective_planner=effective_planner,
             server_version=__version__,
-            device=str(model.device),
-            dtype=model.precision,
+            device=str(self.checkpoint.device),
+            dtype=self.checkpoint.precision,
         )
 
     def info(self) -> ModelInfo:
-        manifest, action = self.manifest, self.manifest.action
+        """The model as `/v1/models` lists it."""
+        manifest, planning = self.manifest, self.manifest.planning if self.plans else None
         return ModelInfo(
             name=manifest.name,
             version=manifest.version,
             recipe=manifest.recipe,
             task=manifest.task,
             ready=self.ready,
-            camera=manifest.observation.camera,
-            height_px=manifest.observation.height_px,
-            width_px=manifest.observation.width_px,
-            action=ActionInfo(
-                names=list(action.names),
-                units=list(action.units),
-                low=list(action.low),
-                high=list(action.high),
-                dt_ms=action.dt_s * 1e3,
-                control_steps=action.control_steps,
-            ),
-            context_frames=manifest.planning.context_frames,
-            horizon=manifest.planning.horizon,
-            presets=[
-                as_config(name, dataclasses.replace(preset, horizon=manifest.planning.horizon))
-                for name, preset in PRESETS.items()
-                if preset.proposal == "none" or self.checkpoint.inverse_dynamics is not None
-            ],
-            surprise_threshold=manifest.surprise.threshold,
+            sensors=[_sensor_info(spec) for spec in manifest.sensors],
+            latent_shape=list(self.latent_shape),
+            action=None if manifest.action is None else _action_info(manifest.action),
+            context_frames=None if planning is None else planning.context_frames,
+            horizon=None if planning is None else planning.horizon,
+            presets=presets_of(self.checkpoint),
+            surprise_threshold=None if self._calibration is None else self._calibration.threshold,
             space_id=self.space_id,
             weights_sha256=manifest.weights.sha256,
             manifest_sha256=self.checkpoint.manifest_sha256,
-            device=str(self.checkpoint.world_model.device),
-            dtype=self.checkpoint.world_model.precision,
+            device=str(self.checkpoint.device),
+            dtype=self.checkpoint.precision,
         )
 
 
-def open_model(folder: Path, settings: Settings) -> ServedModel:
-    """Raises CheckpointError.
+def _sensor_info(spec: SensorSpec) -> SensorInfo:
+    return SensorInfo(
+        name=spec.name,
+        kind=spec.kind,
+        shape=list(spec.shape),
+        names=list(spec.names),
+        units=list(spec.units),
+        low=list(spec.low),
+        high=list(spec.high),
+    )
 
-    With one thread: OpenMP's helpers of a thread that computed once stay, and those of the torch thread stop spinning
-    between products as soon as there are more of them than cores.
-    """
-    with threads_for(1):
-        return ServedModel(load_checkpoint(folder, settings.device, settings.precision), settings)
+
+def _action_info(spec: ActionSpec) -> ActionInfo:
+    return ActionInfo(
+        names=list(spec.names),
+        units=list(spec.units),
+        low=list(spec.low),
+        high=list(spec.high),
+        dt_ms=spec.dt_s * 1e3,
+        control_steps=spec.control_steps,
+    )
 
 
 class Registry:
@@ -122,14 +149,47 @@ class Registry:
             given = f"given '{shorten(ref.version)}'; this server has version {model.manifest.version} of {ref.name}"
             raise refuse(Code.MODEL_NOT_FOUND, "/model/version", given)
         if ref.expect_sha256 is not None and ref.expect_sha256 != model.manifest.weights.sha256:
-            has = f"{model.manifest.weights.sha256}"
-            reason = f"the weights served are {has}; expect those, or have the expected ones deployed"
-            raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", reason)
+            reason = f"the weights served are {model.manifest.weights.sha256}; expect those, or have the expected ones"
+            raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", f"{reason} deployed")
         return model
 
 
-def _latent_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
-    size = checkpoint.manifest.observation
-    black = torch.zeros((1, size.height_px, size.width_px, 3), dtype=torch.uint8, device=checkpoint.world_model.device)
-    with torch.inference_mode():
-        return tuple(checkpoint.world_model.encode(black).shape[1:])
+def open_model(folder: Path, settings: Settings) -> ServedModel:
+    """Raises CheckpointError.
+
+    It is loaded with one thread. The helper threads that OpenMP starts for a thread that computed once stay, and those
+    of the torch thread stop spinning between products as soon as there are more of them than cores.
+    """
+    with threads_for(1):
+        return ServedModel(load_checkpoint(folder, settings.device, settings.precision), settings)
+
+
+def load_model(folder: str, settings: Settings) -> ServedModel:
+    """A checkpoint that an operator names, found inside the checkpoints folder.
+
+    Its weights are read whole, checked against their hash, and only then used. Raises ServiceError (model-refused).
+    """
+    path = _inside(settings.checkpoints, folder)
+    try:
+        return open_model(path, settings)
+    except CheckpointError as error:
+        raise model_refused(str(error)) from error
+
+
+def model_refused(reason: str) -> ServiceError:
+    """The refusal of a model that an operator wants loaded; nothing has changed."""
+    return ServiceError(Code.MODEL_REFUSED, f"{reason}; what was served before is served still")
+
+
+def _inside(checkpoints: Path, folder: str) -> Path:
+    """The folder, none of whose files leads out of the checkpoints folder, by whatever links. Raises ServiceError."""
+    if not _FOLDER.fullmatch(folder):
+        raise model_refused(f"'{shorten(folder)}' is no name of a folder in the checkpoints folder")
+    root = checkpoints.resolve()
+    for name in _FILES:
+        file = root / folder / name
+        if not file.resolve().is_relative_to(root):
+            raise model_refused(f"{name} of {folder} is a link that leads out of the checkpoints folder")
+        if not file.is_file():
+            raise model_refused(f"{folder} has no {name}; put both files of the checkpoint there")
+    return root / folder

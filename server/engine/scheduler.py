@@ -1,8 +1,8 @@
-"""Who is next on the torch thread.
+"""Decides which request the torch thread works on next.
 
-A request is a generator: it encodes, yields each step that it wants done with the best answer so far, and returns its
-answer. A tick takes in a newcomer, or does one step for the most urgent request and for all who can share it. Knows no
-model and no planner.
+A request is a generator: it encodes, yields each step of its search together with the best answer so far, and returns
+its answer. A tick either takes in a new request, or does one step of the most urgent request and of all that can share
+it. This module knows no model and no planner.
 """
 
 import math
@@ -14,97 +14,95 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from server.engine.pace import Pace
-from server.errors import Code, ServiceError
+from server.engine.protocol import infeasible
 
 T = TypeVar("T")
 
 PATIENCE_S = 10.0
-"""Who has no deadline is ordered as if it was this far away, so that nobody is overtaken for ever."""
+"""A request without a deadline is scheduled as if due after this long, so it cannot starve."""
 
 TAKEN_IN_BETWEEN_STEPS = 16
-"""So that many newcomers do not keep those who are there from going on."""
+"""Most requests that are taken in before the next step, so that many new ones cannot keep the others from going on."""
 
 
-class Step(Protocol):
-    """What a request wants done next."""
+class SearchStep(Protocol):
+    """The next iteration of one request's search."""
 
     @property
     def kind(self) -> Hashable:
-        """Steps of one kind are done together: one model, one shape."""
+        """Steps of one kind are done together: they share a model and shapes."""
         ...
 
 
-Steps = Generator[tuple[Step, T | None], None, T]
-"""Goes on when its step was done. The answer beside a step is given when there is no time for that step."""
+Steps = Generator[tuple[SearchStep, T | None], None, T]
+"""Resumed after each step. The answer that comes with a step is given when there is no time for that step."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """What a request will need of the torch thread, as far as it is known when it arrives."""
+@dataclass(eq=False, kw_only=True)
+class QueuedRequest:
+    """A request from its arrival to its reply: what it needs of the torch thread, and how far it is.
+
+    Times are on the scheduler's clock, in seconds.
+    """
 
     model: Hashable
-    """Work of one pace: a name of the model, and of how it is imagined."""
+    """Requests with equal values take equally long for equal sizes: a model's name, and how it is used."""
     arrived: float
     frames: int
-    """To encode, if none of them was seen before."""
+    """Frames to encode, if none of them was seen before."""
     candidates: int = 0
     horizon: int = 0
-    """Of one step; none for a request that searches for nothing."""
-    first_steps: int = 1
-    """Until there is an answer."""
+    """Model steps that one step of the search imagines; 0 for a request without a search."""
+    steps_left: int = 1
+    """Steps until there is an answer."""
     deadline: float = math.inf
+    start_s: float = 0.0
+    """Expected time to take it in, known once it is admitted."""
+    step_s: float = 0.0
+    """Expected time of one step alone, known once it is admitted."""
+    taken_in: bool = False
+    served: bool = False
+    """Whether there is an answer to give when its time is up."""
 
     @property
     def due(self) -> float:
+        """Its place in the order: the deadline, or the end of patience."""
         return min(self.deadline, self.arrived + PATIENCE_S)
 
     @property
     def imagined_steps(self) -> int:
+        """Model steps that one step of the search imagines, over all candidates."""
         return self.candidates * self.horizon
-
-
-@dataclass(eq=False)
-class Place:
-    """A request, from its arrival to its answer."""
-
-    demand: Demand
-    start_s: float
-    """Expected for taking it in, and for one step, when it arrived."""
-    step_s: float
-    steps_left: int = 1
-    """Until there is an answer."""
-    taken_in: bool = False
-    served: bool = False
-    """There is an answer to give when its time is up."""
 
     @property
     def last_call(self) -> float:
-        """When at the latest something must begin for it to be answered in time."""
+        """The latest time at which work on it must begin for an answer in time."""
         if self.served:
-            return self.demand.deadline
-        return self.demand.deadline - self.steps_left * self.step_s - (0.0 if self.taken_in else self.start_s)
+            return self.deadline
+        return self.deadline - self.steps_left * self.step_s - (0.0 if self.taken_in else self.start_s)
 
 
 @dataclass(eq=False)
-class Work(Generic[T]):
-    """What is to be done for a request. Its future is cancelled by who no longer waits for the answer."""
+class Answering(Generic[T]):
+    """A request's computation. Whoever no longer waits for the answer cancels its future."""
 
-    place: Place
+    request: QueuedRequest
     steps: Steps[T]
     future: "Future[T]"
     on_best: Callable[[T], None] | None = None
-    """Told each answer so far."""
-    step: Step | None = None
+    """Called with each answer so far."""
+    step: SearchStep | None = None
     best: T | None = None
-    """The answer so far. For any thread."""
+    """The answer so far. Any thread may read it."""
 
     @property
     def kind(self) -> Hashable:
+        """The kind of its next step; None before it was taken in."""
         return None if self.step is None else self.step.kind
 
 
 class Scheduler:
-    """Earliest deadline first: those who have no answer yet, then the others. Belongs to one thread."""
+    """Earliest deadline first: requests without an answer, then the others. Belongs to one thread."""
 
     def __init__(
         self,
@@ -115,9 +113,9 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`advance` does steps of one kind, all at once."""
-        self.works: list[Work[Any]] = []
+        self.open: list[Answering[Any]] = []
         self.busy_until = 0.0
-        """When what is being done now is expected to end."""
+        """The expected end of the work in progress."""
         self._taken_in = 0
         self._advance = advance
         self._pace = pace
@@ -125,13 +123,13 @@ class Scheduler:
         self._clock = clock
 
     def tick(self) -> None:
-        """Take in one who waits, or do one step for all who can share it."""
+        """Take in one waiting request, or do one step of all that can share it."""
         began = self._clock()
         self._drop_cancelled()
         self._refuse_hopeless()
-        newcomer = next(iter(self._in_order(work for work in self.works if not work.place.taken_in)), None)
-        if newcomer is not None and self._taken_in < TAKEN_IN_BETWEEN_STEPS and not self._endangers(newcomer.place):
-            if self._has_time([newcomer], newcomer.place.start_s):
+        newcomer = next(iter(self._in_order(each for each in self.open if not each.request.taken_in)), None)
+        if newcomer and self._taken_in < TAKEN_IN_BETWEEN_STEPS and not self._endangers(newcomer.request):
+            if self._has_time([newcomer], newcomer.request.start_s):
                 self._take_in(newcomer, began)
             return
         while batch := self._batch():
@@ -141,138 +139,138 @@ class Scheduler:
         self._taken_in = 0
 
     def fail_all(self, error: Exception) -> None:
-        """Nobody gets an answer any more."""
-        for work in tuple(self.works):
-            self._fail(work, error)
+        """Answer every open request with `error`."""
+        for each in tuple(self.open):
+            self._fail(each, error)
 
-    def place(self, demand: Demand) -> Place:
-        """For any thread."""
-        start_s = self._pace.expected(("start", demand.model), demand.frames)
-        step_s = self._pace.expected(demand.model, demand.imagined_steps)
-        return Place(demand, start_s, step_s, demand.first_steps)
+    def expect(self, request: QueuedRequest) -> None:
+        """Note how long its parts are expected to take. Any thread may call this."""
+        request.start_s = self._pace.expected(("start", request.model), request.frames)
+        request.step_s = self._pace.expected(request.model, request.imagined_steps)
 
-    def served_at(self, newcomer: Place, others: Iterable[Place]) -> float:
-        """When the first step for it is expected to be done. For any thread."""
+    def served_at(self, newcomer: QueuedRequest, others: Iterable[QueuedRequest]) -> float:
+        """The expected end of the newcomer's first step. Any thread may call this."""
         queue = _Queue(self._pace, self._max_batch_candidates)
-        for place in others:
-            if not place.served and place.demand.due <= newcomer.demand.due:
-                queue.add(place)
+        for other in others:
+            if not other.served and other.due <= newcomer.due:
+                queue.add(other)
         queue.add(newcomer)
         return max(self._clock(), self.busy_until) + queue.seconds()
 
     def _refuse_hopeless(self) -> None:
-        """Who cannot be served in time after those before it learns it now, not when its time is up."""
+        """Refuse now, not at the deadline, each request that cannot be served in time after those before it."""
         now = self._clock()
         queue = _Queue(self._pace, self._max_batch_candidates)
-        for work in self._in_order(work for work in self.works if not work.place.served):
-            queue.add(work.place)
-            if now + queue.seconds() > work.place.demand.deadline:
-                queue.add(work.place, times=-1)
-                self._fail(work, infeasible("there is more to do than expected"))
+        for each in self._in_order(each for each in self.open if not each.request.served):
+            queue.add(each.request)
+            if now + queue.seconds() > each.request.deadline:
+                queue.add(each.request, times=-1)
+                self._fail(each, infeasible("there is more to do than expected"))
 
-    def _endangers(self, newcomer: Place) -> bool:
-        """Whether taking it in now would cost another one its only step."""
+    def _endangers(self, newcomer: QueuedRequest) -> bool:
+        """Whether taking it in now would cost another request its only step."""
         ends = self._clock() + newcomer.start_s
-        return any(w.place.taken_in and not w.place.served and w.place.last_call < ends for w in self.works)
+        requests = (each.request for each in self.open)
+        return any(other.taken_in and not other.served and other.last_call < ends for other in requests)
 
-    def _take_in(self, newcomer: Work[Any], began: float) -> None:
-        newcomer.place.taken_in = True
+    def _take_in(self, newcomer: Answering[Any], began: float) -> None:
+        request = newcomer.request
+        request.taken_in = True
         self._taken_in += 1
-        self._go_on(newcomer)
-        demand = newcomer.place.demand
-        self._pace.learn(("start", demand.model), demand.frames, self._clock() - began)
+        self._resume(newcomer)
+        self._pace.learn(("start", request.model), request.frames, self._clock() - began)
 
-    def _batch(self) -> list[Work[Any]]:
-        """The most urgent one and those of its kind, as many as still let the earliest of them be in time."""
-        ready = self._in_order(work for work in self.works if work.place.taken_in)
+    def _batch(self) -> list[Answering[Any]]:
+        """The most urgent request and those of its kind, as many as still let the earliest of them be in time."""
+        ready = self._in_order(each for each in self.open if each.request.taken_in)
         if not ready:
             return []
-        most = max(1, self._max_batch_candidates // ready[0].place.demand.candidates)
-        batch = [work for work in ready if work.kind == ready[0].kind][:most]
+        most = max(1, self._max_batch_candidates // ready[0].request.candidates)
+        batch = [each for each in ready if each.kind == ready[0].kind][:most]
         now = self._clock()
-        while len(batch) > 1 and now + self._batch_s(batch) > min(work.place.demand.deadline for work in batch):
+        while len(batch) > 1 and now + self._batch_s(batch) > min(each.request.deadline for each in batch):
             batch.pop()
         return batch
 
-    def _has_time(self, doing: Sequence[Work[Any]], takes_s: float) -> bool:
-        """Whether all of `doing` are in time with it; if so, those whom it would make late are answered before."""
+    def _has_time(self, doing: Sequence[Answering[Any]], takes_s: float) -> bool:
+        """Whether all of `doing` are in time after it; if so, requests that it would make late are answered first."""
         now = self._clock()
-        hopeless = [work for work in doing if not self._in_time(work.place, now, takes_s)]
-        late = [work for work in self.works if work.place.last_call < now + takes_s and work not in doing]
-        for work in hopeless or late:
-            self._end(work)
+        hopeless = [each for each in doing if not self._in_time(each.request, now, takes_s)]
+        late = [each for each in self.open if each.request.last_call < now + takes_s and each not in doing]
+        for each in hopeless or late:
+            self._end(each)
         self.busy_until = now + takes_s
         return not hopeless
 
-    def _in_time(self, place: Place, now: float, takes_s: float) -> bool:
-        """With what is being done for it, and all that it needs after that."""
-        steps_after = place.steps_left - place.taken_in
-        return now + takes_s + (0 if place.served else steps_after) * place.step_s <= place.demand.deadline
+    def _in_time(self, request: QueuedRequest, now: float, takes_s: float) -> bool:
+        """Whether it meets its deadline with what is being done for it and all that it needs after that."""
+        steps_after = request.steps_left - request.taken_in
+        return now + takes_s + (0 if request.served else steps_after) * request.step_s <= request.deadline
 
-    def _do(self, batch: Sequence[Work[Any]], began: float) -> None:
+    def _do(self, batch: Sequence[Answering[Any]], began: float) -> None:
         try:
-            self._advance([work.step for work in batch])
+            self._advance([each.step for each in batch])
         except Exception as error:
-            for work in batch:
-                self._fail(work, error)
+            for each in batch:
+                self._fail(each, error)
             return
-        for work in batch:
-            work.place.steps_left = max(1, work.place.steps_left - 1)
-            self._go_on(work)
-        imagined = sum(work.place.demand.imagined_steps for work in batch)
-        self._pace.learn(batch[0].place.demand.model, imagined, self._clock() - began)
+        for each in batch:
+            each.request.steps_left = max(1, each.request.steps_left - 1)
+            self._resume(each)
+        imagined = sum(each.request.imagined_steps for each in batch)
+        self._pace.learn(batch[0].request.model, imagined, self._clock() - began)
 
-    def _go_on(self, work: Work[Any]) -> None:
-        """To its next step, or to its answer."""
+    def _resume(self, each: Answering[Any]) -> None:
+        """Run it to its next step, or to its answer."""
         try:
-            work.step, work.best = next(work.steps)
-            work.place.served = work.best is not None
-            if work.on_best is not None and work.best is not None:
-                work.on_best(work.best)
+            each.step, each.best = next(each.steps)
+            each.request.served = each.best is not None
+            if each.on_best is not None and each.best is not None:
+                each.on_best(each.best)
         except StopIteration as done:
-            self._answer(work, done.value)
+            self._answer(each, done.value)
         except Exception as error:
-            self._fail(work, error)
+            self._fail(each, error)
 
-    def _end(self, work: Work[Any]) -> None:
+    def _end(self, each: Answering[Any]) -> None:
         """Its time is up."""
-        if work.best is None:
-            self._fail(work, infeasible("there is more to do than expected"))
+        if each.best is None:
+            self._fail(each, infeasible("there is more to do than expected"))
         else:
-            self._answer(work, work.best)
+            self._answer(each, each.best)
 
-    def _answer(self, work: Work[T], answer: T) -> None:
-        work.steps.close()
-        self.works.remove(work)
-        if work.future.set_running_or_notify_cancel():
-            work.future.set_result(answer)
+    def _answer(self, each: Answering[T], answer: T) -> None:
+        self._close(each)
+        if each.future.set_running_or_notify_cancel():
+            each.future.set_result(answer)
 
-    def _fail(self, work: Work[Any], error: Exception) -> None:
-        work.steps.close()
-        self.works.remove(work)
-        if work.future.set_running_or_notify_cancel():
-            work.future.set_exception(error)
+    def _fail(self, each: Answering[Any], error: Exception) -> None:
+        self._close(each)
+        if each.future.set_running_or_notify_cancel():
+            each.future.set_exception(error)
+
+    def _close(self, each: Answering[Any]) -> None:
+        each.steps.close()
+        self.open.remove(each)
 
     def _drop_cancelled(self) -> None:
-        for work in self.works:
-            if work.future.cancelled():
-                work.steps.close()
-        self.works = [work for work in self.works if not work.future.cancelled()]
+        for each in [each for each in self.open if each.future.cancelled()]:
+            self._close(each)
 
-    def _in_order(self, works: Iterable[Work[Any]]) -> list[Work[Any]]:
-        """Who has an answer gives way to who has none, until its own time has come."""
+    def _in_order(self, answering: Iterable[Answering[Any]]) -> list[Answering[Any]]:
+        """A request that has an answer gives way to those without one, until its own time has come."""
         now = self._clock()
-        return sorted(works, key=lambda w: (w.place.served and now < w.place.demand.due, w.place.demand.due))
+        return sorted(answering, key=lambda a: (a.request.served and now < a.request.due, a.request.due))
 
-    def _batch_s(self, batch: Sequence[Work[Any]]) -> float:
-        demands = [work.place.demand for work in batch]
-        return self._pace.expected(demands[0].model, sum(demand.imagined_steps for demand in demands))
+    def _batch_s(self, batch: Sequence[Answering[Any]]) -> float:
+        imagined = sum(each.request.imagined_steps for each in batch)
+        return self._pace.expected(batch[0].request.model, imagined)
 
 
 class _Queue:
-    """What there is to do until everyone in it is served: taking each in, and one step for all, in batches by model.
+    """The time until every request in it is served: taking each in, and one step for all, in batches by model.
 
-    Who is served after several steps only is counted as if it did all but the last alone.
+    A request that is served after several steps only is counted as if it did all but the last alone.
     """
 
     def __init__(self, pace: Pace, max_batch_candidates: int) -> None:
@@ -282,24 +280,18 @@ class _Queue:
         self._candidates: Counter[Hashable] = Counter()
         self._imagined_steps: Counter[Hashable] = Counter()
 
-    def add(self, place: Place, times: int = 1) -> None:
-        """-1 times takes it out again."""
-        self._start_s += times * (0.0 if place.taken_in else place.start_s)
-        self._start_s += times * (place.steps_left - 1) * place.step_s
-        self._candidates[place.demand.model] += times * place.demand.candidates
-        self._imagined_steps[place.demand.model] += times * place.demand.imagined_steps
+    def add(self, request: QueuedRequest, times: int = 1) -> None:
+        """With times = -1, take it out again."""
+        self._start_s += times * (0.0 if request.taken_in else request.start_s)
+        self._start_s += times * (request.steps_left - 1) * request.step_s
+        self._candidates[request.model] += times * request.candidates
+        self._imagined_steps[request.model] += times * request.imagined_steps
 
     def seconds(self) -> float:
-        """Expected."""
+        """The expected time."""
         seconds = self._start_s
         for model, candidates in self._candidates.items():
             if candidates:
                 batches = math.ceil(candidates / self._max_batch_candidates)
                 seconds += batches * self._pace.expected(model, self._imagined_steps[model] / batches)
         return seconds
-
-
-def infeasible(why: str) -> ServiceError:
-    """The refusal of a request that cannot be answered by its deadline."""
-    remedy = "give it more time with planning_budget_ms, search less, or ask again later"
-    return ServiceError(Code.DEADLINE_INFEASIBLE, f"no plan can be had by the deadline: {why}; {remedy}")

@@ -1,4 +1,4 @@
-"""Between what both processes work with and the messages that they exchange."""
+"""Translates between the objects that both processes work with and the messages that they exchange."""
 
 import dataclasses
 import logging
@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from server import schemas
-from server.engine.protocol import Planned, WarmStart
+from server.engine.protocol import EngineReply, WarmStart
 from server.engine.wire import engine_pb2 as pb
 from server.errors import Code, ServiceError, internal
 from server.validation import validate
@@ -23,31 +23,31 @@ R = TypeVar("R", bound=schemas.Wire)
 
 
 def from_warm_start(warm_start: WarmStart) -> pb.WarmStart:
-    """Of the session, to the engine and back."""
+    """The message of a warm start, which goes to the engine and comes back."""
     return to_message(pb.WarmStart, vars(warm_start))
 
 
 def to_warm_start(message: pb.WarmStart) -> WarmStart:
-    """Raises ValueError when its tensor is none."""
+    """Raises ValueError for a malformed tensor."""
     fields = to_payload(message)
     return WarmStart(variables=unpack(fields.pop("variables")), **fields)
 
 
-def from_planned(planned: Planned) -> pb.Planned:
-    """A plan or an incumbent."""
-    return to_message(pb.Planned, {"response": planned.response.model_dump(), "warm_start": vars(planned.warm_start)})
+def from_reply(reply: EngineReply) -> pb.EngineReply:
+    """The message of a plan or an incumbent."""
+    return to_message(pb.EngineReply, {"response": reply.response.model_dump(), "warm_start": vars(reply.warm_start)})
 
 
-def to_planned(message: pb.Planned) -> Planned:
-    """Raises ServiceError for a plan that is none, or not finite."""
-    planned = Planned(to_response(schemas.PlanResponse, message.response), to_warm_start(message.warm_start))
-    if not np.isfinite(planned.warm_start.variables).all():
+def to_reply(message: pb.EngineReply) -> EngineReply:
+    """Raises ServiceError for a message that is no plan, or not finite."""
+    reply = EngineReply(to_response(schemas.PlanResponse, message.response), to_warm_start(message.warm_start))
+    if not np.isfinite(reply.warm_start.variables).all():
         raise _not_finite()
-    return planned
+    return reply
 
 
 def to_response(kind: type[R], message: Message) -> R:
-    """Raises ServiceError: what an engine answers is believed as little as what a client asks."""
+    """Raises ServiceError: an engine's answer is checked as strictly as a client's request."""
     try:
         return validate(kind, to_payload(message))
     except ServiceError as error:
@@ -58,21 +58,21 @@ def to_response(kind: type[R], message: Message) -> R:
 
 
 def from_problem(error: ServiceError) -> pb.Problem:
-    """What a call ended with."""
+    """The message of the error that a call ended with."""
     errors = [dataclasses.asdict(field) for field in error.errors]
     fields = {"code": str(error.code), "detail": error.detail, "errors": errors, "retry_after_ms": error.retry_after_ms}
     return to_message(pb.Problem, fields)
 
 
 def to_problem(message: pb.Problem) -> ServiceError:
-    """The same error as in the engine."""
+    """The error as it was raised in the engine."""
     errors = [FieldError(field.pointer, field.reason) for field in message.errors]
     retry_after_ms = message.retry_after_ms if message.HasField("retry_after_ms") else None
     return ServiceError(Code(message.code), message.detail, errors, retry_after_ms=retry_after_ms)
 
 
 def from_state(models: Sequence[schemas.ModelInfo], not_ready: Sequence[str]) -> pb.State:
-    """What an engine can do at the moment."""
+    """The message of an engine's models, and of the reasons why some cannot be used yet."""
     return to_message(pb.State, {"models": [model.model_dump() for model in models], "not_ready": list(not_ready)})
 
 

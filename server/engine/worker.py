@@ -1,4 +1,4 @@
-"""One engine process, from its start to its end: it is watched, and killed when it hangs."""
+"""One engine process, from its start to its end. It is watched, and killed when it hangs."""
 
 import asyncio
 import logging
@@ -25,13 +25,13 @@ class Worker:
         self.client = client
         self.pid = process.pid
         self.silent_s = 0.0
-        """How long nothing was heard of it."""
+        """Seconds since it was last heard from."""
         self._process = process
         self._settings = settings
 
     @classmethod
     async def start(cls, command: Sequence[str], settings: Settings) -> Self:
-        """`command` takes the number of its end of a socket as last argument."""
+        """`command` takes the file descriptor of its end of a socket as last argument."""
         ours, theirs = socket.socketpair()
         with theirs:
             channel = await Channel.open(ours)
@@ -45,7 +45,7 @@ class Worker:
         return cls(process, EngineClient(channel), settings)
 
     async def live(self) -> None:
-        """Until it ends by itself, hangs, or the caller is cancelled; it is gone when this returns."""
+        """Wait until it ends, hangs, or the caller is cancelled; the process is gone when this returns."""
         listening = asyncio.create_task(self.client.listen())
         watching = asyncio.create_task(self._watch())
         try:
@@ -62,9 +62,9 @@ class Worker:
             )
 
     async def _watch(self) -> None:
-        """Until it hangs.
+        """Return when it hangs.
 
-        Silence is counted in ticks of this loop, so that a front that was itself held up blames nobody for it.
+        Silence is counted in ticks of this loop, so that an engine is not blamed when the front itself was held up.
         """
         heard = 0
         limits = self._settings
@@ -84,7 +84,7 @@ class Worker:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The same settings and the same code as here, whatever the folder that this process was started in."""
+    """The settings and the code of this process, whatever folder it was started in."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TELOS_")}
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     return inherited | settings.engine_environment() | {"PYTHONPATH": path}

@@ -8,6 +8,7 @@ from envs.mujoco_env import Image
 from telos.controller import Controller
 from telos.planner import Planner
 from telos.replies import ActionInfo, PlannerConfig, PlanReply
+from telos.requests import PlanOptions
 
 
 class Agent(Protocol):
@@ -20,7 +21,7 @@ class PlanningAgent:
     """Plans anew after every model step, through a Planner: in this process or behind a wire."""
 
     def __init__(self, planner: Planner, model: str, goal: Image, config: PlannerConfig) -> None:
-        self._controller = Controller(planner, model=model, goal=goal, config=config)
+        self._controller = Controller(planner, model=model, goal=goal, options=PlanOptions(config=config))
         self.replies: list[PlanReply] = []
         """One for each model step so far."""
 

@@ -34,12 +34,12 @@ _RATES = {
 def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> str:
     """`rows` are those of the nominal world, with what a film needs of each failure."""
     failures = [row for row in rows if FILM in row]
-    with closing(env_class(model.task)(image_size=model.height_px)) as env:
+    with closing(env_class(model.task)(image_size=model.cameras[0].shape[0])) as env:
         films = list(_films(env, _spread(failures), model))
         unit = env.distance_unit
     note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown"
-    return Template(_part("server.evaluation", "page.html")).substitute(
-        style=_part("server.demo", "page.css"),
+    return Template(_part("page.html")).substitute(
+        style=_part("page.css"),
         title=escape(f"{result['model']} {result['protocol']}"),
         model=escape(result["model"]),
         protocol=escape(result["protocol"]),
@@ -160,7 +160,7 @@ def _film(env: MujocoGoalEnv, row: Row, model: ModelInfo) -> Film:
     return Film(
         title=f"{model.task}   episode {row['episode']}",
         dt_s=env.dt_s,
-        control_steps=model.action.control_steps,
+        control_steps=model.required_action.control_steps,
         frames=[env.render_state(np.array(state)) for state in row[FILM]["states"]],
         goal=env.render_state(np.array(row["goal"])),
         distances=row[FILM]["distances"],
@@ -188,5 +188,5 @@ def _made_by(result: Mapping[str, Any]) -> str:
     )
 
 
-def _part(package: str, name: str) -> str:
-    return (files(package) / "assets" / name).read_text(encoding="utf-8")
+def _part(name: str) -> str:
+    return (files("server.evaluation") / "assets" / name).read_text(encoding="utf-8")

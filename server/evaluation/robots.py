@@ -113,7 +113,7 @@ class Robot:
         agent = PlanningAgent(self._planner, self._setting.model.name, goal, config)
         while isinstance(message := self._receive(), np.ndarray):
             self._send(agent.act(message))
-        costs = [round(reply.predicted_cost, 4) for reply in agent.replies]
+        costs = [None if reply.predicted_cost is None else round(reply.predicted_cost, 4) for reply in agent.replies]
         surprises = [None if reply.surprise is None else round(reply.surprise, 4) for reply in agent.replies]
         return message | {"predicted_costs": costs, "surprises": surprises}
 
@@ -152,7 +152,7 @@ def _simulate(pipe: Connection, setting: Setting) -> None:
     """The process of a simulation. It ends with the pipe: whoever started it is done, or gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it ends it
     model = setting.model
-    with closing(env_class(model.task)(image_size=model.height_px)) as env:
+    with closing(env_class(model.task)(image_size=model.cameras[0].shape[0])) as env:
         try:
             while True:
                 pipe.send(_played(pipe, env, setting, pipe.recv()))
@@ -169,7 +169,7 @@ def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) ->
         if env.is_success(pair.start, pair.goal):
             return None
     seed = plan_seed(setting.seed, job.index)
-    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), setting.model.action, seed)
+    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), setting.model.required_action, seed)
 
 
 def _context() -> "SpawnContext | ForkServerContext":

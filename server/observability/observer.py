@@ -26,7 +26,7 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/grpc.health.v1.Health/Ch
 
 
 @dataclass(eq=False)
-class Observed:
+class ObservedRequest:
     """What is known of a request so far."""
 
     endpoint: str
@@ -40,12 +40,12 @@ class Observed:
     began: float = field(default_factory=time.monotonic)
 
 
-_current: ContextVar[Observed | None] = ContextVar("telos_request", default=None)
+_current: ContextVar[ObservedRequest | None] = ContextVar("telos_request", default=None)
 
 
-def observed() -> Observed:
+def observed() -> ObservedRequest:
     """The request that this task works for; outside of one, something to write on that nobody reads."""
-    return _current.get() or Observed(NO_ENDPOINT)
+    return _current.get() or ObservedRequest(NO_ENDPOINT)
 
 
 def observer_for(present: Callable[[], Present], *, tracing: bool) -> "Observer":
@@ -67,9 +67,9 @@ class Observer:
         self._tracing = tracing
 
     @contextlib.contextmanager
-    def request(self, endpoint: str, traceparent: str) -> Iterator[Observed]:
+    def request(self, endpoint: str, traceparent: str) -> Iterator[ObservedRequest]:
         """From the head of a request to the end of its answer."""
-        seen = Observed(endpoint, parse_traceparent(traceparent))
+        seen = ObservedRequest(endpoint, parse_traceparent(traceparent))
         token = _current.set(seen)
         try:
             yield seen
@@ -92,19 +92,19 @@ class Observer:
         """Send what is still to be sent."""
         self._tracing.close()
 
-    def _ended(self, seen: Observed, seconds: float) -> None:
+    def _ended(self, seen: ObservedRequest, seconds: float) -> None:
         self.metrics.answered(seen.endpoint, seen.model, seen.code, seconds)
         trace_id = self._tracing.record(seen.endpoint, seen.trace, seconds, attributes(seen), stages(seen))
         log.log(_level(seen), "request", extra={"trace_id": trace_id, "duration_ms": _ms(seconds), **attributes(seen)})
 
 
-def _level(seen: Observed) -> int:
+def _level(seen: ObservedRequest) -> int:
     if seen.code == Code.INTERNAL:
         return logging.ERROR
     return logging.DEBUG if seen.endpoint in QUIET else logging.INFO
 
 
-def attributes(seen: Observed) -> dict[str, str | int | float]:
+def attributes(seen: ObservedRequest) -> dict[str, str | int | float]:
     """What logs and traces say: names, codes and times, and nothing else that a client sent."""
     known: dict[str, str | int | float] = {"endpoint": seen.endpoint, "code": str(seen.code)}
     if seen.request_id:
@@ -117,7 +117,7 @@ def attributes(seen: Observed) -> dict[str, str | int | float]:
     return known
 
 
-def stages(seen: Observed) -> dict[str, float]:
+def stages(seen: ObservedRequest) -> dict[str, float]:
     """Seconds of each part of a plan, one after the other until it was answered."""
     if seen.plan is None:
         return {}

@@ -32,7 +32,7 @@ class RecordingLimits:
     folder_bytes: int
     """The oldest recordings of the folder are deleted to stay below."""
     waiting_bytes: int
-    """Of pictures that wait to be written."""
+    """Of readings that wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,11 @@ class _Plan:
     answered_ns: int
 
     @property
-    def picture_bytes(self) -> int:
+    def reading_bytes(self) -> int:
+        """What all its sensors gave."""
         seen = [*self.request.context, *(goal.observation for goal in self.request.goals if goal.observation)]
-        return sum(len(image.encoded) for observation in seen for image in observation.images.values())
+        pictures = sum(len(image.encoded) for each in seen for image in each.images.values())
+        return pictures + sum(array.nbytes for each in seen for array in each.arrays.values())
 
 
 class Recorder:
@@ -80,11 +82,11 @@ class Recorder:
         now = time.time_ns()
         plan = _Plan(request, response, now - response.timing.total_us * 1000, now)
         with self._changed:
-            if self._waiting_bytes + plan.picture_bytes > self._limits.waiting_bytes:
+            if self._waiting_bytes + plan.reading_bytes > self._limits.waiting_bytes:
                 self._dropped("busy")
                 return
             self._waiting.append(plan)
-            self._waiting_bytes += plan.picture_bytes
+            self._waiting_bytes += plan.reading_bytes
             self._changed.notify()
 
     def close(self) -> None:

@@ -99,7 +99,8 @@ def exactly(request: pb.PlanRequest, reply: pb.PlanResponse, session_id: str | N
         asked.session_id = session_id
     asked.warm_start = reply.warm_started
     asked.planner.CopyFrom(reply.provenance.effective_planner)
-    asked.planner.max_iterations = reply.iterations_completed
+    if reply.iterations_completed:  # a policy makes none
+        asked.planner.max_iterations = reply.iterations_completed
     asked.model.version = reply.provenance.model_version
     asked.model.expect_sha256 = reply.provenance.weights_sha256
     return asked

@@ -30,6 +30,7 @@ from server.schemas.responses import (
     PlanResponse,
     Provenance,
     SafetyReport,
+    SensorInfo,
     Timing,
 )
 from server.schemas.streams import (
@@ -87,6 +88,7 @@ __all__ = [
     "Provenance",
     "Request",
     "SafetyReport",
+    "SensorInfo",
     "ServerTime",
     "ServerTimeRequest",
     "Session",

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from planner.names import AlgorithmName, SearchSpaceName
-from server.arrays import ArrayIn
+from server.arrays import ArrayIn, ReadingIn
 from server.schemas.values import (
+    BySensor,
     Count,
     Counter,
     Encoded,
@@ -28,16 +29,30 @@ class Image(Wire):
 
 
 class Observation(Wire):
-    images: dict[str, Image]
-    """By camera name."""
+    """Readings of all of a model's sensors at one time, and of no other."""
+
+    images: BySensor[Image] = Field(default_factory=dict)
+    """By camera."""
+    arrays: BySensor[ReadingIn] = Field(default_factory=dict)
+    """By sensor: a vector's [entries], in the units that `/v1/models` says."""
     step: Counter | None = None
     """The robot's own counter, in control steps. Has no meaning in a goal."""
     capture_time_us: Microseconds | None = None
     """On the robot's own clock; comes back in the response. Has no meaning in a goal."""
+    capture_times_us: BySensor[Microseconds] = Field(default_factory=dict)
+    """By sensor, of those that were captured at another time than `capture_time_us`, which is wanted then. More than
+    one control step apart is refused as stale."""
+
+    @field_validator("capture_times_us")
+    @classmethod
+    def _beside_the_observations_own(cls, times: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        if times and info.data.get("capture_time_us") is None:
+            raise ValueError("these are compared with capture_time_us, which is missing; send it too")
+        return times
 
 
 class Embedding(Wire):
-    """Latents of one frame, from `/v1/encode`."""
+    """Latents of one observation, from `/v1/encode`."""
 
     space_id: Name
     """Refused by any other model."""
@@ -46,7 +61,7 @@ class Embedding(Wire):
 
 
 class Goal(Wire):
-    """Where to go: an image of it, or its latents."""
+    """Where to go: what the sensors give there, or its latents."""
 
     observation: Observation | None = None
     embedding: Embedding | None = None
@@ -74,6 +89,7 @@ class PlannerConfig(Wire):
 
     preset: Name | None = None
     algorithm: AlgorithmName | None = None
+    """`policy`: the actions are those of the model's policy, and nothing is searched."""
     search_space: SearchSpaceName | None = None
     num_samples: Count | None = None
     """Candidate action sequences of one iteration."""
@@ -167,7 +183,7 @@ class PlanRequest(Request):
     warm_start: bool | None = None
     """Left out: start from the session's last plan when it has one; true: refuse when it has none."""
     max_observation_age_ms: Count | None = None
-    """Of the last frame; wants its `capture_time_us`, and `clock_offset`."""
+    """Of every sensor in the last frame; wants its `capture_time_us`, and `clock_offset`."""
     clock_offset: ClockOffset | None = None
     limits: ActionLimits | None = None
     hold_on_surprise: bool | None = None

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from server.arrays import RowsOut, TensorOut
 from server.schemas.requests import PlannerConfig
 from server.schemas.values import Wire
@@ -59,11 +61,12 @@ class PlanResponse(Wire):
     session_id: str | None = None
     session_epoch: int | None = None
     """Discard the reply unless it is yours."""
-    status: Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "FALLBACK_PREVIOUS"]
+    status: Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "FALLBACK_PREVIOUS", "POLICY"]
     """FALLBACK_PREVIOUS: no new plan in time, so this is the rest of the session's last one, with its cost and
-    distances. Each of the others is a new plan."""
+    distances. POLICY: the model's policy answered, and nothing was searched. Each of the others is a new plan."""
     chunk: ActionChunk
-    predicted_cost: float
+    predicted_cost: float | None = None
+    """Left out of a policy's answer, unless a world model verified it."""
     goal_distance: float
     """Latent distance of the last frame to the active goal; 1 is that of unrelated frames."""
     goal_distances: list[float]
@@ -72,8 +75,8 @@ class PlanResponse(Wire):
     """The goal planned for."""
     goal_reached: bool
     """The last frame is within the tolerance of the last goal, all before it having been reached."""
-    planned_goal_distance: float
-    """To the active goal at the end of the imagined future."""
+    planned_goal_distance: float | None = None
+    """To the active goal at the end of the imagined future; left out when none was imagined."""
     iterations_completed: int
     surprise: float | None = None
     """Of the last transition in the context."""
@@ -114,20 +117,41 @@ class ActionInfo(Wire):
     control_steps: int
 
 
+class SensorInfo(Wire):
+    """One of a model's sensors."""
+
+    name: str
+    kind: Literal["camera", "vector"]
+    shape: list[int]
+    """A camera's [height_px, width_px, 3], to which images are resized; a vector's [entries]."""
+    names: list[str] = Field(default_factory=list)
+    """A vector's entries, in order."""
+    units: list[str] = Field(default_factory=list)
+    low: list[float] = Field(default_factory=list)
+    """Readings of an entry lie within low..high, in its unit; what lies clearly beyond is refused."""
+    high: list[float] = Field(default_factory=list)
+
+
 class ModelInfo(Wire):
     name: str
     version: str
     recipe: str
     task: str
     ready: bool
-    camera: str
-    height_px: int
-    width_px: int
-    action: ActionInfo
-    context_frames: int
-    horizon: int
+    sensors: list[SensorInfo]
+    """An observation has exactly these."""
+    latent_shape: list[int]
+    """[n, d] of one observation."""
+    action: ActionInfo | None = None
+    """Left out of a model that encodes and plans nothing."""
+    context_frames: int | None = None
+    """At most, one model step apart."""
+    horizon: int | None = None
+    """By default, in model steps."""
     presets: list[PlannerConfig]
-    surprise_threshold: float
+    """That it can be asked with."""
+    surprise_threshold: float | None = None
+    """Left out when the model was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str

@@ -1,6 +1,7 @@
 """What every schema is made of: the strict base, and the ranges of single values."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -8,6 +9,19 @@ from telos.wire.tensors import unbase64
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """JSON readers that know only doubles read no larger whole number right."""
+
+MOST_SENSORS = 16
+"""In one observation."""
+
+V = TypeVar("V")
+
+
+def _few(value: Any) -> Any:
+    """Looked at before any entry is. Raises ValueError."""
+    if isinstance(value, Mapping) and len(value) > MOST_SENSORS:
+        raise ValueError(f"holds {len(value)} sensors; at most {MOST_SENSORS} are taken")
+    return value
+
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
@@ -18,6 +32,8 @@ Microseconds = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 LatentDistance = Annotated[float, Field(ge=0, le=1e3)]
 """1 is that of unrelated frames."""
+BySensor = Annotated[dict[str, V], BeforeValidator(_few), Field(max_length=MOST_SENSORS)]
+"""By the name of a sensor; whether the model has it is found out with the model."""
 Encoded = Annotated[
     bytes,
     BeforeValidator(unbase64),

@@ -7,9 +7,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from server.errors import Code, ServiceError, refuse
-from server.validation import read_json, shorten
+from server.validation import pointer_to, read_json, shorten
 
-MAX_PARTS = 128
+MAX_PARTS = 1024
+"""As many images as a clip of 64 frames has with 16 cameras, by default the most that a request may hold."""
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every bad byte: a log for whoever likes
 
 
@@ -105,11 +106,11 @@ def _attach(node: Any, parts: dict[str, bytes], unused: set[str], pointer: str) 
         return [_attach(item, parts, unused, f"{pointer}/{index}") for index, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    if "part" not in node or "encoded" in node:
-        return {key: _attach(item, parts, unused, f"{pointer}/{shorten(key)}") for key, item in node.items()}
-    name = node["part"]
-    if not isinstance(name, str) or name not in parts:
-        given = f"'{shorten(name)}'" if isinstance(name, str) else "no text"
-        raise refuse(Code.VALIDATION_FAILED, f"{pointer}/part", f"given {given}; wanted the name of a form part")
+    name = node.get("part")
+    if not isinstance(name, str) or "encoded" in node:  # a sensor may be called `part` too
+        return {key: _attach(item, parts, unused, pointer + pointer_to(key)) for key, item in node.items()}
+    if name not in parts:
+        reason = f"given '{shorten(name)}'; wanted the name of a form part"
+        raise refuse(Code.VALIDATION_FAILED, f"{pointer}/part", reason)
     unused.discard(name)
     return {key: item for key, item in node.items() if key != "part"} | {"encoded": parts[name]}

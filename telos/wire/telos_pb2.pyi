@@ -26,7 +26,7 @@ class Image(_message.Message):
     def __init__(self, encoded: _Optional[bytes] = ..., format: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("images", "step", "capture_time_us")
+    __slots__ = ("images", "arrays", "capture_time_us", "step", "capture_times_us")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,13 +34,31 @@ class Observation(_message.Message):
         key: str
         value: Image
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    class ArraysEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    class CaptureTimesUsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     IMAGES_FIELD_NUMBER: _ClassVar[int]
-    STEP_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIMES_US_FIELD_NUMBER: _ClassVar[int]
     images: _containers.MessageMap[str, Image]
-    step: int
+    arrays: _containers.MessageMap[str, Tensor]
     capture_time_us: int
-    def __init__(self, images: _Optional[_Mapping[str, Image]] = ..., step: _Optional[int] = ..., capture_time_us: _Optional[int] = ...) -> None: ...
+    step: int
+    capture_times_us: _containers.ScalarMap[str, int]
+    def __init__(self, images: _Optional[_Mapping[str, Image]] = ..., arrays: _Optional[_Mapping[str, Tensor]] = ..., capture_time_us: _Optional[int] = ..., step: _Optional[int] = ..., capture_times_us: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("space_id", "latents")
@@ -259,11 +277,13 @@ class PlanResponse(_message.Message):
         MAX_ITERATIONS: _ClassVar[PlanResponse.Status]
         BUDGET_EXHAUSTED: _ClassVar[PlanResponse.Status]
         FALLBACK_PREVIOUS: _ClassVar[PlanResponse.Status]
+        POLICY: _ClassVar[PlanResponse.Status]
     STATUS_UNSPECIFIED: PlanResponse.Status
     CONVERGED: PlanResponse.Status
     MAX_ITERATIONS: PlanResponse.Status
     BUDGET_EXHAUSTED: PlanResponse.Status
     FALLBACK_PREVIOUS: PlanResponse.Status
+    POLICY: PlanResponse.Status
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -367,15 +387,14 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "recipe", "task", "ready", "camera", "height_px", "width_px", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256", "device", "dtype")
+    __slots__ = ("name", "version", "recipe", "task", "ready", "sensors", "latent_shape", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256", "device", "dtype")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
-    CAMERA_FIELD_NUMBER: _ClassVar[int]
-    HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
-    WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
+    SENSORS_FIELD_NUMBER: _ClassVar[int]
+    LATENT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FRAMES_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
@@ -391,9 +410,8 @@ class ModelInfo(_message.Message):
     recipe: str
     task: str
     ready: bool
-    camera: str
-    height_px: int
-    width_px: int
+    sensors: _containers.RepeatedCompositeFieldContainer[SensorInfo]
+    latent_shape: _containers.RepeatedScalarFieldContainer[int]
     action: ActionInfo
     context_frames: int
     horizon: int
@@ -404,7 +422,25 @@ class ModelInfo(_message.Message):
     manifest_sha256: str
     device: str
     dtype: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., camera: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., sensors: _Optional[_Iterable[_Union[SensorInfo, _Mapping]]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
+
+class SensorInfo(_message.Message):
+    __slots__ = ("name", "kind", "shape", "names", "units", "low", "high")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    units: _containers.RepeatedScalarFieldContainer[str]
+    low: _containers.RepeatedScalarFieldContainer[float]
+    high: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ActionInfo(_message.Message):
     __slots__ = ("names", "units", "low", "high", "dt_ms", "control_steps")

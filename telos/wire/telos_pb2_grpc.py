@@ -90,7 +90,7 @@ class PlannerServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Plan(self, request, context):
-        """Actions that lead from what the camera sees to what it should see.
+        """Actions that lead from what the sensors give to what they should give.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +111,7 @@ class PlannerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Encode(self, request, context):
-        """Latents of images, to be sent as a goal later.
+        """Latents of observations, to be sent as a goal later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,6 +60,7 @@ def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
         "worldmodel/training.py": "import worldmodel.recipes.inside",
         "worldmodel/checkpoint.py": "import h5py",
         "server/service.py": "import envs",
+        "server/demo.py": "import server.commands",
         "server/serve.py": "import torch",
         "server/engine.py": "import h5py",
         "telos/client.py": "import worldmodel",
@@ -112,5 +113,32 @@ def test_a_recipe_imported_past_the_table_is_found(empty_tree: Path, importer: s
 
 def test_a_module_of_worldmodel_without_a_floor_is_found(empty_tree: Path) -> None:
     (empty_tree / "worldmodel" / "attic.py").touch()
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("server/benchmark.py", "import server.commands"),
+        ("server/evaluation.py", "from server import demo"),
+        ("server/engine.py", "import server.service"),
+        ("server/schemas.py", "import server.settings\nimport server.validation"),
+        ("server/service.py", "import server.transport"),
+        ("server/errors.py", "import server.cli"),
+        ("server/demo.py", "import server.cli"),
+        ("server/planned_policy.py", "import server.evaluation"),
+    ],
+)
+def test_a_planted_import_upwards_is_found(empty_tree: Path, path: str, line: str) -> None:
+    (empty_tree / path).write_text(line + "\n")
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "1 broken" in result.stdout, result.stdout + result.stderr
+    imported = line.splitlines()[-1].split()[-1].removeprefix("server.")
+    assert f"{path.removesuffix('.py').replace('/', '.')} -> server.{imported}" in result.stdout
+
+
+def test_a_room_without_a_floor_is_found(empty_tree: Path) -> None:
+    (empty_tree / "server" / "attic.py").touch()
     result = lint(empty_tree)
     assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr

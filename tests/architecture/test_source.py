@@ -7,26 +7,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("telos", "worldmodel", "planner", "envs", "server")
-GENERATED = {ROOT / "telos" / "wire", ROOT / "server" / "engine" / "wire"}
-FILES = [
-    path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path.parent not in GENERATED
-]
+from tests.architecture.sources import FILES, PACKAGES, ROOT, name_of, tree_of
+
 LONGEST = 400
 DOCUMENTED = ("worldmodel", "planner")
 RUN_DATA = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 """Modules whose way of reading can run what it reads."""
 OPENS_PICKLES = "worldmodel/published/lewm.py"
 """Published LeWorldModel weights are a pickle: the importer alone may open one, and only with `weights_only=True`."""
-
-
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 @pytest.fixture(params=FILES, ids=name_of)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from server import schemas
-from server.engine.images import check_images, decode_image
+from server.engine.images import check_image, check_images, decode_image
 from server.errors import Code, ServiceError
 from server.settings import Settings
 from tests.server.live import encoded, picture
@@ -93,7 +93,7 @@ def test_hostile_files_are_refused_quickly(name: str) -> None:
     data, declared = FILES[name]
     started = time.thread_time()
     with pytest.raises(ServiceError) as caught:
-        decode_image(data, declared, "/goals/0", SETTINGS)
+        decode_image(check_image(data, declared, "/goals/0", SETTINGS))
     assert time.thread_time() - started < 0.2
     assert caught.value.code is Code.IMAGE_REJECTED
     assert caught.value.errors[0].pointer == "/goals/0"
@@ -102,7 +102,7 @@ def test_hostile_files_are_refused_quickly(name: str) -> None:
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_good_files_are_taken(image_format: str, mode: str) -> None:
-    pixels = decode_image(encoded(GREY.convert(mode), image_format), image_format, "", SETTINGS)
+    pixels = decode_image(check_image(encoded(GREY.convert(mode), image_format), image_format, "", SETTINGS))
     assert pixels.shape == (48, 64, 3) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - 128).max() <= 2
 
@@ -110,7 +110,7 @@ def test_good_files_are_taken(image_format: str, mode: str) -> None:
 def test_lossless_files_are_taken_to_the_pixel() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     for image_format, options in (("png", {}), ("webp", {"lossless": True})):
-        pixels = decode_image(encoded(noise, image_format, **options), image_format, "", SETTINGS)
+        pixels = decode_image(check_image(encoded(noise, image_format, **options), image_format, "", SETTINGS))
         np.testing.assert_array_equal(pixels, np.asarray(noise))
 
 
@@ -119,7 +119,7 @@ def test_lossless_files_are_taken_to_the_pixel() -> None:
 def test_random_bytes_after_a_good_start(tail: bytes, image_format: str) -> None:
     start = encoded(GREY, image_format)[:40]
     with pytest.raises(ServiceError):
-        decode_image(start + tail, image_format, "", SETTINGS)
+        decode_image(check_image(start + tail, image_format, "", SETTINGS))
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
@@ -130,7 +130,7 @@ def test_flipped_bytes_are_an_image_or_refused(image_format: str) -> None:
         for _ in range(dice.randrange(1, 10)):
             data[dice.randrange(len(data))] = dice.randrange(256)
         try:
-            pixels = decode_image(bytes(data), image_format, "", SETTINGS)
+            pixels = decode_image(check_image(bytes(data), image_format, "", SETTINGS))
         except ServiceError as error:
             assert error.code is Code.IMAGE_REJECTED
         else:
@@ -143,7 +143,7 @@ def test_a_text_chunk_that_inflates_is_refused_or_skipped() -> None:
     data[33:33] = bomb
     started = time.thread_time()
     with pytest.raises(ServiceError):
-        decode_image(bytes(data), "png", "", SETTINGS)
+        decode_image(check_image(bytes(data), "png", "", SETTINGS))
     assert time.thread_time() - started < 0.5
 
 

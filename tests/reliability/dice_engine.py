@@ -13,7 +13,7 @@ import numpy as np
 from server import schemas
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from tests.reliability.fake_engine import FakeEngine, planned
 
 COMMAND = (sys.executable, "-P", "-m", "tests.reliability.dice_engine")
@@ -31,7 +31,7 @@ class DiceEngine(FakeEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         dice = random.Random(request.planner.seed)
         for _ in range(dice.randrange(3)):
             if on_incumbent is not None:
@@ -39,7 +39,7 @@ class DiceEngine(FakeEngine):
         return spoiled(planned(request, [1.0]), dice)
 
 
-def spoiled(plan: Planned, dice: random.Random) -> Planned:
+def spoiled(plan: EngineReply, dice: random.Random) -> EngineReply:
     """With odd numbers in some places, or in none."""
     response = plan.response
     actions = np.random.default_rng(dice.randrange(2**32)).uniform(-1, 1, response.chunk.actions.shape)
@@ -54,7 +54,7 @@ def spoiled(plan: Planned, dice: random.Random) -> Planned:
         changes["goal_distances"] = [dice.choice(ODD)]
     if dice.random() < 0.1:
         changes["safety"] = response.safety.model_copy(update={"max_step_delta": [dice.choice(ODD), 0.0]})
-    return Planned(response.model_copy(update=changes), plan.warm_start)
+    return EngineReply(response.model_copy(update=changes), plan.warm_start)
 
 
 async def main() -> None:

@@ -24,7 +24,7 @@ from server import schemas
 from server.benchmark.instant_engine import InstantEngine
 from server.engine.channel import Channel
 from server.engine.host import host
-from server.engine.protocol import EnginePoisonedError, Incumbents, Planned, WarmStart
+from server.engine.protocol import EnginePoisonedError, EngineReply, Incumbents, WarmStart
 from server.errors import Code, ServiceError
 
 MODEL = "fake"
@@ -68,7 +68,7 @@ class FakeEngine(InstantEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         await self._misbehave(kind := (request.request_id or "plan").split("-")[0], deadline)
         costs: list[float] = []
         for iteration in range(request.planner.max_iterations or 3):
@@ -105,7 +105,7 @@ class FakeEngine(InstantEngine):
 
 def planned(
     request: schemas.PlanRequest, costs: list[float], kind: str = "plan", warm_start: WarmStart | None = None
-) -> Planned:
+) -> EngineReply:
     """A plan of five model steps."""
     first_step = request.context[-1].step or 0
     actions, variables, cost = np.zeros((25, 2)), np.zeros((5, 2), np.float32), costs[-1]
@@ -159,7 +159,7 @@ def planned(
             dtype="none",
         ),
     )
-    return Planned(response, WarmStart(variables, first_step, SHA, "constant", 5))
+    return EngineReply(response, WarmStart(variables, first_step, SHA, "constant", 5))
 
 
 def model(*, ready: bool) -> schemas.ModelInfo:
@@ -171,9 +171,8 @@ def model(*, ready: bool) -> schemas.ModelInfo:
         ready=ready,
         device="none",
         dtype="none",
-        camera="top",
-        height_px=32,
-        width_px=32,
+        sensors=[schemas.SensorInfo(name="top", kind="camera", shape=[32, 32, 3])],
+        latent_shape=[1, 16],
         action=SPEC,
         context_frames=3,
         horizon=5,

@@ -8,7 +8,7 @@ import pytest
 
 from server import schemas
 from server.errors import Code, ServiceError
-from server.garbage import no_collections
+from server.process import no_collections
 from server.service import Service
 from tests.reliability.report import Measure
 from tests.server.engine.test_batching import gather, question, service

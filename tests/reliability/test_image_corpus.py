@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from server.engine.images import decode_image
+from server.engine.images import check_image, decode_image
 from server.errors import Code, ServiceError
 from server.settings import Settings
 from tests.attacks.test_image_attacks import FILES as SMALL_FILES
@@ -98,7 +98,7 @@ def refusal_ms(name: str) -> float:
     data, declared = FILES[name]
     began = time.thread_time()
     with pytest.raises(ServiceError) as caught:
-        decode_image(data, declared, "/goals/0", Settings())
+        decode_image(check_image(data, declared, "/goals/0", Settings()))
     took_ms = (time.thread_time() - began) * 1e3
     assert caught.value.code is Code.IMAGE_REJECTED and caught.value.errors[0].pointer == "/goals/0"
     return took_ms
@@ -114,7 +114,7 @@ def test_what_is_beside_the_pixels_costs_nothing(name: str, measure: Measure) ->
     data, declared = HARMLESS[name]
     began = time.thread_time()
     try:
-        assert decode_image(data, declared, "", Settings()).shape == (48 if "EXIF" in name else 64, 64, 3)
+        assert decode_image(check_image(data, declared, "", Settings())).shape == (48 if "EXIF" in name else 64, 64, 3)
     except ServiceError as error:
         assert error.code is Code.IMAGE_REJECTED
     measure(f"over, {name}", (time.thread_time() - began) * 1e3, at_most=REFUSED_WITHIN_MS, unit="ms")
@@ -130,7 +130,7 @@ def test_the_whole_corpus_takes_little_memory(measure: Measure) -> None:
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 def test_upright_by_its_tag_is_upright(image_format: str) -> None:
     """The one orientation that is taken; the other seven are refused above, since a camera knows how it is held."""
-    pixels = decode_image(orientation(1, image_format), image_format, "", Settings())
+    pixels = decode_image(check_image(orientation(1, image_format), image_format, "", Settings()))
     assert pixels.shape == (48, 64, 3)
 
 
@@ -145,8 +145,8 @@ def peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    decode_image(encoded(GREY, "jpeg"), "jpeg", "", Settings())
-    decode_image(encoded(GREY, "webp"), "webp", "", Settings())
+    decode_image(check_image(encoded(GREY, "jpeg"), "jpeg", "", Settings()))
+    decode_image(check_image(encoded(GREY, "webp"), "webp", "", Settings()))
     forget_peak()
     before = peak_mib()
     for each in FILES:

@@ -6,7 +6,7 @@ import numpy as np
 
 from server import schemas
 from server.benchmark.instant_engine import InstantEngine
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from server.errors import ServiceError
 from tests.server.live import MODEL
 
@@ -42,7 +42,7 @@ class ScriptedEngine(InstantEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         self.asked.append((request, warm_start))
         try:
             for cost in self.incumbents:
@@ -58,7 +58,7 @@ class ScriptedEngine(InstantEngine):
         return planned(request, warm_start, 0.5)
 
 
-def planned(request: schemas.PlanRequest, warm_start: WarmStart | None, cost: float) -> Planned:
+def planned(request: schemas.PlanRequest, warm_start: WarmStart | None, cost: float) -> EngineReply:
     """Begins with what is committed, and leaves out what runs meanwhile."""
     first, delay = request.context[-1].step or 0, request.inference_delay_steps or 0
     actions = np.stack([np.arange(first, first + STEPS) / 1000, np.full(STEPS, (request.planner.seed or 0) / 1000)], 1)
@@ -100,7 +100,7 @@ def planned(request: schemas.PlanRequest, warm_start: WarmStart | None, cost: fl
             dtype="none",
         ),
     )
-    return Planned(
+    return EngineReply(
         response, WarmStart(np.full((5, 2), request.planner.seed or 0, np.float32), first, SHA, "constant", 5)
     )
 
@@ -112,9 +112,8 @@ def model_info() -> schemas.ModelInfo:
         recipe="lewm",
         task="",
         ready=True,
-        camera="top",
-        height_px=32,
-        width_px=32,
+        sensors=[schemas.SensorInfo(name="top", kind="camera", shape=[32, 32, 3])],
+        latent_shape=[1, 16],
         action=ACTION,
         context_frames=3,
         horizon=STEPS // CONTROL_STEPS,

@@ -5,7 +5,7 @@ import sys
 
 RINGS = """
 import collections, gc, weakref
-from server.garbage import freeze_garbage
+from server.process import freeze_garbage
 
 class Ring:
     def __init__(self):

@@ -16,8 +16,8 @@ SHA = "0" * 64
 STRANGER: dict[str, Any] = {"space_id": "x", "latents": np.zeros((1, 16))}
 
 
-def frame(image: Any, step: int = 0, camera: str = "top") -> dict[str, Any]:
-    return {"images": {camera: image}, "step": step}
+def frame(image: Any, step: int = 0) -> dict[str, Any]:
+    return {"images": {"top": image}, "step": step}
 
 
 def context(*frames: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +69,12 @@ PLANS: dict[str, tuple[Change, str, str]] = {
         "/context/1/step",
     ),
     "negative step": (lambda: context(frame(picture(1), -1)), "validation-failed", "/context/0/step"),
-    "wrong camera": (lambda: context(frame(picture(1), 0, "front")), "validation-failed", "/context/0/images"),
-    "no camera": (lambda: context({"images": {}}), "validation-failed", "/context/0/images"),
+    "a camera too many": (
+        lambda: context({"images": {"top": picture(1), "front": picture(1)}}),
+        "validation-failed",
+        "/context/0/images/front",
+    ),
+    "no camera": (lambda: context({"images": {}}), "validation-failed", "/context/0/images/top"),
     "history too short": (lambda: plan_payload(action_history=[]), "validation-failed", "/action_history"),
     "history of a wrong shape": (
         lambda: plan_payload(action_history=[np.zeros((5, 3))]),

@@ -11,7 +11,7 @@ import pytest
 
 from server import schemas
 from server.engine.local import LocalEngine
-from server.engine.protocol import Planned
+from server.engine.protocol import EngineReply
 from server.engine.registry import Registry
 from server.errors import Code, ServiceError
 from server.service import Service
@@ -103,12 +103,12 @@ def change(service: Service, monkeypatch: pytest.MonkeyPatch, actions: Any) -> N
     """The engine answers with other actions than it planned."""
     plan = service.engine.plan
 
-    def changed(planned: Planned) -> Planned:
+    def changed(planned: EngineReply) -> EngineReply:
         chunk = planned.response.chunk
         chunk = chunk.model_copy(update={"actions": actions(chunk)})
         return dataclasses.replace(planned, response=planned.response.model_copy(update={"chunk": chunk}))
 
-    async def lying(request: Any, *, on_incumbent: Any, **rest: Any) -> Planned:
+    async def lying(request: Any, *, on_incumbent: Any, **rest: Any) -> EngineReply:
         tell = on_incumbent and (lambda found: on_incumbent(changed(found)))
         return changed(await plan(request, on_incumbent=tell, **rest))
 

@@ -51,7 +51,7 @@ class TestMemory:
         sessions = Sessions(ttl_s=60, capacity=10, clock=clock)
         made = sessions.create("a")
         clock.now += 59
-        assert sessions.find("a") is made and sessions.told(made).expires_in_ms == 1000
+        assert sessions.find("a") is made and sessions.described(made).expires_in_ms == 1000
         clock.now += 1
         with pytest.raises(ServiceError, match="session-not-found"):
             sessions.find("a")

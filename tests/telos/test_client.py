@@ -15,16 +15,17 @@ import pytest
 from PIL import Image
 
 import telos
-from telos import HttpPlanner, Observation, TelosError, connect
+from telos import HttpPlanner, Observation, PlanOptions, TelosError, connect
 from telos.images import encode_image
 from tests.server.live import encoded
 from tests.server.test_serve import ROOT, free_port
 
 IMAGE = np.zeros((16, 16, 3), np.uint8)
 MODEL = {
-    **{"name": "m", "version": "1", "recipe": "r", "task": "", "ready": True, "camera": "top", "height_px": 16},
-    **{"width_px": 16, "context_frames": 1, "horizon": 1, "presets": [], "surprise_threshold": 1.0, "space_id": "s"},
-    **{"weights_sha256": "", "manifest_sha256": "", "new_field_of_a_newer_server": 1},
+    **{"name": "m", "version": "1", "recipe": "r", "task": "", "ready": True, "latent_shape": [1, 1]},
+    **{"context_frames": 1, "horizon": 1, "presets": [], "surprise_threshold": 1.0, "space_id": "s", "device": "cpu"},
+    **{"weights_sha256": "", "manifest_sha256": "", "dtype": "float32", "new_field_of_a_newer_server": 1},
+    "sensors": [{"name": "top", "kind": "camera", "shape": [16, 16, 3], "names": [], "units": []}],
     "action": {"names": ["x"], "units": ["m"], "low": [0.0], "high": [1.0], "dt_ms": 10.0, "control_steps": 1},
 }
 
@@ -171,4 +172,5 @@ def test_files_are_sent_as_they_are(image_format: str) -> None:
 def test_numbers_that_are_not_finite_are_not_sent() -> None:
     with answering(lambda path, body: {}) as address, HttpPlanner(address) as planner:
         with pytest.raises(ValueError):
-            planner.plan("m", [Observation(IMAGE)], IMAGE, limits=telos.ActionLimits(min=(float("nan"),), max=(1.0,)))
+            limits = telos.ActionLimits(min=(float("nan"),), max=(1.0,))
+            planner.plan("m", [Observation(IMAGE)], IMAGE, PlanOptions(limits=limits))

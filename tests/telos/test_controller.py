@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from telos import Controller, Planner, PlannerConfig, TelosError
+from telos import Controller, Planner, PlannerConfig, PlanOptions, TelosError
 from telos.planner import Method
 from tests.telos.test_client import MODEL
 
@@ -154,7 +154,8 @@ def test_actions_that_cannot_have_been_executed(controller: Controller, actions:
 
 
 def test_what_it_was_told_once_goes_into_every_plan(planner: ScriptedPlanner) -> None:
-    controller = Controller(planner, model="m", goal=GOAL, config=PlannerConfig(seed=3), planning_budget_ms=80)
+    options = PlanOptions(config=PlannerConfig(seed=3), planning_budget_ms=80)
+    controller = Controller(planner, model="m", goal=GOAL, options=options)
     controller.plan(image(0))
     asked = planner.asked[-1]
     assert (asked["planner"], asked["planning_budget_ms"]) == ({"seed": 3}, 80)

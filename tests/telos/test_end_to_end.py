@@ -15,8 +15,11 @@ from telos import (
     Observation,
     Planner,
     PlannerConfig,
+    PlanOptions,
     PlanReply,
+    Session,
     TelosError,
+    Underway,
 )
 from telos.grpc_planner import GrpcPlanner
 from tests.server.live import MODEL, Live
@@ -43,9 +46,13 @@ class Camera:
         return self.dice.integers(0, 256, (48, 48, 3), dtype=np.uint8)
 
 
+LONG = PlanOptions(config=PlannerConfig(num_samples=64, num_elites=8, max_iterations=40, seed=1))
+FAST = PlanOptions(config=PlannerConfig(preset="fast", seed=5))
+
+
 def drive(planner: Planner, plans: int) -> list[np.ndarray]:
     camera, driven = Camera(), []
-    controller = Controller(planner, model=MODEL, goal=camera.read(), config=PlannerConfig(preset="fast", seed=5))
+    controller = Controller(planner, model=MODEL, goal=camera.read(), options=FAST)
     for index in range(plans):
         plan = controller.plan(camera.read())
         assert plan.warm_started == (index > 0)
@@ -72,10 +79,11 @@ def test_both_transports_drive_the_same_way(live: Live) -> None:
 def test_an_encoded_goal_gives_the_plan_of_its_image(planner: Planner) -> None:
     camera = Camera()
     now, goal = camera.read(), camera.read()
-    config = PlannerConfig(preset="fast", seed=1)
     (embedding,) = planner.encode(MODEL, [goal]).embeddings
-    with_image = planner.plan(MODEL, [Observation(now)], goal, planner=config, include=["latents"])
-    with_latents = planner.plan(MODEL, [Observation(now)], embedding, planner=with_image.planner)
+    options = PlanOptions(config=PlannerConfig(preset="fast", seed=1), include=("latents",))
+    with_image = planner.plan(MODEL, [Observation(now)], goal, options)
+    again = PlanOptions(config=with_image.planner, include=())
+    with_latents = planner.plan(MODEL, [Observation(now)], embedding, again)
     np.testing.assert_array_equal(with_image.actions, with_latents.actions)
     assert with_image.latents is not None and with_image.latents.shape == (5, 1, 16)
     assert with_latents.latents is None and with_image.cost_trace == ()
@@ -86,7 +94,8 @@ def test_a_plan_goes_on_from_what_the_robot_runs_while_it_waits(planner: Planner
     limits = ActionLimits(min=(-0.5, -0.5), max=(0.5, 0.5), max_delta=(0.05, 0.05))
     config = PlannerConfig(preset="fast", algorithm="icem", search_space="cubic_spline", seed=1)
     reply = planner.plan(
-        MODEL, [Observation(camera.read())], camera.read(), planner=config, limits=limits, committed_actions=settled
+        *(MODEL, [Observation(camera.read())], camera.read(), PlanOptions(config=config, limits=limits)),
+        underway=Underway(actions=settled),
     )
     np.testing.assert_allclose(reply.actions[:2], settled, atol=1e-6)
     assert np.abs(np.diff(reply.actions, axis=0)).max() <= 0.05 + 1e-6
@@ -96,20 +105,18 @@ def test_a_plan_goes_on_from_what_the_robot_runs_while_it_waits(planner: Planner
 def test_a_session_is_made_reset_and_forgotten(planner: Planner) -> None:
     camera = Camera()
     session = planner.create_session(hold_on_surprise=False)
-    frame, config = [Observation(camera.read(), step=0)], PlannerConfig(preset="fast", seed=1)
+    image = camera.read()
 
-    def plan(epoch: int) -> PlanReply:
-        return planner.plan(
-            MODEL, frame, frame[0].image, planner=config, session_id=session.session_id, session_epoch=epoch
-        )
+    def plan(of: Session) -> PlanReply:
+        return planner.plan(MODEL, [Observation(image, step=0)], image, FAST, session=of)
 
-    assert plan(session.epoch).session_epoch == session.epoch
+    assert plan(session).session_epoch == session.epoch
     assert planner.session(session.session_id).committed_step == 0
     later = planner.reset_session(session.session_id)
     assert later.epoch > session.epoch and later.session_id == session.session_id
     with pytest.raises(TelosError, match="epoch-stale"):
-        plan(session.epoch)
-    assert not plan(later.epoch).warm_started
+        plan(session)
+    assert not plan(later).warm_started
     planner.delete_session(session.session_id)
     with pytest.raises(TelosError, match="session-not-found"):
         planner.session(session.session_id)
@@ -122,8 +129,8 @@ def test_goals_in_order_and_what_else_a_plan_is_judged_by(planner: Planner) -> N
     cost = Cost(over="closest", smoothness=0.1, effort=0.1, keep_out=(KeepOut(embeddings=(place,), radius=0.5),))
     goals = [Goal(first, tolerance=1e-6), Goal(last, weight=2.0)]
     config = PlannerConfig(preset="fast", seed=1)
-    plain = planner.plan(MODEL, [Observation(now)], goals, planner=config)
-    judged = planner.plan(MODEL, [Observation(now)], goals, planner=config, cost=cost)
+    plain = planner.plan(MODEL, [Observation(now)], goals, PlanOptions(config=config))
+    judged = planner.plan(MODEL, [Observation(now)], goals, PlanOptions(config=config, cost=cost))
     assert (plain.active_goal, plain.goal_reached, len(plain.goal_distances)) == (0, False, 2)
     assert plain.goal_distance == plain.goal_distances[0]
     assert judged.predicted_cost != plain.predicted_cost
@@ -132,10 +139,8 @@ def test_goals_in_order_and_what_else_a_plan_is_judged_by(planner: Planner) -> N
 def test_a_chunk_begins_when_the_plan_is_there(planner: Planner) -> None:
     camera, settled = Camera(), np.array([[0.2, -0.1], [0.25, -0.15]])
     reply = planner.plan(
-        *(MODEL, [Observation(camera.read(), step=10)], camera.read()),
-        planner=PlannerConfig(preset="fast", seed=1),
-        committed_actions=settled,
-        inference_delay_steps=2,
+        *(MODEL, [Observation(camera.read(), step=10)], camera.read(), FAST),
+        underway=Underway(actions=settled, delay_steps=2),
     )
     assert reply.first_step == 12 and len(reply.actions) < 25
 
@@ -143,13 +148,12 @@ def test_a_chunk_begins_when_the_plan_is_there(planner: Planner) -> None:
 def test_better_plans_come_while_the_search_goes_on(planner: Planner) -> None:
     camera = Camera()
     frame, goal = [Observation(camera.read(), step=0)], camera.read()
-    config = PlannerConfig(num_samples=64, num_elites=8, max_iterations=40, seed=1)
     incumbents: list[PlanReply] = []
-    final = planner.plan(MODEL, frame, goal, planner=config, on_incumbent=incumbents.append)
-    costs = [reply.predicted_cost for reply in [*incumbents, final]]
+    final = planner.plan(MODEL, frame, goal, LONG, on_incumbent=incumbents.append)
+    costs = [reply.predicted_cost for reply in [*incumbents, final] if reply.predicted_cost is not None]
     assert len(incumbents) >= 1 and costs == sorted(costs, reverse=True)
     assert {reply.request_id for reply in incumbents} == {final.request_id}
-    np.testing.assert_allclose(planner.plan(MODEL, frame, goal, planner=config).actions, final.actions, atol=1e-6)
+    np.testing.assert_allclose(planner.plan(MODEL, frame, goal, LONG).actions, final.actions, atol=1e-6)
 
 
 def test_who_has_seen_enough_leaves_the_search(planner: Planner) -> None:
@@ -161,17 +165,16 @@ def test_who_has_seen_enough_leaves_the_search(planner: Planner) -> None:
     def enough(reply: PlanReply) -> None:
         raise EnoughError
 
-    config = PlannerConfig(num_samples=64, num_elites=8, max_iterations=40, seed=1)
     with pytest.raises(EnoughError):
-        planner.plan(MODEL, [Observation(camera.read(), 0)], camera.read(), planner=config, on_incumbent=enough)
+        planner.plan(MODEL, [Observation(camera.read(), step=0)], camera.read(), LONG, on_incumbent=enough)
     assert len(planner.models()) == 1  # the connection carries no rest of it
 
 
 def test_a_refused_search_says_why(planner: Planner) -> None:
     camera = Camera()
-    config = PlannerConfig(preset="nothing")
+    options = PlanOptions(config=PlannerConfig(preset="nothing"))
     with pytest.raises(TelosError, match="preset"):
-        planner.plan(MODEL, [Observation(camera.read(), 0)], camera.read(), planner=config, on_incumbent=print)
+        planner.plan(MODEL, [Observation(camera.read(), step=0)], camera.read(), options, on_incumbent=print)
 
 
 def test_a_clip_is_scored(planner: Planner) -> None:
@@ -185,7 +188,9 @@ def test_a_clip_is_scored(planner: Planner) -> None:
 def test_models_are_described(planner: Planner) -> None:
     (model,) = planner.models()
     assert model == planner.model(MODEL)
-    assert model.action.names == ("x", "y") and model.action.control_steps == 5
+    assert model.required_action.names == ("x", "y") and model.required_action.control_steps == 5
+    assert [(sensor.name, sensor.kind, sensor.shape) for sensor in model.sensors] == [("top", "camera", (32, 32, 3))]
+    assert model.cameras == model.sensors and model.latent_shape == (1, 16)
     with pytest.raises(TelosError, match=f"no model 'nobody'; the server has .*{MODEL}"):
         planner.model("nobody")
 

@@ -49,7 +49,7 @@ class PlannerNode(Node):
         kind, topic = (Twist, "cmd_vel") if self._twist else (JointTrajectory, "joint_trajectory")
         self._commands = self.create_publisher(kind, topic, 1)
         self.create_subscription(CompressedImage, self._value("camera"), self._see, qos_profile_sensor_data)
-        self._dt_s = self._loop.model.action.dt_ms / 1e3
+        self._dt_s = self._loop.model.required_action.dt_ms / 1e3
         self.create_timer(self._dt_s, self._step)
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class PlannerNode(Node):
             self.get_logger().warning(f"image ignored: {error}", throttle_duration_sec=5.0)
 
     def _step(self) -> None:
-        image = self._image.take(self.get_clock().now().nanoseconds / 1e9) if self._loop.uses_image else None
+        image = self._image.take(self.get_clock().now().nanoseconds / 1e9) if self._loop.uses_observation else None
         self._publish(self._loop.act(image))
         if self._loop.last_error is not None:
             self.get_logger().warning(f"no new plan: {self._loop.last_error}", throttle_duration_sec=1.0)

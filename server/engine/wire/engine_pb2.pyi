@@ -68,8 +68,8 @@ class Event(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     call: int
-    plan: Planned
-    incumbent: Planned
+    plan: EngineReply
+    incumbent: EngineReply
     anomaly: _telos_pb2.AnomalyResponse
     encode: _telos_pb2.EncodeResponse
     problem: Problem
@@ -77,9 +77,9 @@ class Event(_message.Message):
     state: State
     failure: Failure
     model: _telos_pb2.ModelInfo
-    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[Planned, _Mapping]] = ..., incumbent: _Optional[_Union[Planned, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyResponse, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeResponse, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., model: _Optional[_Union[_telos_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
+    def __init__(self, call: _Optional[int] = ..., plan: _Optional[_Union[EngineReply, _Mapping]] = ..., incumbent: _Optional[_Union[EngineReply, _Mapping]] = ..., anomaly: _Optional[_Union[_telos_pb2.AnomalyResponse, _Mapping]] = ..., encode: _Optional[_Union[_telos_pb2.EncodeResponse, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., model: _Optional[_Union[_telos_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
 
-class Planned(_message.Message):
+class EngineReply(_message.Message):
     __slots__ = ("response", "warm_start")
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     WARM_START_FIELD_NUMBER: _ClassVar[int]
@@ -108,18 +108,18 @@ class FieldError(_message.Message):
     def __init__(self, pointer: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("step_s", "calls", "waiting", "steps")
+    __slots__ = ("step_s", "calls", "waiting", "iterations")
     STEP_S_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
-    STEPS_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
     step_s: float
     calls: int
     waiting: int
-    steps: _containers.RepeatedCompositeFieldContainer[Step]
-    def __init__(self, step_s: _Optional[float] = ..., calls: _Optional[int] = ..., waiting: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ...) -> None: ...
+    iterations: _containers.RepeatedCompositeFieldContainer[SharedIteration]
+    def __init__(self, step_s: _Optional[float] = ..., calls: _Optional[int] = ..., waiting: _Optional[int] = ..., iterations: _Optional[_Iterable[_Union[SharedIteration, _Mapping]]] = ...) -> None: ...
 
-class Step(_message.Message):
+class SharedIteration(_message.Message):
     __slots__ = ("model", "robots", "seconds")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ROBOTS_FIELD_NUMBER: _ClassVar[int]

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.commands.errors import CommandError
 from server.demo import server_process
+from server.demo.errors import DemoError
 from server.demo.server_process import running_server
 
 
@@ -23,7 +23,7 @@ def test_a_server_that_dies_on_the_way_is_reported_and_an_interruption_leaves_no
     task_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_process, "PLAN_TIMEOUT_S", 2.0)
-    with pytest.raises(CommandError, match=r"the server died during the demo; its log ends:\n"):
+    with pytest.raises(DemoError, match=r"the server died during the demo; its log ends:\n"):
         with running_server(task_checkpoints, tmp_path / "server.log") as planner:
             assert planner.ready()
             (server,) = servers()

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from server.engine.executor import Executor
-from server.engine.planning import at_once
-from server.engine.scheduler import Demand, Steps
+from server.engine.executor import Executor, at_once
+from server.engine.scheduler import QueuedRequest, Steps
 from server.errors import Code, ServiceError
 
 STEP_S = 0.02
@@ -33,14 +32,14 @@ def engine() -> Iterator[Executor]:
     engine.close()
 
 
-def demand(budget_s: float = float("inf")) -> Demand:
+def queued(budget_s: float = float("inf")) -> QueuedRequest:
     now = time.monotonic()
-    return Demand(model="m", arrived=now, frames=1, candidates=10, horizon=1, deadline=now + budget_s)
+    return QueuedRequest(model="m", arrived=now, frames=1, candidates=10, horizon=1, deadline=now + budget_s)
 
 
 async def compute(engine: Executor, steps: Steps[Any], budget_s: float = float("inf")) -> Any:
-    with engine.admitted(demand(budget_s)) as place:
-        return await engine.compute(place, steps)
+    with engine.admitted(queued(budget_s)) as request:
+        return await engine.compute(request, steps)
 
 
 def searching(iterations: int, on_close: Callable[[], None] = lambda: None) -> Steps[int]:
@@ -54,7 +53,7 @@ def searching(iterations: int, on_close: Callable[[], None] = lambda: None) -> S
 
 
 def test_a_place_is_held_until_the_answer(engine: Executor) -> None:
-    with engine.admitted(demand()), engine.admitted(demand()):
+    with engine.admitted(queued()), engine.admitted(queued()):
         assert engine.in_flight == 2
     assert engine.in_flight == 0
 
@@ -142,8 +141,8 @@ def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engi
 def test_every_answer_so_far_is_told(engine: Executor) -> None:
     async def main() -> list[int]:
         told: list[int] = []
-        with engine.admitted(demand()) as place:
-            assert await engine.compute(place, searching(3), told.append) == 3
+        with engine.admitted(queued()) as request:
+            assert await engine.compute(request, searching(3), told.append) == 3
         return told
 
     assert asyncio.run(main()) == [1, 2]

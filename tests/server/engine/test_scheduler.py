@@ -1,5 +1,6 @@
-"""Who is next, told by a clock that only the work itself moves."""
+"""Which request is next, on a clock that only the work itself moves."""
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.engine.pace import Pace
-from server.engine.scheduler import PATIENCE_S, Demand, Scheduler, Steps, Work
+from server.engine.scheduler import PATIENCE_S, Answering, QueuedRequest, Scheduler, Steps
 from server.errors import Code, ServiceError
 
 MS = 1e-3
@@ -55,20 +56,21 @@ class Day:
         kind: str = "k",
         start_s: float = -1,
         first_steps: int = 1,
-    ) -> Work[Any]:
-        demand = Demand(
+    ) -> Answering[Any]:
+        request = QueuedRequest(
             model="m",
             arrived=self.now,
             frames=1,
             candidates=10,
             horizon=1,
-            first_steps=first_steps,
+            steps_left=first_steps,
             deadline=deadline,
         )
         steps = self.steps(name, iterations, kind, self.start_s if start_s < 0 else start_s, first_steps)
-        work = Work(self.scheduler.place(demand), steps, Future())
-        self.scheduler.works.append(work)
-        return work
+        self.scheduler.expect(request)
+        answering = Answering(request, steps, Future())
+        self.scheduler.open.append(answering)
+        return answering
 
     def steps(
         self, name: str, iterations: int, kind: str, start_s: float, first_steps: int
@@ -93,15 +95,15 @@ class Day:
     def step(self) -> None:
         """Tick until somebody got a step."""
         before = len(self.done)
-        while self.scheduler.works and len(self.done) == before:
+        while self.scheduler.open and len(self.done) == before:
             self.scheduler.tick()
 
     def run(self) -> None:
-        while self.scheduler.works:
+        while self.scheduler.open:
             self.scheduler.tick()
 
 
-def refused(work: Work[Any]) -> bool:
+def refused(work: Answering[Any]) -> bool:
     error = work.future.exception()
     return isinstance(error, ServiceError) and error.code is Code.DEADLINE_INFEASIBLE
 
@@ -242,8 +244,8 @@ def test_what_one_request_raises_is_its_own() -> None:
 
     day = Day()
     good = day.add("good")
-    work = Work(day.scheduler.place(good.place.demand), bad(), Future())
-    day.scheduler.works.append(work)
+    work = Answering(dataclasses.replace(good.request), bad(), Future())
+    day.scheduler.open.append(work)
     day.run()
     assert isinstance(work.future.exception(), ArithmeticError)
     assert good.future.result()[0] == 3 and day.done[0] == ["good", "bad"]
@@ -263,7 +265,7 @@ def test_a_storm_of_deadlines_leaves_nobody_late() -> None:
     rng = np.random.default_rng(0)
     day = Day(start_s=1 * MS, first_s=5 * MS, more_s=0.5 * MS)
     day.practise(16)
-    works: list[tuple[Work[Any], float]] = []
+    works: list[tuple[Answering[Any], float]] = []
     for _ in range(200):
         deadline = day.now + rng.uniform(1, 50) * MS
         works.append((day.add("x", deadline, iterations=10), deadline))

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.errors import ServiceError
-from server.garbage import no_collections
+from server.process import no_collections
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from telos.wire.telos_pb2_grpc import PlannerStub
@@ -40,7 +40,7 @@ def test_reflection_lists_the_planner(channel: grpc.Channel) -> None:
 
 def test_models_are_listed(channel: grpc.Channel) -> None:
     (model,) = PlannerStub(channel).ListModels(pb.ListModelsRequest(), timeout=10).models
-    assert (model.name, model.ready, model.camera) == (MODEL, True, "top")
+    assert (model.name, model.ready, [each.name for each in model.sensors]) == (MODEL, True, ["top"])
 
 
 def test_a_generated_stub_is_client_enough(channel: grpc.Channel) -> None:

@@ -31,7 +31,9 @@ def test_models_say_what_they_take_and_give(live: Live) -> None:
     assert body == {"models": [get(live, f"/v1/models/{MODEL}")[1]]}
     assert (body["models"][0]["device"], body["models"][0]["dtype"]) == ("cpu", "float32")
     (model,) = body["models"]  # type: ignore[misc]
-    assert (model["camera"], model["height_px"], model["action"]["names"]) == ("top", 32, ["x", "y"])
+    (sensor,) = model["sensors"]
+    assert (sensor["name"], sensor["kind"], sensor["shape"]) == ("top", "camera", [32, 32, 3])
+    assert (model["action"]["names"], model["latent_shape"]) == (["x", "y"], [1, 16])
     assert {preset["preset"] for preset in model["presets"]} == {"fast", "default", "thorough"}
 
 

@@ -2,7 +2,7 @@ import io
 
 from PIL import Image
 
-from server.curves import plot_curves
+from server.film.curves import plot_curves
 
 
 def test_curves_are_a_picture():
