@@ -40,7 +40,9 @@ class LoadTarget(Protocol):
     async def close(self) -> None: ...
 
 
-async def offer(target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int) -> list[Sample]:
+async def offer(
+    target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int
+) -> list[Sample]:
     """Poisson arrivals. Returns when the last request was answered or given up.
 
     The collector waits meanwhile: a full collection of this process, 100 ms and more, would count as the server's.

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from server.benchmark.instant_engine import NAME as INSTANT
-from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Sample, LoadTarget, offer, summary
+from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, LoadTarget, Sample, offer, summary
 from server.benchmark.served import Served, served
 from server.benchmark.targets import Row, judge
 from telos.wire import telos_pb2 as pb
