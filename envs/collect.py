@@ -4,94 +4,27 @@ The content of shard k is a function of the parameters and k alone: neither the 
 collection was killed and run again changes it.
 """
 
-import dataclasses
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import h5py
-import mujoco
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from envs import env_class
+from envs.collect_config import CollectConfig, describe
 from envs.driver import Driver
-from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
-from envs.mujoco_env import Image, MujocoGoalEnv, State
-from envs.pixel_camera import gl_renderer_name
-from envs.policies import COLLECTION_POLICIES, PolicyFactory
+from envs.episodes import EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
+from envs.mujoco_env import MujocoGoalEnv
 from envs.randomisation import Randomisation
-from envs.rollout import VARIATION_MODES, VariationMode, rollout
+from envs.rollout import VariationMode, rollout
+from envs.state_observer import SensorReadings, State
 from envs.variation import Variation
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CollectConfig:
-    """What decides the content of a store."""
-
-    env_id: str
-    episodes: int
-    steps: int
-    seed: int
-    image_size: int
-    episodes_per_shard: int
-    variation: VariationMode
-    randomisation: Randomisation | None = None
-    lapses: float = 0.0
-    driver: Driver | None = None
-
-    def __post_init__(self) -> None:
-        env_class(self.env_id)
-        for name in ("episodes", "steps", "episodes_per_shard"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}; give an integer from 0")
-        if not 0 <= self.lapses < 1:
-            raise ValueError(f"lapses={self.lapses}; give a probability from 0, below 1")
-        if self.variation not in VARIATION_MODES:
-            raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
-        if self.randomisation is not None:
-            if self.variation != "nominal":
-                raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
-            self.randomisation.check(env_class(self.env_id).variation_class)
-
-    @property
-    def shards(self) -> int:
-        return -(-self.episodes // self.episodes_per_shard)
-
-    def world(self, episode_id: int) -> VariationMode | Variation:
-        """What `rollout` is to simulate the episode in."""
-        if self.randomisation is None:
-            return self.variation
-        return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
-
-    def policies(self, episode_id: int) -> PolicyFactory | None:
-        """What `rollout` is to let drive; None is the task's mixture."""
-        if self.driver is None or not self.driver.drives(self.env_id, self.seed, episode_id):
-            return None
-        return self.driver.policies
-
-    @property
-    def has_twins(self) -> bool:
-        """Whether every frame is drawn a second time."""
-        return self.randomisation is not None and bool(self.randomisation.twins)
-
-    def twin_worlds(self, episode_id: int) -> list[Variation]:
-        """What the twin of each frame of an episode is drawn in; none where there are no twins."""
-        if self.randomisation is None or not self.has_twins:
-            return []
-        cls = env_class(self.env_id).variation_class
-        return self.randomisation.twin_worlds(cls, self.env_id, self.seed, episode_id, self.steps + 1)
-
-    def episode_ids(self, shard: int) -> range:
-        first = shard * self.episodes_per_shard
-        return range(first, min(first + self.episodes_per_shard, self.episodes))
 
 
 def collect(
@@ -103,6 +36,7 @@ def collect(
     seed: int,
     workers: int = 1,
     image_size: int = 64,
+    sensors: Sequence[str] | None = None,
     episodes_per_shard: int = 50,
     variation: VariationMode = "nominal",
     randomisation: Randomisation | None = None,
@@ -122,7 +56,8 @@ def collect(
         steps: control steps per episode; an episode has one frame more.
         seed: of everything random.
         workers: processes; 1 collects in this one.
-        image_size: height and width of the frames in pixels.
+        image_size: height and width of the cameras' pictures in pixels.
+        sensors: names of the environment's sensors to store, at least one camera; None is its main camera alone.
         episodes_per_shard: the unit of work that a kill can lose.
         variation: "nominal", or "random": every factor of variation is drawn for each episode.
         randomisation: some factors are drawn, for a share of the episodes.
@@ -140,6 +75,7 @@ def collect(
         steps=steps,
         seed=seed,
         image_size=image_size,
+        sensor_names=None if sensors is None else tuple(sensors),
         episodes_per_shard=episodes_per_shard,
         variation=variation,
         randomisation=randomisation,
@@ -152,7 +88,7 @@ def collect(
     directory.mkdir(parents=True, exist_ok=True)
     with only_writer(directory):
         remove_leftovers(directory)
-        write_description(directory, _description(config))
+        write_description(directory, describe(config))
         missing = [shard for shard in range(config.shards) if not shard_path(directory, shard).exists()]
         done = episodes - sum(len(config.episode_ids(shard)) for shard in missing)
         with tqdm(total=episodes, initial=done, unit="episode", disable=not progress) as bar:
@@ -164,7 +100,7 @@ def collect(
 
 
 def _collect_shards(config: CollectConfig, directory: Path, shards: list[int], report: Callable[[], Any]) -> None:
-    env = env_class(config.env_id)(image_size=config.image_size)
+    env = env_class(config.env_id)(image_size=config.image_size, sensors=config.sensor_names)
     try:
         for shard in shards:
             _collect_shard(config, env, directory, shard, report)
@@ -177,7 +113,7 @@ def _collect_shard(
 ) -> None:
     with EpisodeWriter(
         shard_path(directory, shard),
-        image_size_px=config.image_size,
+        sensors=env.sensors,
         action_width=len(env.action_names),
         state_width=len(env.state_names),
         feature_width=len(env.feature_names),
@@ -198,8 +134,8 @@ def _collect_shard(
             features = env.state_features(trajectory.states)
             worlds = config.twin_worlds(episode_id)
             writer.add(
-                frames=np.stack([env.render_state(state) for state in trajectory.states]),
-                twins=[_drawn(env, *each) for each in zip(trajectory.states, worlds, strict=True)] if worlds else None,
+                sensors=_stacked([env.observe(state) for state in trajectory.states]),
+                twins=_twins(env, trajectory.states, worlds) if worlds else None,
                 actions=trajectory.actions,
                 state=trajectory.states,
                 features=features,
@@ -209,9 +145,19 @@ def _collect_shard(
             report()
 
 
-def _drawn(env: MujocoGoalEnv, state: State, world: Variation) -> Image:
+def _twins(env: MujocoGoalEnv, states: NDArray[np.float64], worlds: list[Variation]) -> dict[str, NDArray[Any]]:
+    """Each camera's pictures of `states` [L+1, S], each state in its own world: uint8 [L+1, H, W, 3]."""
+    cameras = [sensor.name for sensor in env.sensors if sensor.is_camera]
+    return _stacked([_pictures(env, cameras, *each) for each in zip(states, worlds, strict=True)])
+
+
+def _pictures(env: MujocoGoalEnv, cameras: list[str], state: State, world: Variation) -> SensorReadings:
     env.set_variation(world)
-    return env.render_state(state)
+    return {camera: env.render_state(state, camera) for camera in cameras}
+
+
+def _stacked(observations: list[SensorReadings]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
 
 
 # --- workers --------------------------------------------------------------------------------------------------------
@@ -262,51 +208,3 @@ def _work(config: CollectConfig, directory: Path, shards: list[int], parent: Con
         os._exit(1)  # the parent was killed: nobody waits for this worker
     except Exception:
         parent.send(traceback.format_exc())
-
-
-# --- the store's description ----------------------------------------------------------------------------------------
-
-
-def _description(config: CollectConfig) -> dict[str, Any]:
-    env = env_class(config.env_id)
-    high = [float(limit) for limit in env.action_high]
-    return {
-        "format": FORMAT,
-        "env_id": config.env_id,
-        "image": {"height_px": config.image_size, "width_px": config.image_size, "camera": env.camera_name},
-        "dt_s": env.dt_s,
-        "action": {
-            "names": list(env.action_names),
-            "units": list(env.action_units),
-            "low": [-limit for limit in high],
-            "high": high,
-        },
-        "state": {"names": list(env.state_names), "units": list(env.state_units)},
-        "features": {"names": list(env.feature_names)},
-        "policy": COLLECTION_POLICIES[config.env_id].description,
-        "seed": config.seed,
-        "episodes_requested": config.episodes,
-        "collection": {
-            "steps_per_episode": config.steps,
-            "episodes_per_shard": config.episodes_per_shard,
-            "variation": config.variation,
-            **_randomised(config.randomisation),
-            **({"lapses": config.lapses} if config.lapses else {}),
-            **({"driver": config.driver.name, "driven_share": config.driver.share} if config.driver else {}),
-        },
-        "versions": {
-            "gymnasium": gymnasium.__version__,
-            "h5py": h5py.__version__,
-            "mujoco": mujoco.__version__,
-            "numpy": np.__version__,
-        },
-        "renderer": gl_renderer_name(),
-    }
-
-
-def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
-    """Nothing where there is none, so that older stores are still what they say."""
-    if randomisation is None:
-        return {}
-    twins = {"twin_factors": list(randomisation.twins)} if randomisation.twins else {}
-    return {"varied_factors": list(randomisation.factors), **twins, "varied_share": randomisation.share}

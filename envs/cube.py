@@ -4,12 +4,14 @@
 # pyright: reportAttributeAccessIssue=false
 
 import dataclasses
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 
 from envs.arm_control import ToolControl, ToolPose, Workspace
 from envs.mujoco_env import Action, MujocoGoalEnv, State
+from envs.sensors import StateSensor, vector_sensor
 from envs.variation import Variation, factor
 
 # The cube test of OGBench (arXiv 2410.20092), which LeWorldModel uses: position only.
@@ -21,6 +23,7 @@ MAX_OPENING_M = 0.085
 WORKSPACE = Workspace(np.array([-0.11, -0.15, 0.015, -0.9]), np.array([0.11, 0.15, 0.18, 0.9]))
 HELD_START_SHARE = 0.3
 _ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
+_JOINT_LIMITS_RAD = (6.28, 6.28, 3.14, 6.28, 6.28, 6.28)
 _ELBOW_UP_RAD = (0.0, 0.17, 1.98, -0.57, -np.pi / 2, -np.pi / 2)
 _MAX_JOINT_SPEED_RAD_S = 3.14
 # The gripper's set point may be this far beyond where its fingers are: 2500 N/m of servo make it 25 N of grip.
@@ -32,6 +35,22 @@ _CLEAR_OF_HAND_M = 0.08
 _OVERSHOOT_RAD, _OVERSHOOT_M, _PENETRATION_M = 0.1, 0.005, 0.01
 _TABLE_HALF_M = 1.6
 _OPEN, _CUBE, _QUATERNION, _REST = slice(6, 8), slice(8, 11), slice(11, 15), slice(15, 29)
+
+
+def _joints_and_opening(state: State) -> State:
+    return np.append(state[:6], state[_OPEN].sum())
+
+
+_PROPRIOCEPTION = StateSensor(
+    vector_sensor(
+        "proprioception",
+        names=(*(f"angle_{joint}" for joint in _ARM_JOINTS), "gripper_opening"),
+        units=(*("rad",) * 6, "m"),
+        low=(*(-limit - _OVERSHOOT_RAD for limit in _JOINT_LIMITS_RAD), -2 * _OVERSHOOT_M),
+        high=(*(limit + _OVERSHOOT_RAD for limit in _JOINT_LIMITS_RAD), MAX_OPENING_M + 2 * _OVERSHOOT_M),
+    ),
+    _joints_and_opening,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +114,8 @@ class CubeEnv(MujocoGoalEnv):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - declared so by Gymnasium
     asset_name = "cube.xml"
-    camera_name = "front"
+    camera_names = ("front", "wrist")
+    state_sensors = (_PROPRIOCEPTION,)
     variation_class = CubeVariation
     dt_s = 0.05
     action_names = ("velocity_x", "velocity_y", "velocity_z", "yaw_rate", "opening_rate")
@@ -119,8 +139,13 @@ class CubeEnv(MujocoGoalEnv):
     distance_unit = "m"
     success_distance = SUCCESS_DISTANCE_M
 
-    def __init__(self, render_mode: str | None = "rgb_array", image_size: int = 64) -> None:
-        super().__init__(render_mode, image_size)
+    def __init__(
+        self,
+        render_mode: str | None = "rgb_array",
+        image_size: int = 64,
+        sensors: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(render_mode, image_size, sensors)
         self._control = ToolControl(self._model, "grip", len(_ARM_JOINTS), _MAX_JOINT_SPEED_RAD_S)
         self._kinematics = mujoco.MjData(self._model)  # for questions about other states than the present one
 

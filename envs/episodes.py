@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+from envs.sensors import Sensor
+
+Readings = NDArray[Any] | Iterable[NDArray[Any]]
+"""One sensor's readings of an episode, in one array, or in blocks in order, so that they need not fit in memory."""
+FORMAT = 2
 # Measured on 64 px frames: gzip 1 reads as fast as lzf and takes 0.3 to 0.9 of its space; gzip 4 reads slower for 0.05.
 COMPRESSION, COMPRESSION_LEVEL = "gzip", 1
 _TEMPORARY_SUFFIX = ".tmp"
@@ -73,16 +77,16 @@ class EpisodeWriter:
 
     Args:
         path: the shard's final path.
-        image_size_px: height and width of the frames.
+        sensors: what every frame holds.
         action_width, state_width, feature_width: numbers per row.
-        twins: whether every frame comes with a second picture of the same state.
+        twins: whether every camera's frame comes with a second picture of the same state.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        image_size_px: int,
+        sensors: Sequence[Sensor],
         action_width: int,
         state_width: int,
         feature_width: int,
@@ -90,23 +94,14 @@ class EpisodeWriter:
     ) -> None:
         self._path = path
         self._temporary = _temporary_path(path)
+        self._sensors = [sensor.name for sensor in sensors]
+        self._twins = [sensor.name for sensor in sensors if sensor.is_camera] if twins else []
         self._file = h5py.File(self._temporary, "w")
-        frame = (image_size_px, image_size_px, 3)
-        for name in ("frames", "twins") if twins else ("frames",):
-            self._file.create_dataset(
-                name,
-                (0, *frame),
-                np.uint8,
-                maxshape=(None, *frame),
-                chunks=(1, *frame),
-                compression=COMPRESSION,
-                compression_opts=COMPRESSION_LEVEL,
-            )
-        widths = {"actions": action_width, "state": state_width, "features": feature_width}
-        types = {"actions": np.float32, "state": np.float64, "features": np.float32}
-        for name, width in widths.items():
-            chunks = (1024, width) if width else True
-            self._file.create_dataset(name, (0, width), types[name], maxshape=(None, width), chunks=chunks)
+        for sensor in sensors:
+            self._create_sensor(sensor)
+        self._create_rows("actions", action_width, np.float32)
+        self._create_rows("state", state_width, np.float64)
+        self._create_rows("features", feature_width, np.float32)
         text = h5py.string_dtype()
         for name, dtype in (("lengths", np.int64), ("episode_id", np.int64), ("policy", text), ("task", text)):
             self._file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(256,))
@@ -126,46 +121,78 @@ class EpisodeWriter:
     def add(
         self,
         *,
-        frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
+        sensors: Mapping[str, Readings],
         actions: NDArray[np.float32],
         state: NDArray[np.float64],
         features: NDArray[np.floating[Any]],
         episode_id: int,
         policy: str,
         task: str = "",
-        twins: Sequence[NDArray[np.uint8]] | None = None,
+        twins: Mapping[str, Readings] | None = None,
     ) -> None:
         """Append one episode of L control steps.
 
         Args:
-            frames: uint8 [L+1, H, W, 3] RGB, or blocks of it in order, so that an episode need not fit in memory.
+            sensors: L+1 readings of each sensor: a camera's uint8 [L+1, H, W, 3] RGB, a vector's float32 [L+1, k].
             actions: float32 [L, A], physical units; a row of NaN is added for the last frame, which has none.
             state: float64 [L+1, S].
             features: float [L+1, F], stored as float32.
             episode_id: unique in the whole store.
             policy: name of the policy that acted.
             task: what it was asked to do, in words; empty where nobody said.
-            twins: L+1 images uint8 [H, W, 3] of the same states in other worlds; of stores with twins.
+            twins: of stores with twins, L+1 pictures of each camera that show the same states in other worlds.
+
+        Raises:
+            ValueError: readings of other sensors, or not L+1 of each.
         """
+        frames = len(actions) + 1
         no_action = np.full((1, actions.shape[1]), np.nan, np.float32)
-        for block in [frames] if isinstance(frames, np.ndarray) else frames:
-            self._append("frames", block)
-        if twins is not None:
-            self._append("twins", np.stack(twins))
+        self._append_readings("sensors", self._sensors, sensors, frames)
+        self._append_readings("twins", self._twins, twins or {}, frames)
         self._append("actions", np.concatenate([actions, no_action]))
         self._append("state", state)
         self._append("features", features)
-        self._append("lengths", np.array([len(actions) + 1]))
+        self._append("lengths", np.array([frames]))
         self._append("episode_id", np.array([episode_id]))
         self._append("policy", np.array([policy], dtype=object))
         self._append("task", np.array([task], dtype=object))
 
-    def _append(self, name: str, rows: NDArray[np.generic]) -> None:
+    def _create_sensor(self, sensor: Sensor) -> None:
+        if not sensor.is_camera:
+            self._create_rows(f"sensors/{sensor.name}", sensor.shape[0], np.float32)
+            return
+        for group in ("sensors", "twins") if sensor.name in self._twins else ("sensors",):
+            self._file.create_dataset(
+                f"{group}/{sensor.name}",
+                (0, *sensor.shape),
+                np.uint8,
+                maxshape=(None, *sensor.shape),
+                chunks=(1, *sensor.shape),
+                compression=COMPRESSION,
+                compression_opts=COMPRESSION_LEVEL,
+            )
+
+    def _create_rows(self, name: str, width: int, dtype: type[np.floating[Any]]) -> None:
+        chunks = (1024, width) if width else True
+        self._file.create_dataset(name, (0, width), dtype, maxshape=(None, width), chunks=chunks)
+
+    def _append_readings(self, group: str, wanted: list[str], given: Mapping[str, Readings], frames: int) -> None:
+        if sorted(given) != sorted(wanted):
+            raise ValueError(f"an episode has the {group} {sorted(given)}; the shard holds {sorted(wanted)}")
+        for name, readings in given.items():
+            blocks = [readings] if isinstance(readings, np.ndarray) else readings
+            rows = sum(self._append(f"{group}/{name}", block) for block in blocks)
+            if rows != frames:
+                raise ValueError(f"{group}/{name} of an episode has {rows} rows; give {frames}, one more than actions")
+
+    def _append(self, name: str, rows: NDArray[Any]) -> int:
+        """How many rows there were."""
         dataset = self._file[name]
         assert isinstance(dataset, h5py.Dataset)
         start = len(dataset)
         dataset.resize(start + len(rows), axis=0)
         dataset[start:] = rows
+        return len(rows)
 
 
 def _temporary_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What every Telos environment shares: a MuJoCo model, a camera, a goal image, a state to save and restore.
+"""The part that every Telos environment shares: a MuJoCo model, sensors, a goal, a state to save and restore.
 
 A concrete environment (one file a domain) gives the model file, the tables of names and units, and a handful of small
 methods; nothing here knows a domain.
@@ -8,7 +8,7 @@ methods; nothing here knows a domain.
 # pyright: reportAttributeAccessIssue=false
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,25 +18,24 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from envs.pixel_camera import PixelCamera
+from envs.compiled_model import copy_model, writeable_arrays
+from envs.sensors import Sensor, StateSensor, camera_sensor, choose
+from envs.state_observer import Image, SensorReadings, State, StateObserver
 from envs.variation import Variation
 
-Image = NDArray[np.uint8]
-State = NDArray[np.float64]
 Action = NDArray[np.float32]
-Observation = dict[str, Image]
+GoalObservation = dict[str, SensorReadings]
 
 ASSETS = Path(__file__).parent / "assets"
 MIN_IMAGE_SIZE_PX, MAX_IMAGE_SIZE_PX = 16, 512
 _RESET_OPTIONS = ("state", "goal_state", "variation")
-# Scalars that the compiler derives from sizes and masses; the arrays of a model are copied beside them.
-_DERIVED_STATISTICS = ("meaninertia", "meanmass", "meansize")
 
 
-class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
-    """Reach the state shown in a goal image, from pixels.
+class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
+    """Reach a goal state that the sensors show, from what they show now.
 
-    Observation: a dictionary of two RGB images, uint8 [image_size, image_size, 3]: `image` (now) and `goal_image`.
+    Observation: {"observation": now, "goal": the goal state}, each a dictionary with one entry for each of `sensors`:
+    a camera's RGB image, uint8 [image_size, image_size, 3], or a vector sensor's reading, float32 [k].
     Reward: 1.0 on success, else 0.0. The episode terminates on success; only a time limit truncates it.
     Info: `distance` (float, unit of the environment), `success` (bool), `state` (float64, names in `state_names`).
     """
@@ -55,29 +54,43 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
     distance_unit: ClassVar[str]
     success_distance: ClassVar[float]
     """In `distance_unit`: a state nearer than this to the goal is a success."""
-    camera_name: ClassVar[str] = "top"
+    camera_names: ClassVar[tuple[str, ...]] = ("top",)
+    """Cameras of the model file; the first is the main one."""
+    state_sensors: ClassVar[tuple[StateSensor, ...]] = ()
 
-    def __init__(self, render_mode: str | None = "rgb_array", image_size: int = 64) -> None:
+    def __init__(
+        self,
+        render_mode: str | None = "rgb_array",
+        image_size: int = 64,
+        sensors: Sequence[str] | None = None,
+    ) -> None:
+        """`sensors` names those that observations hold (see `every_sensor`); None is the main camera alone."""
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r}; give None or one of {self.metadata['render_modes']}")
         if not MIN_IMAGE_SIZE_PX <= image_size <= MAX_IMAGE_SIZE_PX:
             raise ValueError(f"image_size={image_size}; give {MIN_IMAGE_SIZE_PX}..{MAX_IMAGE_SIZE_PX} pixels")
         self.render_mode = render_mode
         self.image_size = image_size
-        picture = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.observation_space = spaces.Dict({"image": picture, "goal_image": picture})
+        self.sensors = choose(self.every_sensor(image_size), sensors)
+        readings = {sensor.name: _space(sensor) for sensor in self.sensors}
+        self.observation_space = spaces.Dict({name: spaces.Dict(readings) for name in ("observation", "goal")})
         high = np.asarray(self.action_high, dtype=np.float32)
         self.action_space = spaces.Box(-high, high, dtype=np.float32)
         self._variation = self.variation_class()
         self._nominal = self._parsed()
         self._model = self._compile(self._variation)
-        self._numbers = _writeable_arrays(self._model)
+        self._numbers = writeable_arrays(self._model)
         self._data = mujoco.MjData(self._model)
-        self._picture_data = mujoco.MjData(self._model)  # so that rendering never touches the simulation
+        self._observer = StateObserver(self._model, image_size, self.state_sensors)
         self._substeps = round(self.dt_s / self._model.opt.timestep)
-        self._camera: PixelCamera | None = None
         self._goal_state = self.get_state()
-        self._goal_image = np.zeros(picture.shape, np.uint8)
+        self._goal_observation = {each.name: np.zeros(each.shape, each.dtype) for each in self.sensors}
+
+    @classmethod
+    def every_sensor(cls, image_size: int) -> tuple[Sensor, ...]:
+        """The sensors to choose from, cameras of `image_size` px first; the first of all is the main camera."""
+        cameras = (camera_sensor(name, image_size) for name in cls.camera_names)
+        return (*cameras, *(each.sensor for each in cls.state_sensors))
 
     # --- what a domain must say -----------------------------------------------------------------------------------
 
@@ -109,7 +122,7 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    ) -> tuple[GoalObservation, dict[str, Any]]:
         """Start an episode.
 
         Args:
@@ -124,13 +137,13 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         unknown = sorted(set(options) - set(_RESET_OPTIONS))
         if unknown:
             raise ValueError(f"unknown reset options {unknown}; known ones are {list(_RESET_OPTIONS)}")
-        self.set_variation(_as_variation(self.variation_class, options.get("variation", {})))
+        self.set_variation(self.variation_class.of(options.get("variation", {})))
         given, goal = options.get("state"), options.get("goal_state")
         self.set_state(self.sample_state(self.np_random) if given is None else given)
         self.set_goal_state(self.sample_goal(self.np_random, self.get_state()) if goal is None else goal)
         return self._observation(), self._info()
 
-    def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> tuple[GoalObservation, float, bool, bool, dict[str, Any]]:
         """One control step of `dt_s`. The action, float32 [A], is in physical units.
 
         Raises:
@@ -141,14 +154,12 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         return self._observation(), float(info["success"]), info["success"], False, info
 
     def render(self) -> Image | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The present image, uint8 [image_size, image_size, 3]; None when `render_mode` is None."""
+        """The main camera's present image, uint8 [image_size, image_size, 3]; None when `render_mode` is None."""
         return None if self.render_mode is None else self.render_state(self.get_state())
 
     def close(self) -> None:
         """Free the OpenGL context; may be called twice."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self._observer.close()
 
     # --- simulation without pixels --------------------------------------------------------------------------------
 
@@ -159,13 +170,18 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
 
     @property
     def goal_state(self) -> State:
-        """The state that `goal_image` shows, float64 [S]."""
+        """The state to reach, float64 [S]."""
         return self._goal_state.copy()
+
+    @property
+    def goal_observation(self) -> SensorReadings:
+        """The goal state as the sensors see it: `observe(goal_state)`, drawn once, a copy."""
+        return {name: reading.copy() for name, reading in self._goal_observation.items()}
 
     def set_variation(self, variation: Variation) -> None:
         """Rebuild the world with other factors, before `set_state` and `set_goal_state`. Free when nothing changes."""
         if variation != self._variation:
-            _copy_model(self._compile(variation), self._model, self._numbers)
+            copy_model(self._compile(variation), self._model, self._numbers)
             self._variation = variation
 
     def is_success(self, state: State, goal_state: State) -> bool:
@@ -196,24 +212,32 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         self._data.qpos[:], self._data.qvel[:], self._data.act[:] = np.split(checked, edges)
 
     def set_goal_state(self, goal_state: ArrayLike) -> None:
-        """Make `goal_state`, float [S], the goal and render its image once. Raises ValueError as `set_state` does."""
+        """Make `goal_state`, float [S], the goal and observe it once. Raises ValueError as `set_state` does."""
         self._goal_state = self._checked_state(goal_state, "goal_state")
-        self._goal_image = self.render_state(self._goal_state)
+        self._goal_observation = self.observe(self._goal_state)
 
     def advance(self, action: ArrayLike) -> State:
         """`step` without pixels: one control step, then the new state, float64 [S]. Raises as `step` does."""
         self._simulate(self._checked_action(action))
         return self.get_state()
 
-    def render_state(self, state: ArrayLike) -> Image:
-        """The image of another simulator state, float [S]; the present state stays exactly as it is."""
-        positions = np.asarray(state, dtype=np.float64)[: self._model.nq]
-        if self._camera is None:
-            self._camera = PixelCamera(self._model, self.camera_name, self.image_size)
-        self._picture_data.qpos[:] = positions
-        mujoco.mj_kinematics(self._model, self._picture_data)
-        mujoco.mj_camlight(self._model, self._picture_data)
-        return self._camera.render(self._picture_data)
+    def observe(self, state: ArrayLike) -> SensorReadings:
+        """All that the chosen sensors see in a simulator state, float [S]; the present state stays exactly as it is.
+
+        Returns one entry for each of `sensors`: a camera's uint8 [image_size, image_size, 3], a vector's float32 [k].
+        """
+        return self._observer.read(np.asarray(state, dtype=np.float64), self.sensors)
+
+    def render_state(self, state: ArrayLike, camera: str | None = None) -> Image:
+        """One camera's image of a simulator state, float [S], uint8 [image_size, image_size, 3]; the present state
+        stays exactly as it is. `camera` is one of `camera_names`, chosen as a sensor or not; None is the main one.
+
+        Raises:
+            ValueError: an unknown camera.
+        """
+        if camera is not None and camera not in self.camera_names:
+            raise ValueError(f"camera={camera!r}; give one of {list(self.camera_names)}")
+        return self._observer.render(np.asarray(state, dtype=np.float64), camera or self.camera_names[0])
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -233,8 +257,8 @@ class MujocoGoalEnv(gymnasium.Env[Observation, Action], ABC):
         self._apply_variation(spec, variation)
         return spec.compile()
 
-    def _observation(self) -> Observation:
-        return {"image": self.render_state(self.get_state()), "goal_image": self._goal_image.copy()}
+    def _observation(self) -> GoalObservation:
+        return {"observation": self.observe(self.get_state()), "goal": self.goal_observation}
 
     def _info(self) -> dict[str, Any]:
         state = self.get_state()
@@ -267,23 +291,7 @@ def at_rest(*positions: float) -> State:
     return np.array([*positions, *(0.0 for _ in positions)])
 
 
-def _as_variation(variation_class: type[Variation], given: Variation | Mapping[str, Any]) -> Variation:
-    if isinstance(given, variation_class):
-        return given
-    if not isinstance(given, Mapping):
-        raise ValueError(f"variation={given!r}; give factors by name, or a {variation_class.__name__}")
-    return variation_class.from_options(given)
-
-
-def _writeable_arrays(model: mujoco.MjModel) -> tuple[str, ...]:
-    """Names of all that a model's numbers are in. Looking for them takes as long as copying them."""
-    values = {name: getattr(model, name, None) for name in dir(model)}
-    return tuple(name for name, value in values.items() if isinstance(value, np.ndarray) and value.flags.writeable)
-
-
-def _copy_model(source: mujoco.MjModel, target: mujoco.MjModel, arrays: tuple[str, ...]) -> None:
-    """Overwrite the numbers of `target` in place: whoever holds it (data, OpenGL context) sees the new world."""
-    for name in arrays:
-        getattr(target, name)[...] = getattr(source, name)
-    for name in _DERIVED_STATISTICS:
-        setattr(target.stat, name, getattr(source.stat, name))
+def _space(sensor: Sensor) -> spaces.Space[Any]:
+    if sensor.is_camera:
+        return spaces.Box(0, 255, sensor.shape, np.uint8)
+    return spaces.Box(np.asarray(sensor.low, np.float32), np.asarray(sensor.high, np.float32), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Renders one named camera of a MuJoCo model, cheaply: no shadows, reflections, sky, fog or haze."""
+"""Renders the named cameras of a MuJoCo model, cheaply: no shadows, reflections, sky, fog or haze."""
 
 # mujoco is compiled and ships no type stubs, so pyright cannot see its names.
 # pyright: reportAttributeAccessIssue=false
@@ -20,9 +20,9 @@ _MAX_GEOMS = 128
 
 
 class PixelCamera:
-    """Square RGB images of `camera_name`, `image_size_px` wide. Owns one OpenGL context until `close`."""
+    """Square RGB images of any camera of `model`, `image_size_px` wide. Owns one OpenGL context until `close`."""
 
-    def __init__(self, model: mujoco.MjModel, camera_name: str, image_size_px: int) -> None:
+    def __init__(self, model: mujoco.MjModel, image_size_px: int) -> None:
         # On images this small Mesa's software rasteriser is twice as fast without helper threads; others ignore it.
         os.environ.setdefault("LP_NUM_THREADS", "0")
         try:
@@ -34,11 +34,10 @@ class PixelCamera:
             ) from error
         for flag in _FLAGS_OFF:
             self._renderer.scene.flags[flag] = 0
-        self._camera_name = camera_name
 
-    def render(self, data: mujoco.MjData) -> NDArray[np.uint8]:
+    def render(self, data: mujoco.MjData, camera_name: str) -> NDArray[np.uint8]:
         """The image of `data`, whose kinematics must be up to date: uint8 [size, size, 3] RGB, a new array."""
-        self._renderer.update_scene(data, self._camera_name)
+        self._renderer.update_scene(data, camera_name)
         return self._renderer.render()
 
     def close(self) -> None:
@@ -50,7 +49,7 @@ def gl_renderer_name() -> str:
     """What draws the pixels (OpenGL's renderer string): images are bit-equal only under the same one."""
     from OpenGL import GL  # a dependency of mujoco; importable only once MUJOCO_GL has chosen a platform
 
-    camera = PixelCamera(mujoco.MjModel.from_xml_string("<mujoco/>"), "", 16)
+    camera = PixelCamera(mujoco.MjModel.from_xml_string("<mujoco/>"), 16)
     try:
         return str(GL.glGetString(GL.GL_RENDERER).decode())
     finally:

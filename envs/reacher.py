@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.mujoco_env import MujocoGoalEnv, State, at_rest
+from envs.sensors import StateSensor, vector_sensor
 from envs.variation import Variation, factor
 
 ELBOW_LIMIT_RAD = 2.6
@@ -18,6 +19,23 @@ SUCCESS_ANGLE_RAD = 0.05
 MAX_JOINT_SPEED_RAD_S = 3.0
 # The elbow's limit is soft: a joint driven against it overshoots by less than this.
 _OVERSHOOT_RAD = 0.1
+
+
+def _angles(state: State) -> State:
+    shoulder, elbow = state[:2]
+    return np.array([(shoulder + np.pi) % (2 * np.pi) - np.pi, elbow])
+
+
+_JOINT_ANGLES = StateSensor(
+    vector_sensor(
+        "joint_angles",
+        names=("shoulder_within_a_turn", "elbow"),
+        units=("rad", "rad"),
+        low=(-np.pi, -ELBOW_LIMIT_RAD - _OVERSHOOT_RAD),
+        high=(np.pi, ELBOW_LIMIT_RAD + _OVERSHOOT_RAD),
+    ),
+    _angles,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +89,7 @@ class ReacherEnv(MujocoGoalEnv):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - declared so by Gymnasium
     asset_name = "reacher.xml"
+    state_sensors = (_JOINT_ANGLES,)
     variation_class = ReacherVariation
     dt_s = 0.05
     action_names = ("velocity_shoulder", "velocity_elbow")

@@ -38,6 +38,15 @@ class Variation:
         return cls(**{name: _as_plain(value) for name, value in options.items()})
 
     @classmethod
+    def of(cls, given: Any) -> Self:
+        """`given` itself when it is one, or `from_options` of a mapping. Raises ValueError for anything else."""
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise ValueError(f"variation={given!r}; give factors by name, or a {cls.__name__}")
+        return cls.from_options(given)
+
+    @classmethod
     def sample(cls, rng: np.random.Generator, factors: Collection[str] | None = None) -> Self:
         """Every factor, or each of `factors`, drawn uniformly and independently from its range; the others nominal.
 

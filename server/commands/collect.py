@@ -27,6 +27,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=2, help="parallel processes (default %(default)s)")
     parser.add_argument("--image-size", type=int, default=64, help="pixels a side (default %(default)s)")
     parser.add_argument(
+        "--sensors",
+        metavar="NAMES",
+        help="sensors of the environment to store, for example front,wrist,proprioception (default: the main camera)",
+    )
+    parser.add_argument(
         "--variation",
         choices=("nominal", "random"),
         default="nominal",
@@ -115,6 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             workers=arguments.workers,
             image_size=arguments.image_size,
+            sensors=None if arguments.sensors is None else arguments.sensors.split(","),
             variation=arguments.variation,
             randomisation=_randomisation(arguments),
             lapses=arguments.lapses,

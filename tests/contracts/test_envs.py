@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from envs import ENVS, MAX_EPISODE_STEPS, CubeEnv, MujocoGoalEnv, env_class
 from envs.arm_control import ToolPose
-from envs.mujoco_env import ASSETS
+from envs.mujoco_env import ASSETS, GoalObservation
 from envs.policies import COLLECTION_POLICIES
 from envs.random_policies import HeldRandomPolicy, WanderingRandomPolicy
 from envs.rollout import rollout, rollout_states
@@ -54,8 +54,9 @@ def random_actions(env: MujocoGoalEnv, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-high, high, (count, len(high))).astype(np.float32)
 
 
-def same_observation(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return all(np.array_equal(one[name], other[name]) for name in ("image", "goal_image"))
+def same_observation(one: GoalObservation, other: GoalObservation) -> bool:
+    parts = ("observation", "goal")
+    return all(np.array_equal(one[part][name], other[part][name]) for part in parts for name in one[part])
 
 
 def test_gymnasium_checker_is_content(env_id: str) -> None:
@@ -100,8 +101,8 @@ def test_tables_of_names_have_the_right_length(env: MujocoGoalEnv) -> None:
 def test_images_have_the_size_asked_for(env_id: str, image_size: int) -> None:
     env = ENVS[env_id](image_size=image_size)
     observation, _ = env.reset(seed=0)
-    assert observation["image"].shape == (image_size, image_size, 3)
-    assert observation["image"].std() > 10, "a picture of nothing"
+    assert observation["observation"][env.camera_names[0]].shape == (image_size, image_size, 3)
+    assert observation["observation"][env.camera_names[0]].std() > 10, "a picture of nothing"
     env.close()
 
 
@@ -152,9 +153,9 @@ def test_render_state_leaves_the_state_and_its_future_untouched(env: MujocoGoalE
 def test_goal_image_is_the_render_of_the_goal_state(env: MujocoGoalEnv) -> None:
     observation, _ = env.reset(seed=4)
     goal = env.goal_state
-    assert not np.array_equal(observation["image"], observation["goal_image"])
+    assert not np.array_equal(observation["observation"][env.camera_names[0]], observation["goal"][env.camera_names[0]])
     env.set_state(goal)
-    assert np.array_equal(env.render(), observation["goal_image"])
+    assert np.array_equal(env.render(), observation["goal"][env.camera_names[0]])
 
 
 def test_a_goal_reaches_itself(env: MujocoGoalEnv) -> None:
@@ -245,7 +246,7 @@ def test_reset_takes_state_and_goal_state(env: MujocoGoalEnv) -> None:
     start, goal = env.sample_state(rng), env.sample_state(rng)
     observation, info = env.reset(options={"state": start, "goal_state": goal})
     assert np.array_equal(info["state"], start) and np.array_equal(env.goal_state, goal)
-    assert np.array_equal(observation["goal_image"], env.render_state(goal))
+    assert np.array_equal(observation["goal"][env.camera_names[0]], env.render_state(goal))
 
 
 def test_every_element_is_named(env_id: str) -> None:
@@ -282,7 +283,7 @@ def test_random_worlds_work(env: MujocoGoalEnv) -> None:
     for seed in range(10):
         variation = env.variation_class.sample(np.random.default_rng(seed))
         observation, _ = env.reset(seed=seed, options={"variation": variation})
-        assert np.array_equal(observation["goal_image"], env.render_state(env.goal_state))
+        assert np.array_equal(observation["goal"][env.camera_names[0]], env.render_state(env.goal_state))
         for action in random_actions(env, 10, seed):
             assert np.isfinite(env.advance(action)).all()
 

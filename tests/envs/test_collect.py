@@ -17,6 +17,7 @@ import pytest
 from envs.collect import collect
 from envs.episodes import EpisodeWriter
 from envs.rollout import rollout_states
+from envs.sensors import camera_sensor
 from envs.two_room import TwoRoomEnv
 
 ENV_ID = "telos/TwoRoom-v0"
@@ -34,8 +35,9 @@ def content(directory: Path) -> dict[str, bytes]:
 
 def test_store_holds_what_the_format_says(store: Path) -> None:
     description = json.loads((store / "dataset.json").read_text())
-    assert description["format"] == 1 and description["env_id"] == ENV_ID and description["dt_s"] == 0.1
-    assert description["image"] == {"height_px": 16, "width_px": 16, "camera": "top"}
+    assert description["format"] == 2 and description["env_id"] == ENV_ID and description["dt_s"] == 0.1
+    lists = {"names": [], "units": [], "low": [], "high": []}
+    assert description["sensors"] == [{"name": "top", "kind": "camera", "shape": [16, 16, 3], **lists}]
     assert description["action"]["low"] == [-1.0, -1.0] and description["action"]["units"] == ["m/s", "m/s"]
     shards = sorted(store.glob("shard-*.h5"))
     assert [path.name for path in shards] == [f"shard-{k:05d}.h5" for k in range(5)]
@@ -44,7 +46,7 @@ def test_store_holds_what_the_format_says(store: Path) -> None:
         with h5py.File(path) as shard:
             lengths = shard["lengths"][:]
             assert lengths.tolist() == [13, 13]
-            assert shard["frames"].shape == (26, 16, 16, 3) and shard["frames"].chunks == (1, 16, 16, 3)
+            assert shard["sensors/top"].shape == (26, 16, 16, 3) and shard["sensors/top"].chunks == (1, 16, 16, 3)
             last = np.isnan(shard["actions"][:]).all(axis=1)
             assert np.flatnonzero(last).tolist() == (np.cumsum(lengths) - 1).tolist()
             assert np.isnan(shard["actions"][:]).any(axis=1).sum() == 2
@@ -58,7 +60,7 @@ def test_frames_actions_and_states_belong_together(store: Path) -> None:
     """Replaying a stored episode in the simulator gives its states and pixels, to the bit."""
     env = TwoRoomEnv(image_size=16)
     with h5py.File(store / "shard-00001.h5") as shard:
-        frames, actions, state = shard["frames"][:13], shard["actions"][:13], shard["state"][:13]
+        frames, actions, state = shard["sensors/top"][:13], shard["actions"][:13], shard["state"][:13]
         features = shard["features"][:13]
     env.set_state(state[0])
     for step in range(12):
@@ -90,7 +92,7 @@ def test_kill_leaves_a_readable_store_and_resuming_completes_it(tmp_path: Path) 
     assert 0 < len(survivors) < 50, "the collection was to be killed in the middle"
     for path in survivors:
         with h5py.File(path) as shard:
-            assert len(shard["frames"]) == 202
+            assert len(shard["sensors/top"]) == 202
     collect(ENV_ID, killed, workers=1, progress=False, **parameters)
     assert content(killed) == content(whole)
 
@@ -128,7 +130,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, change: dict[str, object]) 
 def test_random_variation_shows_in_the_frames(tmp_path: Path) -> None:
     collect(ENV_ID, tmp_path, progress=False, variation="random", **(PARAMETERS | {"episodes": 2}))
     with h5py.File(tmp_path / "shard-00000.h5") as shard:
-        assert not np.array_equal(shard["frames"][0, 0, 0], shard["frames"][13, 0, 0])
+        assert not np.array_equal(shard["sensors/top"][0, 0, 0], shard["sensors/top"][13, 0, 0])
 
 
 def test_an_expert_that_lapses_holds_random_actions_and_goes_on_from_there(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_an_expert_that_lapses_holds_random_actions_and_goes_on_from_there(tmp_p
 
 
 def test_an_error_publishes_nothing(tmp_path: Path) -> None:
-    widths = {"image_size_px": 16, "action_width": 2, "state_width": 4, "feature_width": 2}
+    widths = {"sensors": [camera_sensor("top", 16)], "action_width": 2, "state_width": 4, "feature_width": 2}
     with pytest.raises(KeyError), EpisodeWriter(tmp_path / "shard-00000.h5", **widths):
         raise KeyError
     assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,7 @@ def test_a_share_of_the_episodes_is_driven_and_the_others_are_as_they_were(tmp_p
             if other:
                 assert np.array_equal(actions, np.tile([1.0, 0.0], (STEPS, 1))), "a driver has no lapses"
             else:
-                assert np.array_equal(mixed["frames"][rows], usual["frames"][rows])
+                assert np.array_equal(mixed["sensors/top"][rows], usual["sensors/top"][rows])
                 assert np.array_equal(actions, usual["actions"][rows][:-1])
     described, plain = (
         json.loads((tmp_path / name / "dataset.json").read_text())["collection"] for name in ("half", "usual")

@@ -26,7 +26,7 @@ def test_a_share_of_the_episodes_happens_in_other_worlds_and_nothing_else_change
     with store(tmp_path / "nominal", None) as nominal, store(tmp_path / "half", half) as varied:
         for name in ("state", "actions", "lengths", "episode_id"):
             assert np.array_equal(nominal[name], varied[name], equal_nan=True), f"{name} is not as in the nominal world"
-        looks = [np.array_equal(nominal["frames"][row], varied["frames"][row]) for row in range(0, 54, 9)]
+        looks = [np.array_equal(nominal["sensors/top"][row], varied["sensors/top"][row]) for row in range(0, 54, 9)]
     worlds = [half.variation(TwoRoomVariation, ENV_ID, 3, episode) for episode in range(6)]
     assert looks == [world == TwoRoomVariation() for world in worlds]
     assert {*looks} == {True, False}
@@ -41,10 +41,10 @@ def test_twins_show_the_same_states_in_other_worlds(tmp_path: Path) -> None:
     half = Randomisation(factors=("door_y_m",), twins=twins, share=0.5)
     alone = Randomisation(factors=("door_y_m",), share=0.5)
     with store(tmp_path / "alone", alone) as one, store(tmp_path / "half", half) as other:
-        for name in ("frames", "state", "actions", "features"):
+        for name in ("sensors/top", "state", "actions", "features"):
             assert np.array_equal(one[name], other[name], equal_nan=True), f"{name} depends on there being twins"
         assert "twins" not in one
-        alike = np.array([np.array_equal(a, b) for a, b in zip(other["frames"], other["twins"], strict=True)])
+        alike = np.array([np.array_equal(a, b) for a, b in zip(other["sensors/top"], other["twins/top"], strict=True)])
     for episode, same in enumerate(alike.reshape(6, 9)):
         world = half.variation(TwoRoomVariation, ENV_ID, 3, episode)
         worlds = half.twin_worlds(TwoRoomVariation, ENV_ID, 3, episode, 9)

@@ -1,0 +1,135 @@
+"""The arguments that decide the content of a collected store, and its dataset.json."""
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import h5py
+import mujoco
+import numpy as np
+
+from envs import env_class
+from envs.driver import Driver
+from envs.episodes import FORMAT
+from envs.pixel_camera import gl_renderer_name
+from envs.policies import COLLECTION_POLICIES, PolicyFactory
+from envs.randomisation import Randomisation
+from envs.rollout import VARIATION_MODES, VariationMode
+from envs.sensors import Sensor, choose
+from envs.variation import Variation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectConfig:
+    """What decides the content of a store."""
+
+    env_id: str
+    episodes: int
+    steps: int
+    seed: int
+    image_size: int
+    episodes_per_shard: int
+    variation: VariationMode
+    sensor_names: tuple[str, ...] | None = None
+    randomisation: Randomisation | None = None
+    lapses: float = 0.0
+    driver: Driver | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sensors[0].is_camera:
+            raise ValueError(f"sensors={self.sensor_names}; an episode needs a camera: name one of {self.env_id} too")
+        for name in ("episodes", "steps", "episodes_per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}; give an integer from 0")
+        if not 0 <= self.lapses < 1:
+            raise ValueError(f"lapses={self.lapses}; give a probability from 0, below 1")
+        if self.variation not in VARIATION_MODES:
+            raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
+        if self.randomisation is not None:
+            if self.variation != "nominal":
+                raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
+            self.randomisation.check(env_class(self.env_id).variation_class)
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        return choose(env_class(self.env_id).every_sensor(self.image_size), self.sensor_names)
+
+    @property
+    def shards(self) -> int:
+        return -(-self.episodes // self.episodes_per_shard)
+
+    def world(self, episode_id: int) -> VariationMode | Variation:
+        """What `rollout` is to simulate the episode in."""
+        if self.randomisation is None:
+            return self.variation
+        return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
+
+    def policies(self, episode_id: int) -> PolicyFactory | None:
+        """What `rollout` is to let drive; None is the task's mixture."""
+        if self.driver is None or not self.driver.drives(self.env_id, self.seed, episode_id):
+            return None
+        return self.driver.policies
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether every frame is drawn a second time."""
+        return self.randomisation is not None and bool(self.randomisation.twins)
+
+    def twin_worlds(self, episode_id: int) -> list[Variation]:
+        """What the twin of each frame of an episode is drawn in; none where there are no twins."""
+        if self.randomisation is None or not self.has_twins:
+            return []
+        cls = env_class(self.env_id).variation_class
+        return self.randomisation.twin_worlds(cls, self.env_id, self.seed, episode_id, self.steps + 1)
+
+    def episode_ids(self, shard: int) -> range:
+        first = shard * self.episodes_per_shard
+        return range(first, min(first + self.episodes_per_shard, self.episodes))
+
+
+def describe(config: CollectConfig) -> dict[str, Any]:
+    """The content of dataset.json."""
+    env = env_class(config.env_id)
+    high = [float(limit) for limit in env.action_high]
+    return {
+        "format": FORMAT,
+        "env_id": config.env_id,
+        "sensors": [sensor.to_json() for sensor in config.sensors],
+        "dt_s": env.dt_s,
+        "action": {
+            "names": list(env.action_names),
+            "units": list(env.action_units),
+            "low": [-limit for limit in high],
+            "high": high,
+        },
+        "state": {"names": list(env.state_names), "units": list(env.state_units)},
+        "features": {"names": list(env.feature_names)},
+        "policy": COLLECTION_POLICIES[config.env_id].description,
+        "seed": config.seed,
+        "episodes_requested": config.episodes,
+        "collection": {
+            "steps_per_episode": config.steps,
+            "episodes_per_shard": config.episodes_per_shard,
+            "variation": config.variation,
+            **_randomised(config.randomisation),
+            **({"lapses": config.lapses} if config.lapses else {}),
+            **({"driver": config.driver.name, "driven_share": config.driver.share} if config.driver else {}),
+        },
+        "versions": {
+            "gymnasium": gymnasium.__version__,
+            "h5py": h5py.__version__,
+            "mujoco": mujoco.__version__,
+            "numpy": np.__version__,
+        },
+        "renderer": gl_renderer_name(),
+    }
+
+
+def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
+    """Nothing where there is none, so that older stores are still what they say."""
+    if randomisation is None:
+        return {}
+    twins = {"twin_factors": list(randomisation.twins)} if randomisation.twins else {}
+    return {"varied_factors": list(randomisation.factors), **twins, "varied_share": randomisation.share}

@@ -1,0 +1,110 @@
+"""Sensors of a robot: cameras and vectors of numbers. The episode store describes each in the words of `to_json`."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SensorKind = Literal["camera", "vector"]
+_KINDS = ("camera", "vector")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """What one sensor yields: a camera uint8 `shape` (height, width, 3) RGB, a vector float32 `shape` (k,).
+
+    A vector says `names`, `units`, `low` and `high`, one entry for each number: every honest reading lies within
+    low..high. A camera leaves them empty.
+
+    Raises:
+        ValueError: a name, a kind, a shape or a range that no sensor has.
+    """
+
+    name: str
+    kind: SensorKind
+    shape: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"sensor name {self.name!r}; give letters, digits, '_', '-' and '.', none of these three first"
+            )
+        if self.kind not in _KINDS:
+            raise ValueError(f"sensor {self.name!r} is of kind {self.kind!r}; give one of {list(_KINDS)}")
+        if self.is_camera:
+            self._check_camera()
+        else:
+            self._check_vector()
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether it yields pictures."""
+        return self.kind == "camera"
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """Of a reading."""
+        return np.uint8 if self.is_camera else np.float32
+
+    def to_json(self) -> dict[str, Any]:
+        """The sensor's entry in dataset.json."""
+        lists = {key: list(getattr(self, key)) for key in ("shape", "names", "units", "low", "high")}
+        return {"name": self.name, "kind": self.kind, **lists}
+
+    def _check_camera(self) -> None:
+        if len(self.shape) != 3 or self.shape[2] != 3 or min(self.shape) < 1:
+            raise ValueError(f"camera {self.name!r} has shape {self.shape}; give (height, width, 3)")
+        if self.names or self.units or self.low or self.high:
+            raise ValueError(f"camera {self.name!r} has names, units, low or high; only vectors have them")
+
+    def _check_vector(self) -> None:
+        lengths = [len(each) for each in (self.names, self.units, self.low, self.high)]
+        if len(self.shape) != 1 or lengths != [self.shape[0]] * 4 or not self.names:
+            raise ValueError(
+                f"vector {self.name!r} has shape {self.shape} and {lengths} names, units, low and high; "
+                "give (k,) and k of each, k from 1"
+            )
+        if not np.isfinite([*self.low, *self.high]).all() or not np.less(self.low, self.high).all():
+            raise ValueError(f"vector {self.name!r} has low={self.low}, high={self.high}; give finite ones, low < high")
+
+
+@dataclass(frozen=True)
+class StateSensor:
+    """A vector sensor of a simulated robot, and how it reads a state: float64 [S] to [k]."""
+
+    sensor: Sensor
+    read: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def camera_sensor(name: str, image_size: int) -> Sensor:
+    """A camera with square pictures of `image_size` px."""
+    return Sensor(name=name, kind="camera", shape=(image_size, image_size, 3))
+
+
+def vector_sensor(
+    name: str, *, names: Sequence[str], units: Sequence[str], low: Sequence[float], high: Sequence[float]
+) -> Sensor:
+    """A vector sensor with one entry of each list for each of its numbers."""
+    numbers = {"low": tuple(float(each) for each in low), "high": tuple(float(each) for each in high)}
+    return Sensor(name=name, kind="vector", shape=(len(names),), names=tuple(names), units=tuple(units), **numbers)
+
+
+def choose(known: Sequence[Sensor], names: Sequence[str] | None) -> tuple[Sensor, ...]:
+    """The sensors of `known` with these names, in the order of `known`; None is the first one alone.
+
+    Raises:
+        ValueError: no name, an unknown name, or one that comes twice.
+    """
+    if names is None:
+        return (known[0],)
+    if not names or len(set(names)) < len(names) or not set(names) <= {each.name for each in known}:
+        raise ValueError(f"sensors={list(names)}; give one or more of {[each.name for each in known]}, each once")
+    return tuple(each for each in known if each.name in names)
