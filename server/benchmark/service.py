@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from server.benchmark.instant_engine import NAME as INSTANT
 from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, LoadTarget, Sample, offer, summary
 from server.benchmark.served import Served, served
 from server.benchmark.targets import Row, judge
+from telos.http_planner import HttpPlanner
+from telos.replies import SensorInfo
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 
@@ -65,7 +67,10 @@ class ServiceBenchmark:
 
 
 def benchmark(config: ServiceBenchmark, say: Callable[[str], None]) -> dict[str, Any]:
-    """The result as JSON data; `tests` holds the figures against their targets."""
+    """The result as JSON data; `tests` holds the figures against their targets.
+
+    Raises TelosError when the server has no such model.
+    """
     result: dict[str, Any] = {"config": asdict(config) | {"checkpoints": str(config.checkpoints)}, "transports": {}}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, own_core() as (server_core, generator_core):
@@ -73,7 +78,8 @@ def benchmark(config: ServiceBenchmark, say: Callable[[str], None]) -> dict[str,
         for transport in config.transports:
             say(f"starting a server for {transport}")
             with start(config, Path(folder) / "log", server_core) as server:
-                measured = asyncio.run(_measure(config, server, transport, say))
+                bodies = plan_bodies(config, sensors_of(config.model, server), transport)
+                measured = asyncio.run(_measure(config, server, transport, bodies, say))
             result["transports"][transport] = measured
             rows += overhead_rows(transport, measured) if config.plan_ms == 0 else overload_rows(transport, measured)
     return result | {"tests": [asdict(row) for row in rows]}
@@ -102,9 +108,8 @@ def own_core() -> Iterator[tuple[int | None, int | None]]:
 
 
 async def _measure(
-    config: ServiceBenchmark, server: Served, transport: Transport, say: Callable[[str], None]
+    config: ServiceBenchmark, server: Served, transport: Transport, bodies: list[bytes], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    bodies = [plan_body(config, seed, transport) for seed in range(BODIES)]
     target = HttpTarget(server.http_port, "/v1/plan") if transport == "http" else GrpcTarget(server.grpc_port, "Plan")
     steps: list[dict[str, Any]] = []
     for rate in config.rates:
@@ -184,18 +189,43 @@ def overload_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
     ]
 
 
-def plan_body(config: ServiceBenchmark, seed: int, transport: Transport) -> bytes:
-    """A request as it goes over the wire: two JPEG images, a frame and a goal."""
+def sensors_of(model: str, server: Served) -> tuple[SensorInfo, ...]:
+    """The sensors that an observation for the model must have. Raises TelosError."""
+    token = os.environ.get("TELOS_TOKEN") or None  # the server reads the same variable
+    with HttpPlanner(f"http://127.0.0.1:{server.http_port}", token=token) as planner:
+        return planner.model(model).sensors
+
+
+def plan_bodies(config: ServiceBenchmark, sensors: Sequence[SensorInfo], transport: Transport) -> list[bytes]:
+    """Requests as they go over the wire, each with one frame and one goal of its own."""
+    return [plan_body(config, sensors, seed, transport) for seed in range(BODIES)]
+
+
+def plan_body(config: ServiceBenchmark, sensors: Sequence[SensorInfo], seed: int, transport: Transport) -> bytes:
+    """One request: a frame and a goal that differ with `seed`."""
     payload = {
         "model": {"name": config.model},
-        "context": [{"images": {"top": jpeg(seed, config.image_side_px)}}],
-        "goals": [{"observation": {"images": {"top": jpeg(seed + BODIES, config.image_side_px)}}}],
+        "context": [observation(sensors, seed, config.image_side_px)],
+        "goals": [{"observation": observation(sensors, seed + BODIES, config.image_side_px)}],
         "planning_budget_ms": round(BUDGET_OF_DEADLINE * config.deadline_ms),
         **({"planner": {"preset": config.preset, "seed": seed}} if config.plan_ms is None else {}),
     }
     if transport == "grpc":
         return to_message(pb.PlanRequest, payload).SerializeToString()
-    return json.dumps(payload, default=lambda data: base64.b64encode(data).decode()).encode()
+    return json.dumps(payload, default=_as_json).encode()
+
+
+def observation(sensors: Sequence[SensorInfo], seed: int, side_px: int) -> dict[str, Any]:
+    """A JPEG of each camera, and numbers of each vector in the middle of their range."""
+    cameras, vectors = ([each for each in sensors if (each.kind == "camera") == wanted] for wanted in (True, False))
+    return {
+        "images": {camera.name: jpeg(seed, side_px) for camera in cameras},
+        "arrays": {vector.name: (np.asarray(vector.low) + np.asarray(vector.high)) / 2 for vector in vectors},
+    }
+
+
+def _as_json(value: bytes | np.ndarray) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.tolist()
 
 
 def jpeg(seed: int, side_px: int) -> dict[str, Any]:

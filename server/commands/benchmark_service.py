@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     from server.benchmark.instant_engine import NAME
     from server.benchmark.service import ServiceBenchmark, benchmark
     from server.provenance import provenance
+    from telos.errors import TelosError
 
     try:
         config = ServiceBenchmark(
@@ -53,7 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    result = {**provenance(), **benchmark(config, lambda text: _say(text + "\n"))}
+    try:
+        result = {**provenance(), **benchmark(config, lambda text: _say(text + "\n"))}
+    except TelosError as error:
+        raise CommandError(str(error)) from error
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from telos.planner import Planner
 
 MOST_ROBOTS = 32
-"""What a server takes from one client by default, with room to spare."""
+"""As many as a server serves one client by default, with room to spare."""
 PLAN_TIMEOUT_S = 120.0
-"""Of a server: robots of an evaluation wait for each other."""
+"""How long a plan of a server may take: robots of an evaluation wait for each other."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -42,6 +42,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of episodes and plans (default %(default)s)")
     parser.add_argument("--preset", default="default", help="planner preset (default %(default)s)")
     parser.add_argument(
+        "--disturb",
+        action="append",
+        default=[],
+        type=_disturbed,
+        metavar="SENSOR=WAY",
+        help="disturb what a sensor sees now, its goal stays as it is: black or frozen for a camera, frozen (at its "
+        "first value) or offset (by a tenth of its range) for a vector; may be given several times",
+    )
+    parser.add_argument(
         "--robots",
         type=int,
         default=16,
@@ -59,6 +68,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run_command=run)
 
 
+def _disturbed(text: str) -> tuple[str, str]:
+    name, _, way = text.partition("=")
+    if not name or not way:
+        raise argparse.ArgumentTypeError(f"{text!r} disturbs nothing; wanted SENSOR=WAY, such as wrist=black")
+    return name, way
+
+
 def run(arguments: argparse.Namespace) -> None:
     from server.commands.graphics import check_graphics
     from server.commands.progress import StageProgress
@@ -74,12 +90,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"protocol {arguments.protocol!r} is not known; choose one of {', '.join(PROTOCOLS)}")
     if not 1 <= arguments.robots <= MOST_ROBOTS:
         raise CommandError(f"robots={arguments.robots}; give 1 to {MOST_ROBOTS}")
+    if len({name for name, _ in arguments.disturb}) < len(arguments.disturb):
+        raise CommandError("--disturb names a sensor twice; give one way for each sensor")
     try:
         config = EvaluationConfig(
             protocol=PROTOCOLS[arguments.protocol],
             episodes=arguments.episodes,
             seed=arguments.seed,
             preset=arguments.preset,
+            disturbed=dict(arguments.disturb),
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -105,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def open_planners(server: str | None, checkpoints: Path | None, robots: int) -> "Iterator[list[Planner]]":
-    """One for each robot: connections to a running server, or the one planner in this process, that all may ask."""
+    """One planner a robot: connections to a running server, or one planner in this process that all robots share."""
     import os
 
     from server.settings import Settings
@@ -123,7 +142,7 @@ def open_planners(server: str | None, checkpoints: Path | None, robots: int) -> 
 
 
 def journal_path(out: Path) -> Path:
-    """Where the episodes of an unfinished evaluation are."""
+    """The file that keeps the episodes of an unfinished evaluation."""
     return out.with_name(f"{out.name}.unfinished.jsonl")
 
 
@@ -140,9 +159,10 @@ def _json(result: dict[str, Any]) -> str:
 
 def _summary(result: dict[str, Any]) -> str:
     low, high = result["ci95"]
+    disturbed = "".join(f", {name} {way}" for name, way in result["disturbed"].items())
     text = (
-        f"{result['model']} {result['protocol']}: {result['success_rate']:.1%} of {result['episodes']} episodes "
-        f"(95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
+        f"{result['model']} {result['protocol']}{disturbed}: {result['success_rate']:.1%} of {result['episodes']} "
+        f"episodes (95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
         f"distance {result['tight_success_rate']:.1%}; all of the goal image {result['whole_success_rate']:.1%}; "
         f"random policy {result['random_success_rate']:.1%}, no action {result['noop_success_rate']:.1%}; plan latency "
         f"p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 {result['plan_latency_ms']['p95']:.0f} ms with "

@@ -56,24 +56,31 @@ def _list(folders: list[Path], as_json: bool) -> None:
     for line in lines:
         sys.stdout.write(
             f"{line['name']:<16} version {line['version']}  {line['recipe']}  {line['task']}  "
-            f"{line['megabytes']:.1f} MB  actions {', '.join(line['actions'])}  served in {line['precision']} on "
-            f"{line['device']}\n"
+            f"{line['megabytes']:.1f} MB  sensors {', '.join(line['sensors'])}  actions "
+            f"{', '.join(line['actions']) or 'none'}  served in {line['precision']} on {line['device']}\n"
         )
 
 
 def _line(manifest: Manifest, settings: Settings) -> dict[str, Any]:
-    """`telos serve` in the same environment would load it to this device; `auto` precision is measured then."""
+    """One line of the list: device and precision are those of `telos serve` in this environment."""
     return {
         "name": manifest.name,
         "version": manifest.version,
         "recipe": manifest.recipe,
         "task": manifest.task,
         "megabytes": manifest.weights.bytes / 1e6,
-        "actions": [f"{n} [{u}]" for n, u in zip(manifest.action.names, manifest.action.units, strict=True)],
+        "sensors": [sensor.name for sensor in manifest.sensors],
+        "actions": _actions(manifest),
         "sha256": manifest.weights.sha256,
         "device": settings.device,
         "precision": settings.precision,
     }
+
+
+def _actions(manifest: Manifest) -> list[str]:
+    """Names and units; a model that encodes only has none."""
+    action = manifest.action
+    return [] if action is None else [f"{n} [{u}]" for n, u in zip(action.names, action.units, strict=True)]
 
 
 def _show(folders: list[Path], as_json: bool) -> None:
@@ -81,7 +88,7 @@ def _show(folders: list[Path], as_json: bool) -> None:
     if not as_json:
         for manifest in data:
             manifest["training"].pop("curves", None)
-            manifest["surprise"].pop("quantiles", None)
+            (manifest["calibration"] or {}).pop("quantiles", None)
     _print_json(data[0] if len(data) == 1 else data)
 
 

@@ -17,7 +17,7 @@ def animation(task: DemoTask) -> bytes:
 
 
 def _film(task: DemoTask, recording: Recording, number: int) -> Film:
-    action = task.model.action
+    action = task.model.required_action
     return Film(
         title=f"{task.model.task}   episode {number} of {len(task.recordings)}",
         dt_s=action.dt_ms / 1e3,

@@ -8,6 +8,7 @@ from envs import ENVS, MujocoGoalEnv
 from server.demo.errors import DemoError
 from server.demo.recording import Recording, record_episode
 from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
+from server.evaluation.simulation import simulation
 from telos.planner import Planner
 from telos.replies import ModelInfo
 from worldmodel.manifest import read_manifest
@@ -39,8 +40,11 @@ def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
 def record_task(
     planner: Planner, model: ModelInfo, protocol: Protocol, episodes: int, seed: int, on_episode: Callable[[bool], None]
 ) -> DemoTask:
-    """`on_episode(whether it succeeded)` after each. Raises DemoError, TelosError."""
-    env = ENVS[model.task](image_size=model.height_px)
+    """Record every episode, and call `on_episode(whether it succeeded)` after each.
+
+    Raises DemoError, TelosError, and ValueError when the task has other sensors than the model.
+    """
+    env = simulation(model)
     try:
         _check_fit(model, env)
         pairs = draw_pairs(env, model.task, protocol, seed)
@@ -61,7 +65,8 @@ def record_task(
 
 
 def _check_fit(model: ModelInfo, env: MujocoGoalEnv) -> None:
-    has = (model.action.names, model.action.units, model.action.high, round(model.action.dt_ms))
+    action = model.required_action
+    has = (action.names, action.units, action.high, round(action.dt_ms))
     wants = (env.action_names, env.action_units, env.action_high, round(env.dt_s * 1e3))
     if has != wants:
         raise DemoError(f"{model.name} was trained for actions {has}; {model.task} now has {wants}: train it anew")

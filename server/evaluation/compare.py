@@ -58,7 +58,7 @@ def _key(row: Result) -> tuple[int, int, tuple[float, ...], tuple[float, ...]]:
 
 
 def _who(result: Result) -> dict[str, Any]:
-    return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "commit")}
+    return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "disturbed", "commit")}
 
 
 def rate_difference(paired: Paired) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from envs import env_class
 from envs.mujoco_env import MujocoGoalEnv
 from server.evaluation.charts import latencies, success_by_distance
 from server.evaluation.outcomes import OUTCOMES, SUCCESSES
 from server.evaluation.rows import FILM
+from server.evaluation.simulation import simulation
 from server.film.film import Film, webp
 from telos.replies import ModelInfo
 
@@ -34,7 +34,7 @@ _RATES = {
 def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> str:
     """`rows` are those of the nominal world, with what a film needs of each failure."""
     failures = [row for row in rows if FILM in row]
-    with closing(env_class(model.task)(image_size=model.height_px)) as env:
+    with closing(simulation(model)) as env:
         films = list(_films(env, _spread(failures), model))
         unit = env.distance_unit
     note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown"
@@ -62,9 +62,14 @@ def _lead(result: Mapping[str, Any]) -> str:
     )
     return (
         f"{result['task']}: {result['episodes']} held-out episodes, {where}, budget {result['budget_steps']} control "
-        f"steps, preset {result['preset']}, seed {result['seed']}. Left out, since the start was a success already: "
-        f"{result['excluded_already_solved']} pairs. Intervals hold 95 %."
+        f"steps, preset {result['preset']}, seed {result['seed']}.{_disturbed(result['disturbed'])} Left out, since "
+        f"the start was a success already: {result['excluded_already_solved']} pairs. Intervals hold 95 %."
     )
+
+
+def _disturbed(disturbed: Mapping[str, str]) -> str:
+    """A sentence, with the space before it; empty when every sensor was as it should be."""
+    return f" Disturbed sensors: {', '.join(f'{name} {way}' for name, way in disturbed.items())}." if disturbed else ""
 
 
 def _rates(result: Mapping[str, Any]) -> str:
@@ -160,7 +165,7 @@ def _film(env: MujocoGoalEnv, row: Row, model: ModelInfo) -> Film:
     return Film(
         title=f"{model.task}   episode {row['episode']}",
         dt_s=env.dt_s,
-        control_steps=model.action.control_steps,
+        control_steps=model.required_action.control_steps,
         frames=[env.render_state(np.array(state)) for state in row[FILM]["states"]],
         goal=env.render_state(np.array(row["goal"])),
         distances=row[FILM]["distances"],
