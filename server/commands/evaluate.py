@@ -162,11 +162,11 @@ def _summary(result: dict[str, Any]) -> str:
     disturbed = "".join(f", {name} {way}" for name, way in result["disturbed"].items())
     text = (
         f"{result['model']} {result['protocol']}{disturbed}: {result['success_rate']:.1%} of {result['episodes']} "
-        f"episodes (95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
-        f"distance {result['tight_success_rate']:.1%}; all of the goal image {result['whole_success_rate']:.1%}; "
-        f"random policy {result['random_success_rate']:.1%}, no action {result['noop_success_rate']:.1%}; plan latency "
-        f"p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 {result['plan_latency_ms']['p95']:.0f} ms with "
-        f"{result['robots']} robots at a time\n"
+        f"episodes (95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within "
+        f"half the distance {result['tight_success_rate']:.1%}; all of the goal image "
+        f"{result['whole_success_rate']:.1%}; random policy {result['random_success_rate']:.1%}, no action "
+        f"{result['noop_success_rate']:.1%}; plan latency p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 "
+        f"{result['plan_latency_ms']['p95']:.0f} ms with {result['robots']} robots at a time\n"
     )
     return text + "".join(f"  {name:<24} {_world(world)}\n" for name, world in result["worlds"].items())
 
