@@ -28,7 +28,7 @@ from tests.server.live import Live, serving, settings_for
 
 CUBE = ENVS["telos/Cube-v0"]
 SIDE_PX = 32
-SENSORS = [SensorInfo(**{key: value for key, value in asdict(sensor).items()}) for sensor in CUBE.every_sensor(SIDE_PX)]
+SENSORS = [SensorInfo(**asdict(sensor)) for sensor in CUBE.every_sensor(SIDE_PX)]
 VECTORS = [sensor for sensor in SENSORS if sensor.kind == "vector"]
 CONTROL_STEPS = 5
 ACTION = schemas.ActionInfo(
@@ -55,7 +55,7 @@ class CubePolicy(InstantEngine):
     @property
     def models(self) -> Sequence[schemas.ModelInfo]:
         (info,) = super().models
-        sensors = [schemas.SensorInfo(**{**asdict(sensor), "shape": list(sensor.shape)}) for sensor in SENSORS]
+        sensors = [schemas.SensorInfo(**sensor.to_json()) for sensor in CUBE.every_sensor(SIDE_PX)]
         known = {"task": "telos/Cube-v0", "sensors": sensors, "surprise_threshold": None}
         return [info.model_copy(update=known)]
 
