@@ -20,7 +20,7 @@ from server.demo.report import table, task_summary
 from server.demo.tasks import record_task
 from server.engine.protocol import Incumbents, Planned, WarmStart
 from server.evaluation.disturbance import OFFSET_SHARE, Disturbance
-from server.evaluation.protocols import PROTOCOLS
+from server.evaluation.protocols import PROTOCOLS, draw_pairs
 from server.evaluation.simulation import picture_px, simulation, task_of
 from telos.http_planner import HttpPlanner
 from telos.replies import ModelInfo, SensorInfo
@@ -31,6 +31,8 @@ SIDE_PX = 32
 SENSORS = [SensorInfo(**asdict(sensor)) for sensor in CUBE.every_sensor(SIDE_PX)]
 VECTORS = [sensor for sensor in SENSORS if sensor.kind == "vector"]
 CONTROL_STEPS = 5
+SEED = 3
+"""Of an episode that the policy fails: its page shows a film."""
 ACTION = schemas.ActionInfo(
     names=list(CUBE.action_names),
     units=list(CUBE.action_units),
@@ -95,7 +97,7 @@ class Evaluation:
     def __init__(self, live: Live, engine: CubePolicy, out: Path, *disturb: str) -> None:
         engine.asked.clear()
         command = ["evaluate", "--model", NAME, "--server", f"http://127.0.0.1:{live.running.http_port}"]
-        options = ["--episodes", "1", "--robots", "1", "--quiet", "--out", str(out)]
+        options = ["--episodes", "1", "--robots", "1", "--seed", str(SEED), "--quiet", "--out", str(out)]
         assert main([*command, *options, *(word for each in disturb for word in ("--disturb", each))]) == 0
         self.result = json.loads(out.read_text())
         self.page = out.with_suffix(".html").read_text()
@@ -126,7 +128,7 @@ def test_every_sensor_of_the_model_is_sent_now_and_as_a_goal(whole: Evaluation, 
     for observation in [*whole.seen, *whole.goals]:
         assert {*observation.images, *observation.arrays} == set(names)
     env = simulation(model)
-    wanted = env.observe(np.array(row["goal"]))
+    wanted = env.observe(next(draw_pairs(env, model.task, PROTOCOLS["offset25"], SEED)).goal)
     env.close()
     for goal in whole.goals:
         for sensor in SENSORS:
@@ -139,7 +141,7 @@ def test_every_sensor_of_the_model_is_sent_now_and_as_a_goal(whole: Evaluation, 
 def test_a_policys_answer_without_a_cost_is_a_result_and_a_film(whole: Evaluation) -> None:
     (row,) = whole.result["rows"]
     assert row["predicted_costs"] == [None] * 10
-    assert ("data:image/webp" in whole.page) != row["success"]
+    assert not row["success"] and "data:image/webp" in whole.page
 
 
 def test_disturbed_sensors_are_sent_so_and_the_result_says_it(
