@@ -11,7 +11,7 @@ from worldmodel.errors import CheckpointError, DatasetError
 
 COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
 EXTRAS = {"collect": "sim", "data": "data", "evaluate": "sim", "demo": "sim", "replay": "server,record"}
-"""What a command needs beside the client; the others need `server`."""
+"""The extras that a command needs; the other commands need `server`."""
 _OWN_PACKAGES = frozenset({"telos", "worldmodel", "planner", "envs", "server"})
 
 

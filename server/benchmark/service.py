@@ -1,4 +1,4 @@
-"""How many plans a second a server answers in time, what a request costs beside its plan, and what too many do to it.
+"""Measures how many plans a second a server answers in time, what a request costs beside its plan, and overload.
 
 Server and load generator are processes of their own, on a core each where there are two.
 """
@@ -30,9 +30,9 @@ from telos.wire.messages import to_message
 Transport = Literal["http", "grpc"]
 
 HELD = 0.98
-"""Share of a load that is answered in time, below which a server does not keep up."""
+"""A server keeps up with a load when it answers this share of it in time."""
 BUDGET_OF_DEADLINE = 0.8
-"""What a robot grants the planner; the rest is for the way there and back."""
+"""The share that a robot grants the planner; the rest is for the way there and back."""
 OVERLOAD = 3
 OVERHEAD_RATE = 200
 OVERHEAD_P50_MS: dict[Transport, float] = {"http": 5.0, "grpc": 3.0}
@@ -43,7 +43,7 @@ BODIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceBenchmark:
-    """`plan_ms` None: a real model; else every plan takes so long of an imagined device that makes one at a time."""
+    """One measurement. `plan_ms` is the time that a plan takes of an imagined device; None measures a real model."""
 
     plan_ms: float | None = 0.0
     model: str = INSTANT
@@ -94,7 +94,7 @@ def start(config: ServiceBenchmark, log: Path, core: int | None) -> AbstractCont
 
 @contextmanager
 def own_core() -> Iterator[tuple[int | None, int | None]]:
-    """A core for the server, and another that this process stays on until the block ends; None where there is one."""
+    """A core for the server, and another on which this process stays until the block ends; None with a single core."""
     before = os.sched_getaffinity(0)
     first, *others = sorted(before)
     if not others:
@@ -137,7 +137,7 @@ async def _step(config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes
 async def _overload(
     config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes], knee: dict[str, Any]
 ) -> dict[str, Any]:
-    """Three times what it keeps up with, and then half of that at once."""
+    """Offer three times the load that the server keeps up with, and then at once half of that load."""
     rate, seconds = OVERLOAD * knee["rate_per_s"], 2 * config.seconds
     storm = asyncio.create_task(offer(target, bodies, rate, seconds, config.seed + 1))
     await asyncio.sleep(seconds)
@@ -154,13 +154,13 @@ async def _overload(
 
 
 def recovery_s(samples: list[Sample], deadline_s: float) -> float:
-    """From when the load was back to normal until every request was answered in time again."""
+    """Seconds from the return to a normal load until every request was answered in time again."""
     late = [s.due_s + s.latency_s for s in samples if s.outcome not in OK or s.latency_s > deadline_s]
     return round(max(late, default=0.0), 3)
 
 
 def overhead_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
-    """At the rate that has targets, when it was among those offered."""
+    """Rows of the rate that has targets, when that rate was offered."""
     step = next((step for step in measured["steps"] if step["rate_per_s"] == OVERHEAD_RATE), None)
     if step is None:
         return []
@@ -173,7 +173,7 @@ def overhead_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
 
 
 def overload_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
-    """Nothing to judge when no load was kept up with: then that is the row."""
+    """Rows of the overload; a single failed row when the server kept up with no load at all."""
     overload = measured.get("overload")
     if overload is None:
         return [judge(7, f"{transport}: loads that the server keeps up with", 0, at_least=1)]

@@ -1,4 +1,4 @@
-"""`telos benchmark service`: how many plans a second a server answers in time, and what is around each plan."""
+"""`telos benchmark service`: how many plans a second a server answers in time, and what a request costs beside them."""
 
 import argparse
 import json
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def plan_ms(cost: str) -> float | None:
-    """Raises ValueError."""
+    """Milliseconds a plan; None for a real model. Raises ValueError."""
     try:
         return {"zero": 0.0, "model": None}[cost] if cost in ("zero", "model") else float(cost)
     except ValueError as error:
@@ -73,7 +73,7 @@ def plan_ms(cost: str) -> float | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What was measured, for people."""
+    """The measurements as text for a terminal."""
     lines = [f"{'':<6}{'offered/s':>10}{'in time/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'refused p99':>13}"]
     for transport, measured in result["transports"].items():
         overload = [measured["overload"]] if "overload" in measured else []

@@ -1,4 +1,4 @@
-"""`telos compare`: whether one evaluation went better than another, on the same episodes."""
+"""`telos compare`: differences between two evaluations of the same episodes."""
 
 import argparse
 import json
@@ -54,7 +54,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _named(of: dict[str, Any]) -> str:
-    """The model, its preset and its disturbed sensors; results of before there were such say nothing of them."""
+    """The model, its preset and its disturbed sensors, which older result files leave out."""
     return f"{of['model']} ({', '.join([of['preset'], *(f'{s} {way}' for s, way in (of['disturbed'] or {}).items())])})"
 
 

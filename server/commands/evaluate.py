@@ -104,13 +104,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     if arguments.out is not None and arguments.out.suffix == ".html":
         raise CommandError(f"--out {arguments.out} is the JSON file; its page comes beside it as .html: give .json")
-    record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
+    record = provenance()  # now: minutes later the source tree may be another
     out = arguments.out
     try:
         with open_planners(arguments.server, arguments.checkpoints, min(arguments.robots, config.episodes)) as planners:
             model = planners[0].model(arguments.model)
             decided = settings(model, config)
-            record["renderer"] = check_graphics()  # once it is known that there is something to simulate
+            record["renderer"] = check_graphics()  # not before: a robot's model is refused without drawing
             identity = {**decided, "commit": record["commit"], "renderer": record["renderer"]}
             with Journal(None if out is None else journal_path(out), identity) as journal:
                 with StageProgress(arguments.quiet) as progress:
@@ -147,7 +147,7 @@ def journal_path(out: Path) -> Path:
 
 
 def _write(out: Path | None, result: dict[str, Any], page: Callable[[], str]) -> None:
-    """The JSON, and the page beside it."""
+    """Write the JSON file, and the page beside it."""
     if out is not None:
         out.write_text(_json(result), encoding="utf-8")
         out.with_suffix(".html").write_text(page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`telos models`: what checkpoints there are, what they say of themselves, and whether they are intact."""
+"""`telos models`: lists, shows, verifies and imports checkpoints."""
 
 import argparse
 import json

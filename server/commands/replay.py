@@ -1,4 +1,4 @@
-"""`telos replay`: recorded plans asked again, to see whether a server still plans the same."""
+"""`telos replay`: asks for recorded plans again and checks that a server still plans the same."""
 
 import argparse
 import dataclasses

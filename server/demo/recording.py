@@ -35,7 +35,7 @@ class Recording:
 def record_episode(
     env: MujocoGoalEnv, planner: Planner, model: ModelInfo, pair: StartAndGoal, budget_steps: int, seed: int
 ) -> Recording:
-    """Both end at success or at the budget. Raises TelosError."""
+    """Play the planned and the random episode, each to success or to the end of the budget. Raises TelosError."""
     agents: list[PlanningAgent] = []
     frames: list[Image] = []
 

@@ -1,4 +1,4 @@
-"""What a demo can show, checkpoints whose task is simulated here, and all episodes of one."""
+"""The tasks of a demo: checkpoints whose task is simulated here, and all episodes of one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

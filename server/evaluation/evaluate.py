@@ -94,16 +94,16 @@ def evaluate(
 
 
 def rows_of(journal: Journal, config: EvaluationConfig, world: str = NOMINAL) -> list[Row]:
-    """Once all are there, with what a film needs of each failure."""
+    """Every row of one world, in order, once all are known; rows of failures have what a film needs."""
     return [journal.rows[f"{world} {index}"] for index in range(config.episodes)]
 
 
 class _Jobs:
-    """One for each pair and world, drawn as they are asked for."""
+    """Yields a job for each pair and world, and draws pairs only when they are asked for."""
 
     def __init__(self, env: MujocoGoalEnv, setting: Setting, episodes: int, worlds: Sequence[str]) -> None:
         self.excluded = 0
-        """Pairs passed over so far, because the start already was a success."""
+        """Number of pairs passed over so far, because the start already was a success."""
         self._pairs = islice(draw_pairs(env, setting.model.task, setting.protocol, setting.seed), episodes)
         self._worlds = worlds
 

@@ -43,7 +43,7 @@ class SimulationError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is the same for all episodes."""
+    """Settings that all episodes share."""
 
     model: ModelInfo
     protocol: Protocol
@@ -74,7 +74,7 @@ class Seen:
 
 
 def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job]) -> Iterator[tuple[Job, Row]]:
-    """Rows as they come, one robot for each planner. Jobs are taken when a robot is free.
+    """Yield each row as soon as it is known. There is one robot for each planner; a free robot takes the next job.
 
     Raises TelosError when no plan can be had, and SimulationError; every process is gone then.
     """
@@ -96,7 +96,7 @@ def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job])
 
 
 class Robot:
-    """A simulation and the planner that its robot asks. For one thread at a time."""
+    """A simulation and the planner that its robot asks; use it from one thread at a time."""
 
     def __init__(self, planner: Planner, setting: Setting) -> None:
         self._planner = planner
@@ -114,7 +114,7 @@ class Robot:
         self._process.join()
 
     def play(self, job: Job) -> Row:
-        """Raises TelosError, SimulationError."""
+        """Play one episode and return its row. Raises TelosError, SimulationError."""
         config = PlannerConfig(preset=self._setting.preset, seed=plan_seed(self._setting.seed, job.index))
         self._send(job)
         goal = self._receive()
@@ -152,7 +152,7 @@ class Robot:
 
 
 class _Remote:
-    """The agent as the simulation knows it: at the other end of the pipe."""
+    """Stands for the agent in the process of the simulation: asks it through the pipe."""
 
     def __init__(self, pipe: Connection, goal: SensorReadings) -> None:
         self._pipe = pipe
@@ -175,7 +175,7 @@ def _simulate(pipe: Connection, setting: Setting) -> None:
 
 
 def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) -> Row | None:
-    """None when the start is a success in the world of the job."""
+    """The row of one job; None when the start is a success in the world of the job."""
     pair, protocol, task = job.pair, setting.protocol, setting.model.task
     if job.world != NOMINAL:
         world = draw_world(env.variation_class, job.world, setting.seed, pair.episode)
@@ -188,7 +188,7 @@ def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) ->
 
 
 def _context() -> "SpawnContext | ForkServerContext":
-    """Fork servers import the simulator once; where there are none, every process does."""
+    """A fork server where there is one: it imports the simulator once, and not in every process."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

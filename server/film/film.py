@@ -17,7 +17,7 @@ _CHARTS_LEFT = 3 * _GAP + 2 * PANEL
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """Entry k of `frames` and `distances` is after k control steps; plans begin every `control_steps` of them."""
+    """One episode. Entry k of `frames` and `distances` is after k control steps; plans are `control_steps` apart."""
 
     title: str
     dt_s: float
@@ -33,7 +33,7 @@ class Film:
 
 
 def webp(films: Sequence[Film]) -> bytes:
-    """One after the other, in real time."""
+    """An animated WebP that shows the films one after the other, in real time."""
     pictures: list[Image.Image] = []
     durations: list[int] = []
     for film in films:
