@@ -7,7 +7,7 @@ from server.commands import benchmark, collect, compare, data, demo, evaluate, m
 from server.commands.errors import CommandError
 from server.settings import SettingsError
 from telos import __version__
-from worldmodel.errors import CheckpointError, DatasetError
+from worldmodel import CheckpointError, DatasetError
 
 COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
 EXTRAS = {"collect": "sim", "data": "data", "evaluate": "sim", "demo": "sim", "replay": "server,record"}

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldmodel.inference.packed_linear import PackedLinear
-from worldmodel.parts.precision import DTYPES, Precision
+from worldmodel import DTYPES, PackedLinear, Precision
 
 SIDES = (1024, 2048)
 REPEATS = 12

@@ -10,8 +10,7 @@ from typing import Any
 from server.commands import published
 from server.commands.errors import CommandError
 from server.settings import Settings
-from worldmodel.errors import CheckpointError
-from worldmodel.manifest import Manifest, read_manifest
+from worldmodel import CheckpointError, Manifest, read_manifest
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -93,7 +92,7 @@ def _show(folders: list[Path], as_json: bool) -> None:
 
 
 def _verify(folders: list[Path], as_json: bool) -> None:
-    from worldmodel.checkpoint import verify_checkpoint
+    from worldmodel import verify_checkpoint
 
     results = []
     for folder in folders:

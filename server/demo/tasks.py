@@ -11,7 +11,7 @@ from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
 from server.evaluation.simulation import simulation
 from telos.planner import Planner
 from telos.replies import ModelInfo
-from worldmodel.manifest import read_manifest
+from worldmodel import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,16 @@ class DemoTask:
 
 
 def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
-    """Names of models with a simulated task, and of those without. Raises DemoError, CheckpointError."""
+    """Names of models that can plan and have a simulated task, and of the others. Raises DemoError, CheckpointError."""
     manifests = [read_manifest(path.parent) for path in sorted(checkpoints.glob("*/manifest.json"))]
-    shown = [manifest.name for manifest in manifests if manifest.task in ENVS]
+    shown = [manifest.name for manifest in manifests if manifest.task in ENVS and manifest.planning is not None]
     if not shown:
         found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint at all"
         raise DemoError(
             f"{checkpoints} holds no checkpoint of a simulated task but {found}; tasks are {', '.join(ENVS)}: "
             "train one (telos collect, telos train) or give --checkpoints"
         )
-    return shown, [manifest.name for manifest in manifests if manifest.task not in ENVS]
+    return shown, [manifest.name for manifest in manifests if manifest.name not in shown]
 
 
 def record_task(

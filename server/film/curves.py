@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from worldmodel.training.fit import EVALUATED
+from worldmodel import HELD_OUT_CURVES
 
 
 def plot_curves(name: str, curves: Mapping[str, Sequence[float]], latent_width: int) -> bytes:
     """PNG: losses, held-out errors beside their controls, and the collapse alarms, over training steps."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     losses, errors, collapse = figure.subplots(1, 3)
-    for key in (key for key in curves if key not in ("step", "evaluation_step", *EVALUATED)):
+    for key in (key for key in curves if key not in ("step", "evaluation_step", *HELD_OUT_CURVES)):
         losses.semilogy(curves["step"], curves[key], label=key)
     losses.set_title(f"{name}: losses")
     for key in ("predict_mse", "copy_mse", "shuffled_mse"):
