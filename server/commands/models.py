@@ -5,12 +5,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.commands import published
 from server.commands.errors import CommandError
 from server.settings import Settings
-from worldmodel import CheckpointError, Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from worldmodel import Manifest
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -47,6 +49,8 @@ def _folders(checkpoints: Path, name: str | None) -> list[Path]:
 
 
 def _list(folders: list[Path], as_json: bool) -> None:
+    from worldmodel import read_manifest
+
     settings = Settings.from_environment(os.environ)
     lines = [_line(read_manifest(folder), settings) for folder in folders]
     if as_json:
@@ -60,7 +64,7 @@ def _list(folders: list[Path], as_json: bool) -> None:
         )
 
 
-def _line(manifest: Manifest, settings: Settings) -> dict[str, Any]:
+def _line(manifest: "Manifest", settings: Settings) -> dict[str, Any]:
     """One line of the list: device and precision are those of `telos serve` in this environment."""
     return {
         "name": manifest.name,
@@ -76,13 +80,15 @@ def _line(manifest: Manifest, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _actions(manifest: Manifest) -> list[str]:
+def _actions(manifest: "Manifest") -> list[str]:
     """Names and units; a model that encodes only has none."""
     action = manifest.action
     return [] if action is None else [f"{n} [{u}]" for n, u in zip(action.names, action.units, strict=True)]
 
 
 def _show(folders: list[Path], as_json: bool) -> None:
+    from worldmodel import read_manifest
+
     data = [json.loads(read_manifest(folder).to_json()) for folder in folders]
     if not as_json:
         for manifest in data:
@@ -92,7 +98,7 @@ def _show(folders: list[Path], as_json: bool) -> None:
 
 
 def _verify(folders: list[Path], as_json: bool) -> None:
-    from worldmodel import verify_checkpoint
+    from worldmodel import CheckpointError, verify_checkpoint
 
     results = []
     for folder in folders:
