@@ -160,8 +160,18 @@ def test_help_needs_no_extra(clean_python: Path) -> None:
 @pytest.mark.parametrize("command", sorted(WITHOUT_THE_SERVER))
 def test_a_command_without_its_extra_says_what_to_install(clean_python: Path, command: str, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path)
-    said = telos(
-        clean_python, command, *(each.replace(CHECKPOINTS, str(tmp_path)) for each in WITHOUT_THE_SERVER[command])
-    )
+    arguments = (each.replace(CHECKPOINTS, str(tmp_path)) for each in WITHOUT_THE_SERVER[command])
+    said = telos(clean_python, command, *arguments)
     assert said.returncode == 2 and said.stdout == "" and "Traceback" not in said.stderr, said.stderr
     assert said.stderr.startswith(f"telos {command}: ") and "pip install 'telos[" in said.stderr
+
+
+def test_results_are_compared_without_the_server(clean_python: Path, tmp_path: Path) -> None:
+    row = {"episode": 0, "first_step": 0, "start": [0.0], "goal": [1.0], "success": True}
+    common = {"task": "telos/Cube-v0", "protocol": "offset25", "budget_steps": 50, "seed": 0, "preset": "default"}
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, disturbed in zip(files, ({}, {"wrist": "black"}), strict=True):
+        file.write_text(json.dumps({**common, "model": "cube", "disturbed": disturbed, "rows": [row]}))
+    said = telos(clean_python, "compare", *map(str, files))
+    assert said.returncode == 0, said.stderr
+    assert "A cube (default), B cube (default, wrist black)" in said.stdout
