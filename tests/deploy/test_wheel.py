@@ -48,7 +48,7 @@ import telos
 frame, goal = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
 with telos.connect(sys.argv[1]) as planner:
     (model,) = planner.models()
-    controller = telos.Controller(planner, model=model.name, goal=goal, config=telos.PlannerConfig(seed=0))
+    controller = telos.Controller(planner, model=model.name, goal=goal)
     reply = controller.plan(frame)
     encoded = planner.encode(model.name, [frame, Image.fromarray(goal)])
 loaded = sorted({name.split(".")[0] for name in sys.modules})
