@@ -69,9 +69,7 @@ class Sessions:
     def reset(self, session_id: str) -> RobotSession:
         """Forget its plan, throw away the one under way, and refuse requests with the old epoch."""
         old = self.find(session_id)
-        old.end_turn(
-            ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away")
-        )
+        old.end_turn(ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away"))
         return self._begin(session_id, old.hold_on_surprise)
 
     def move_on(self, session_id: str) -> RobotSession:

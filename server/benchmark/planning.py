@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from worldmodel.recipes.joint_embedding import JointEmbedding
 
 from planner.costs import Over, goal_cost
 from planner.names import SearchSpaceName
@@ -26,7 +27,6 @@ from worldmodel.inference.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.rollout import naive_rollout
-from worldmodel.recipes.joint_embedding import JointEmbedding
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
 
 ACTIONS, CONTROL_STEPS = 2, 5

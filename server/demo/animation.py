@@ -9,7 +9,7 @@ MOST_BYTES = 1_000_000
 
 
 def animation(task: DemoTask) -> bytes:
-    """A WebP of the first episodes, not chosen by how well they went; fewer when they would not fit."""
+    """A WebP of the first episodes, whether they succeeded or not; fewer when they exceed MOST_BYTES."""
     films = [_film(task, recording, number) for number, recording in enumerate(task.recordings[:EPISODES], start=1)]
     while len(data := webp(films)) > MOST_BYTES and len(films) > 1:
         films.pop()

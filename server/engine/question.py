@@ -46,7 +46,7 @@ class Target:
 
     latents: Tensor | None = None
     """[n d]; None when the goal is an observation."""
-    terms: CostTerms = CostTerms()  # noqa: RUF009 - frozen
+    terms: CostTerms = CostTerms()
     """The cost of a plan while this goal is the active one."""
     tolerance: float = GOAL_TOLERANCE
 
@@ -119,7 +119,9 @@ def plain_question(checkpoint: Checkpoint, preset: Preset, seed: int, past_actio
         preset=preset,
         bounds=limits,
         space=space_of(preset, limits, checkpoint),
-        past_actions=torch.zeros(1, 0, action.width, device=checkpoint.device) if past_actions is None else past_actions,
+        past_actions=torch.zeros(1, 0, action.width, device=checkpoint.device)
+        if past_actions is None
+        else past_actions,
         seed=seed,
     )
 

@@ -4,6 +4,10 @@ import inspect
 
 import pytest
 import torch
+from worldmodel.fast_steps_to_go import FastStepsToGo
+from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
+from worldmodel.world_model import LatentWorldModel
 
 from planner import protocols
 from planner.costs import GoalCost
@@ -11,11 +15,7 @@ from planner.policy import continued
 from planner.protocols import Cost, Distance, Policy, WorldModel
 from tests.architecture import conformance
 from tests.tiny import tiny_recipe
-from worldmodel.fast_steps_to_go import FastStepsToGo
-from worldmodel.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from worldmodel.recipes.lewm import tiny
-from worldmodel.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.world_model import LatentWorldModel
 
 
 @pytest.fixture

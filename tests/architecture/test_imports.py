@@ -142,3 +142,19 @@ def test_a_room_without_a_floor_is_found(empty_tree: Path) -> None:
     (empty_tree / "server" / "attic.py").touch()
     result = lint(empty_tree)
     assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("server.serve", "torch"),
+        ("server.cli", "torch"),
+        ("server.engine.__main__", "h5py"),
+        ("envs", "torch"),
+        ("telos", "pydantic"),
+    ],
+)
+def test_a_process_loads_only_what_it_needs(module: str, absent: str) -> None:
+    """What import-linter cannot see: `worldmodel` loads its modules when a name is asked for."""
+    loaded = f"import {module}, sys; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=False).returncode == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from planner.plan import Plan
 from torch import Generator, Tensor
 
 from planner.costs import goal_cost
 from planner.names import AlgorithmName, SearchSpaceName
-from planner.plan import Plan
 from planner.presets import OPTIMISERS, PRESETS, build
 from planner.search import plan_iterations
 from server.benchmark.planning import BenchmarkConfig, benchmark

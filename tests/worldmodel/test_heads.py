@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from worldmodel.training.heads import _encode_twins, encode_frames
 
 from tests.episodes import dot_episode, write_store
 from tests.tiny import tiny_recipe
 from worldmodel.data.episodes import EpisodeStore
 from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.training.heads import _encode_twins, encode_frames
 
 CONTROL_STEPS = 5
 

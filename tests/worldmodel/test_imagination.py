@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Generator, Tensor
+from worldmodel.data.latent_episodes import LatentEpisodes
 
 from tests.worldmodel.power_cut import Stopped
 from worldmodel.clips import frames_spanned
-from worldmodel.data.latent_episodes import LatentEpisodes
 from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.parts.predictor import Predictor, PredictorConfig
 from worldmodel.parts.rollout import naive_rollout

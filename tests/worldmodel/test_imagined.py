@@ -2,12 +2,12 @@
 
 import torch
 from torch import Generator, Tensor
+from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
+from worldmodel.training.imagined import imagine_along
 
 from tests.tiny import tiny_recipe
-from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
 from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.parts.rollout import naive_rollout
-from worldmodel.training.imagined import imagine_along
 
 CONTEXT, HORIZON, CONTROL_STEPS, FRAMES = 2, 3, 5, 24
 ACTIONS = 2

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_recipe, write_tiny_checkpoint
-from worldmodel.inference import precision as inference_precision
 from worldmodel.checkpoint import load_checkpoint
+from worldmodel.inference import precision as inference_precision
 from worldmodel.inference.precision import measured_precision
 
 

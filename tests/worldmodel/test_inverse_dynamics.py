@@ -3,8 +3,8 @@
 import pytest
 import torch
 from torch import Generator, Tensor
-
 from worldmodel.data.latent_episodes import LatentEpisodes
+
 from worldmodel.heads.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from worldmodel.data.preprocessing import fit_image
+
 from worldmodel.errors import CheckpointError
 from worldmodel.manifest import ObservationSpec
 

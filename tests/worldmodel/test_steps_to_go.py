@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 import torch
 from torch import Generator, Tensor, nn
-
 from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
+
 from worldmodel.data.task_truth import TaskTruth
 from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig, StepsToGoTraining, fit_steps_to_go
 from worldmodel.inference.fast_steps_to_go import FastStepsToGo

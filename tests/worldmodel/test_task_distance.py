@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 from torch import Generator, Tensor
-
 from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
+
 from worldmodel.data.task_truth import apart
 from worldmodel.errors import DatasetError
 from worldmodel.heads.task_distance import (

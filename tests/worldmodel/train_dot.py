@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from worldmodel.training.heads import HeadsConfig
 
 from worldmodel.data.episodes import EpisodeStore
 from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
@@ -13,7 +14,6 @@ from worldmodel.heads.task_distance import TaskDistanceTraining, Tolerance
 from worldmodel.manifest import Manifest
 from worldmodel.parts.processes import DeviceChoice
 from worldmodel.training.fit import FitConfig, Progress, fit
-from worldmodel.training.heads import HeadsConfig
 from worldmodel.training.loop import TrainingConfig
 from worldmodel.training.origin import Origin
 
