@@ -11,7 +11,6 @@ from server.settings import Settings
 from telos import (
     Controller,
     ControlLoop,
-    Embedding,
     Goal,
     ModelInfo,
     Observation,
@@ -125,11 +124,7 @@ def test_goals_of_every_kind(planner: Planner) -> None:
     model = only_model(planner)
     now, goal = glimpse(model, 1), glimpse(model, 2)
     (embedding,) = planner.encode(model.name, [goal]).embeddings
-    for target in (
-        goal,
-        Embedding(space_id=embedding.space_id, latents=embedding.latents),
-        [Goal(goal, tolerance=0.1)],
-    ):
+    for target in (goal, embedding, [Goal(goal, tolerance=0.1), Goal(embedding)]):
         assert len(planner.plan(model.name, [now], target, FAST).actions)
 
 
