@@ -81,14 +81,14 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/encode", response_model=schemas.EncodeResponse, openapi_extra=accepts(schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
-        """Latents of images, each to be sent as a goal later."""
+        """Latents of observations, each to be sent as a goal later."""
         return await _answer(request, schemas.EncodeRequest, service.encode)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=schemas.ListModelsResponse)
     async def models() -> Response:
-        """What can be planned with: cameras, action names, units and limits, presets."""
+        """What can be planned with: sensors, action names, units and limits, presets."""
         return _json(service.models())
 
     @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)
