@@ -12,7 +12,7 @@ from server.engine.images import CheckedImage, check_images, decode_image
 from server.engine.observations import check_sensors, content_key, images_of, to_observation
 from server.settings import Settings
 from server.validation import pointer_to
-from worldmodel import Checkpoint, Latents, Observation
+from worldmodel import Checkpoint, Latents, ObservationBatch
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Frame:
     """An accepted observation: its latents when they are known, else the readings to encode."""
 
     key: bytes
-    observation: Observation | None = None
+    observation: ObservationBatch | None = None
     latents: Latents | None = None
     """[n d]"""
 

@@ -12,8 +12,7 @@ from server.digest import digest
 from server.errors import Code, ServiceError, refuse
 from server.validation import pointer_to
 from telos import FieldError
-from worldmodel.errors import SensorError
-from worldmodel.observation import Observation, SensorSpec, observe
+from worldmodel import ObservationBatch, SensorError, SensorSpec, observe
 
 
 def check_sensors(given: schemas.Observation, sensors: Sequence[SensorSpec], pointer: str, dt_s: float | None) -> None:
@@ -42,7 +41,7 @@ def content_key(given: schemas.Observation, sensors: Sequence[SensorSpec]) -> by
 
 def to_observation(
     given: schemas.Observation, sensors: Sequence[SensorSpec], pixels: Mapping[str, np.ndarray]
-) -> Observation:
+) -> ObservationBatch:
     """A checked observation, b = 1, with `pixels` by camera: uint8 [height width 3] of any size."""
     return observe(sensors, {**pixels, **given.arrays})
 
