@@ -26,7 +26,7 @@ def _film(task: DemoTask, recording: Recording, number: int) -> Film:
         goal=recording.goal_image,
         distances=recording.planned.distances,
         distance_unit=task.distance_unit,
-        costs=[plan.predicted_cost or 0.0 for plan in recording.plans],
+        costs=[plan.predicted_cost for plan in recording.plans],
         surprises=[plan.surprise for plan in recording.plans],
         surprise_threshold=task.model.surprise_threshold,
         success=recording.planned.success,

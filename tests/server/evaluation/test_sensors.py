@@ -18,7 +18,7 @@ from server.demo.animation import animation
 from server.demo.page import page
 from server.demo.report import table, task_summary
 from server.demo.tasks import record_task
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from server.evaluation.disturbance import OFFSET_SHARE, Disturbance
 from server.evaluation.protocols import PROTOCOLS, draw_pairs
 from server.evaluation.simulation import picture_px, simulation, task_of
@@ -68,7 +68,7 @@ class CubePolicy(InstantEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         planned = await super().plan(request, deadline=deadline, warm_start=warm_start, on_incumbent=on_incumbent)
         unknown = {"status": "POLICY", "predicted_cost": None, "planned_goal_distance": None, "costs": []}
         return replace(planned, response=planned.response.model_copy(update=unknown))
