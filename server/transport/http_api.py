@@ -20,7 +20,7 @@ from server.settings import Settings
 from server.transport.admission import Admission
 from server.transport.http_gate import Gate
 from server.transport.http_lines import LINES, LineStream, plan_lines
-from server.transport.http_observed import Observed
+from server.transport.http_observed import ObservedRequests
 from server.transport.http_payload import read_payload
 from server.transport.openapi import accepts, describe
 from server.transport.problem import problem_response
@@ -39,7 +39,7 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
     """The ASGI application, gate included."""
     app = FastAPI(title="Telos", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
-    app.add_middleware(Observed, observer=service.observer)
+    app.add_middleware(ObservedRequests, observer=service.observer)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     _add_operations(app, service)
