@@ -199,8 +199,7 @@ class _Trained:
     def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
         model, frozen, split = self.world_model, self.frozen, self.split
         assert model is not None
-        key = [weights_hash(self.module.state_dict())]
-        found = imagined_stand_ins(data, frozen, model, key, self.config.training.seed)
+        found = imagined_stand_ins(data, frozen, model, self.config.training.seed)
         twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
         return (*found, *twins)
 
