@@ -51,7 +51,11 @@ def test_the_same_key_reads_the_file_and_another_writes_another(tmp_path: Path) 
     parts = Parts(noise(5, *SHAPE))
     names = [stored_latents(tmp_path, ["weights", "episodes"], SHAPE, parts, CPU).name for _ in range(2)]
     assert parts.calls == 1 and names[0] == names[1]
-    for key, shape in ((["other", "episodes"], SHAPE), (["weights", "others"], SHAPE), (["weights", "episodes"], (4, 3))):
+    for key, shape in (
+        (["other", "episodes"], SHAPE),
+        (["weights", "others"], SHAPE),
+        (["weights", "episodes"], (4, 3)),
+    ):
         names.append(stored_latents(tmp_path, key, shape, parts, CPU).name)
     assert parts.calls == 4 and len({*names}) == 4
     assert {path.stem for path in tmp_path.iterdir()} == {*names}
@@ -119,7 +123,9 @@ def test_measuring_many_tokens_reads_few_rows_at_a_time(large: LatentRows, monke
     read = LatentRows.__getitem__
     monkeypatch.setattr(latents, "NUMBERS_AT_A_TIME", 8 * 256 * 128)
     monkeypatch.setattr(large, "_rows", large._rows[-50:])
-    monkeypatch.setattr(LatentRows, "__getitem__", lambda rows, index: (counts.append(len(index)), read(rows, index))[1])
+    monkeypatch.setattr(
+        LatentRows, "__getitem__", lambda rows, index: (counts.append(len(index)), read(rows, index))[1]
+    )
     assert large.variance() == pytest.approx(2.5**2 * (1 / 50) * (49 / 50) * 256 * 128, rel=1e-6)
     assert counts == [8] * 6 + [2]
 

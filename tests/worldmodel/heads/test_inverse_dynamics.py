@@ -31,7 +31,9 @@ def walks(folder: Path) -> LatentEpisodes:
     return latent_episodes(folder, latents[:, :, None], done, StepTiming(control_steps=CONTROL_STEPS))
 
 
-def learned(data: LatentEpisodes, training: InverseDynamicsTraining, width: int, losses: list[float]) -> InverseDynamics:
+def learned(
+    data: LatentEpisodes, training: InverseDynamicsTraining, width: int, losses: list[float]
+) -> InverseDynamics:
     torch.manual_seed(0)
     head = InverseDynamics(InverseDynamicsConfig(width=width), 1, 2, 2 * CONTROL_STEPS)
     fit_inverse_dynamics(head, data, training, 0, lambda step, loss: losses.append(loss))
