@@ -90,7 +90,7 @@ def test_the_benchmark_says_which_gpu_it_measured() -> None:
 def losses_of_a_training(folder: Path, store: Path, device: str, processes: int) -> list[dict[str, float]]:
     """In processes of its own, since what is compiled cannot be watched by the tests' type checker."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    module = ["-m", "tests.worldmodel.train_dot", str(store), str(folder / "run"), str(folder / "dot"), device]
+    module = ["-m", "tests.worldmodel.training.train_dot", str(store), str(folder / "run"), str(folder / "dot"), device]
     subprocess.run([*torchrun, *module], check=True, timeout=300)
     return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()[:10]]
 

@@ -140,11 +140,16 @@ class Pass:
 class Predictor(nn.Module):
     """Predicts the next latents [b t d] from latents [b t d] and actions [b t a]."""
 
-    def __init__(self, config: PredictorConfig, latent_width: int, action_width: int) -> None:
+    def __init__(self, config: PredictorConfig, latent_width: int, action_width: int, tokens: int = 1) -> None:
+        """`latent_width` is that of a frame: of all its tokens side by side.
+
+        A single token of the blocks' width enters as it is, as in the published weights.
+        """
         super().__init__()
         self.config = config
         self.action_encoder = ActionEncoder(action_width, config)
-        self.enter = nn.Identity() if latent_width == config.width else nn.Linear(latent_width, config.width)
+        enters = tokens > 1 or latent_width != config.width
+        self.enter = nn.Linear(latent_width, config.width) if enters else nn.Identity()
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.randn(1, config.window, config.width))
         self.dropout = nn.Dropout(config.dropout)

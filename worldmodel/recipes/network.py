@@ -28,7 +28,7 @@ def imagining(module: Any) -> CausalWorldModel:
 
 def make_predictor(config: NetworkConfig, tokens: int, action_width: int) -> Predictor:
     """A predictor that reads the tokens of a frame side by side."""
-    return Predictor(config.predictor, tokens * config.latent_width, action_width)
+    return Predictor(config.predictor, tokens * config.latent_width, action_width, tokens)
 
 
 SMALL: Mapping[str, Any] = {

@@ -1,4 +1,4 @@
-"""Windows are cut from one episode, actions stay with their frames, and what is held out stays out."""
+"""Clips are cut from one episode, actions stay with their frames, and what is held out stays out."""
 
 import json
 import pickle
@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.episodes import Rows, counting_episode, describe, write_store
-from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from tests.episodes import POSITION, camera, counting_episode, describe, write_store
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
 from worldmodel.errors import DatasetError
+from worldmodel.observation import SensorSpec
 
 LENGTHS = [30, 16, 40, 9, 22]
-"""Control steps of the counting episodes; with windows of 4 frames 5 steps apart, the fourth is too short."""
+"""Control steps of the counting episodes; with clips of 4 frames 5 steps apart, the fourth is too short."""
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +32,35 @@ def store(folder: Path) -> EpisodeStore:
     return EpisodeStore(folder)
 
 
-def sampler(store: EpisodeStore, **changes: Any) -> WindowSampler:
-    return WindowSampler(store, **{"episodes": store.episodes, "clip_frames": 4, "control_steps": 5, **changes})
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cameras and a vector: the state of the episode."""
+    episodes = [counting_episode(number) for number in range(3)]
+    return write_store(tmp_path_factory.mktemp("several") / "store", episodes, twins=True, several_sensors=True)
+
+
+def sampler(store: EpisodeStore, **changes: Any) -> ClipSampler:
+    timing = StepTiming(control_steps=5)
+    return ClipSampler(store, **{"episodes": store.episodes, "clip_frames": 4, "timing": timing, **changes})
+
+
+def top(clips: Clips) -> torch.Tensor:
+    """Frames of the only camera."""
+    return clips.sensors["top"]
 
 
 def test_episodes_are_found_over_all_shards(store: EpisodeStore) -> None:
     assert [(episode.id, episode.frames) for episode in store.episodes] == [
         (number, steps + 1) for number, steps in enumerate(LENGTHS)
     ]
-    assert store.image_px == 16
+    assert store.sensors == (SensorSpec(name="top", kind="camera", shape=(16, 16, 3)),)
 
 
-def test_windows_never_cross_an_episodes_end_and_actions_stay_with_their_frames(store: EpisodeStore) -> None:
+def test_clips_never_cross_an_episodes_end_and_actions_stay_with_their_frames(store: EpisodeStore) -> None:
     """Frames say their episode and index, actions theirs."""
     batch = sampler(store).sample(500, seed=0, step=0)
-    episode, index = batch.frames[:, :, 3, 4, 0].long(), batch.frames[:, :, 3, 4, 1].long()
-    assert (episode == episode[:, :1]).all(), "a window of two episodes"
+    episode, index = top(batch)[:, :, 3, 4, 0].long(), top(batch)[:, :, 3, 4, 1].long()
+    assert (episode == episode[:, :1]).all(), "a clip of two episodes"
     assert torch.equal(index, index[:, :1] + 5 * torch.arange(4)), "frames are one model step apart"
     blocks = batch.actions.unflatten(-1, (5, 2))  # [b t-1 control_steps x]
     steps = index[:, :1, None] + torch.arange(15).view(3, 5)
@@ -53,29 +68,29 @@ def test_windows_never_cross_an_episodes_end_and_actions_stay_with_their_frames(
     torch.testing.assert_close(blocks[..., 1], episode[:, :1, None].expand(-1, 3, 5) / 100, rtol=0, atol=1e-6)
 
 
-def test_every_window_can_come_and_no_other(store: EpisodeStore) -> None:
+def test_every_clip_can_come_and_no_other(store: EpisodeStore) -> None:
     cut = sampler(store)
     starts = {(number, start) for number, steps in enumerate(LENGTHS) for start in range(steps + 1 - 15)}
     assert len(cut) == len(starts)
     batch = cut.sample(3000, seed=0, step=0)
-    assert {tuple(place) for place in batch.frames[:, 0, 0, 0, :2].tolist()} == starts
+    assert {tuple(place) for place in top(batch)[:, 0, 0, 0, :2].tolist()} == starts
 
 
-def test_windows_are_drawn_uniformly(store: EpisodeStore) -> None:
-    """A long episode is drawn more often than a short one: as often as it has windows."""
+def test_clips_are_drawn_uniformly(store: EpisodeStore) -> None:
+    """A long episode is drawn more often than a short one: as often as it has clips."""
     batch = sampler(store).sample(4000, seed=0, step=0)
-    counts = np.bincount(batch.frames[:, 0, 0, 0, 0], minlength=5) / 4000
+    counts = np.bincount(top(batch)[:, 0, 0, 0, 0], minlength=5) / 4000
     wanted = np.clip(np.asarray(LENGTHS) - 14, 0, None)
     assert np.abs(counts - wanted / wanted.sum()).max() < 0.03
 
 
-def test_same_seed_and_step_same_windows(store: EpisodeStore) -> None:
+def test_same_seed_and_step_same_clips(store: EpisodeStore) -> None:
     one, other = sampler(store), sampler(EpisodeStore(*store.folders))
     other.sample(7, seed=1, step=8)  # what was drawn before does not matter
     first, second = one.sample(20, seed=3, step=9), other.sample(20, seed=3, step=9)
-    assert torch.equal(first.frames, second.frames) and torch.equal(first.actions, second.actions)
+    assert torch.equal(top(first), top(second)) and torch.equal(first.actions, second.actions)
     for seed, step in ((3, 10), (4, 9)):
-        assert not torch.equal(one.sample(20, seed, step).frames, first.frames)
+        assert not torch.equal(top(one.sample(20, seed, step)), top(first))
 
 
 def test_actions_are_scaled_by_the_limits(store: EpisodeStore) -> None:
@@ -87,7 +102,7 @@ def test_actions_are_scaled_by_the_limits(store: EpisodeStore) -> None:
 def test_twins_belong_to_their_frames(tmp_path: Path) -> None:
     twins = EpisodeStore(write_store(tmp_path / "twins", [counting_episode(n) for n in range(3)], twins=True))
     batch = sampler(twins, twins=True).sample(20, seed=0, step=0)
-    assert batch.twins is not None and torch.equal(batch.twins, 255 - batch.frames)
+    assert batch.twins is not None and torch.equal(batch.twins["top"], 255 - top(batch))
     assert sampler(twins).sample(20, seed=0, step=0).twins is None, "nobody asked"
 
 
@@ -95,6 +110,54 @@ def test_twins_that_are_not_there_are_asked_for_in_words(store: EpisodeStore) ->
     wanted = "has no twins of some frames, which twin_weight wants; collect with --twins"
     with pytest.raises(DatasetError, match=wanted):
         sampler(store, twins=True)
+
+
+def test_only_the_sensors_asked_for_are_read_in_that_order(several: Path) -> None:
+    store = EpisodeStore(several, sensors=["side", "position"])
+    assert [sensor.name for sensor in store.sensors] == ["side", "position"]
+    assert [sensor.name for sensor in EpisodeStore(several).sensors] == ["top", "side", "position"]
+    seen, rows = store.observations(store.episodes[2], 3, 4, 5), counting_episode(2)
+    assert list(seen) == ["side", "position"]
+    np.testing.assert_array_equal(seen["side"], rows.frames[3:19:5, :, ::-1])
+    np.testing.assert_array_equal(seen["position"], rows.state[3:19:5])
+    assert set(sampler(store).sample(2, 0, 0).sensors) == {"side", "position"}
+    assert pickle.loads(pickle.dumps(store)).sensors == store.sensors, "a reading process reads something else"
+
+
+@pytest.mark.parametrize(
+    ("sensors", "message"),
+    [
+        (["top", "lidar"], "the store has no sensor 'lidar'; it has top, side, position"),
+        (["top", "top"], r"chosen sensors are \['top', 'top'\]; wanted one or more, each once"),
+        ([], r"chosen sensors are \[\]; wanted one or more"),
+    ],
+)
+def test_sensors_that_cannot_be_chosen_are_refused(several: Path, sensors: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        EpisodeStore(several, sensors=sensors)
+
+
+def test_a_vectors_twin_is_its_own_reading(several: Path) -> None:
+    batch = sampler(EpisodeStore(several), twins=True).sample(6, seed=0, step=0)
+    assert batch.twins is not None
+    assert torch.equal(batch.twins["side"], 255 - batch.sensors["side"])
+    assert torch.equal(batch.twins["position"], batch.sensors["position"])
+
+
+def test_a_vector_is_standardised_by_the_episodes_given(several: Path) -> None:
+    """The second entry of `position` is the episode's number: constant in one episode, not in two."""
+    store = EpisodeStore(several)
+    camera_spec, _, position = store.sensors
+    one, two = (store.standardised(position, store.episodes[1:last]) for last in (2, 3))
+    index = np.arange(31)
+    assert one.mean == pytest.approx((15, 1)) and two.mean == pytest.approx((15, 1.5))
+    assert one.std == pytest.approx((index.std(), 1)), "an entry that never changes keeps its unit"
+    assert two.std == pytest.approx((index.std(), 0.5))
+    readings = torch.from_numpy(store.observations(store.episodes[2], 0, 31, 1)["position"])
+    wanted = torch.stack([(readings[:, 0] - 15) / index.std(), torch.ones(31)], dim=1)
+    torch.testing.assert_close(two.standardised(readings), wanted.float())
+    assert (two.names, two.low, two.shape) == (POSITION.names, POSITION.low, POSITION.shape)
+    assert store.standardised(camera_spec, store.episodes) == camera_spec
 
 
 def test_features_belong_to_their_frames(store: EpisodeStore) -> None:
@@ -111,11 +174,11 @@ def test_the_last_frame_has_no_action(store: EpisodeStore) -> None:
     with pytest.raises(IndexError, match=r"frames 0\.\.17 are not all in episode 1 of 17 frames"):
         store.actions(episode, 0, 17)
     with pytest.raises(IndexError, match="episode 1 of 17 frames"):
-        store.frames(episode, 0, 5, 5)
+        store.observations(episode, 0, 5, 5)
     with pytest.raises(IndexError, match="episode 1 of 17 frames"):
         store.features(episode, 3, 15, 1)
     with pytest.raises(IndexError, match="episode 1 of 17 frames"):
-        store.frames(episode, -1, 2, 1)
+        store.observations(episode, -1, 2, 1)
 
 
 def test_the_split_is_by_episode_disjoint_and_repeatable(store: EpisodeStore) -> None:
@@ -126,10 +189,10 @@ def test_the_split_is_by_episode_disjoint_and_repeatable(store: EpisodeStore) ->
     assert len({tuple(episode.id for episode in store.split(0.4, seed)[1]) for seed in range(8)}) > 1
 
 
-def test_windows_of_one_part_hold_nothing_of_the_other(store: EpisodeStore) -> None:
+def test_clips_of_one_part_hold_nothing_of_the_other(store: EpisodeStore) -> None:
     train, held_out = store.split(0.4, seed=1)
     batch = sampler(store, episodes=train).sample(200, seed=0, step=0)
-    assert not set(batch.frames[..., 0].flatten().tolist()) & {episode.id for episode in held_out}
+    assert not set(top(batch)[..., 0].flatten().tolist()) & {episode.id for episode in held_out}
 
 
 def test_at_least_one_episode_is_held_out(store: EpisodeStore) -> None:
@@ -142,8 +205,8 @@ def test_one_episode_cannot_be_split(tmp_path: Path) -> None:
         store.split(0.5, seed=0)
 
 
-def test_windows_longer_than_every_episode_are_refused(store: EpisodeStore) -> None:
-    with pytest.raises(DatasetError, match="no episode has 96 frames, the length of one window of 20 model steps"):
+def test_clips_longer_than_every_episode_are_refused(store: EpisodeStore) -> None:
+    with pytest.raises(DatasetError, match="no episode has 96 frames, the length of one clip of 20 model steps"):
         sampler(store, clip_frames=20)
 
 
@@ -167,7 +230,7 @@ def test_several_stores_are_read_as_one(tmp_path: Path) -> None:
     one = EpisodeStore(write_store(tmp_path / "one", parts[0] + parts[1]))
     assert len(both.episodes) == 5 and len(both.descriptions) == 2
     for here, there in zip(both.episodes, one.episodes, strict=True):
-        assert np.array_equal(both.frames(here, 0, 3, 5), one.frames(there, 0, 3, 5))
+        assert np.array_equal(both.observations(here, 0, 3, 5)["top"], one.observations(there, 0, 3, 5)["top"])
         assert np.array_equal(both.actions(here, 2, 4), one.actions(there, 2, 4))
     assert pickle.loads(pickle.dumps(both)).episodes == both.episodes
 
@@ -183,7 +246,7 @@ def test_stores_have_twins_together_when_each_has(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("env_id", "telos/Another-v0"), ("dt_s", 0.5), ("image", {"height_px": 16, "width_px": 16, "camera": "other"})],
+    [("env_id", "telos/Another-v0"), ("dt_s", 0.5), ("sensors", [camera(16, "other").to_json()])],
 )
 def test_stores_of_different_robots_are_refused_together(key: str, value: object, tmp_path: Path) -> None:
     one, two = (write_store(tmp_path / name, [counting_episode(0)]) for name in ("one", "two"))
@@ -194,19 +257,20 @@ def test_stores_of_different_robots_are_refused_together(key: str, value: object
 
 def test_a_shard_without_episodes_is_no_trouble(tmp_path: Path) -> None:
     copy = write_store(tmp_path / "store", [counting_episode(number) for number in range(2)])
-    nothing = counting_episode(0, steps=0)
-    empty = Rows(nothing.frames[:0], nothing.actions, nothing.state[:0], nothing.features[:0])
-    write_store(tmp_path / "other", [empty])
+    write_store(tmp_path / "other", [counting_episode(0, steps=0)])
     with h5py.File(tmp_path / "other" / "shard-00000.h5", "a") as file:
-        for dataset in file.values():
-            dataset.resize(0, axis=0)
+        names: list[str] = []
+        file.visit(names.append)
+        for name in names:
+            if isinstance(found := file[name], h5py.Dataset):
+                found.resize(0, axis=0)
     (tmp_path / "other" / "shard-00000.h5").rename(copy / "shard-00001.h5")
     assert len(EpisodeStore(copy).episodes) == 2
 
 
 def description(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        data = describe(16)
+        data = describe([camera(16)])
         change(data)
         (folder / "dataset.json").write_text(json.dumps(data))
 
@@ -236,18 +300,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "description cut": (lambda folder: (folder / "dataset.json").write_text('{"format"'), "is not JSON"),
     "description not text": (lambda folder: (folder / "dataset.json").write_bytes(b"\xff\xfe"), "is not JSON"),
     "description is a list": (lambda folder: (folder / "dataset.json").write_text("[]"), "says format 'list'"),
-    "other format": (description(lambda data: data.update(format=2)), "says format 2; this build reads format 1"),
-    "no image": (description(lambda data: data.pop("image")), "lacks image.height_px"),
-    "no camera": (description(lambda data: data["image"].pop("camera")), "lacks image.camera"),
+    "other format": (description(lambda data: data.update(format=1)), "says format 1; this build reads format 2"),
+    "no sensors": (description(lambda data: data.pop("sensors")), "lacks sensors"),
+    "sensors are none": (description(lambda data: data.update(sensors=[])), "lacks sensors"),
+    "sensor without a name": (description(lambda data: data["sensors"][0].pop("name")), "'name'"),
+    "sensor is a word": (description(lambda data: data.update(sensors=["top"])), "sensors.0. is str; wanted an object"),
+    "sensor with a secret": (description(lambda data: data["sensors"][0].update(gain=2)), r"unknown keys \['gain'\]"),
+    "sensor of another kind": (description(lambda data: data["sensors"][0].update(kind="sonar")), "kind is 'sonar'"),
+    "two sensors of a name": (
+        description(lambda data: data.update(sensors=2 * data["sensors"])),
+        r"sensors are \['top', 'top'\]; wanted one or more, each once",
+    ),
     "no limits": (description(lambda data: data["action"].pop("low")), "lacks action.low"),
     "no feature names": (description(lambda data: data.update(features=None)), "lacks features.names"),
     "no control step": (description(lambda data: data.pop("dt_s")), "dt_s"),
-    "oblong images": (description(lambda data: data["image"].update(width_px=20)), "16 x 20 px; wanted square"),
+    "oblong images": (description(lambda data: data["sensors"][0].update(shape=[16, 20, 3])), "sensors/top is"),
     "limits turned round": (description(lambda data: data["action"].update(low=[2.0, 0.0])), "low < high"),
     "limits infinite": (description(lambda data: data["action"].update(high=[1e999, 4.0])), "finite limits"),
     "limits are words": (description(lambda data: data["action"].update(high=["a", "b"])), "must be numbers"),
     "limit missing": (description(lambda data: data["action"].update(low=[-2.0])), "must be numbers"),
-    "another image size": (description(lambda data: data["image"].update(height_px=32, width_px=32)), "frames is"),
+    "another image size": (description(lambda data: data["sensors"][0].update(shape=[32, 32, 3])), "sensors/top is"),
     "another action": (
         description(lambda data: data["action"].update(names=["x"], units=["m"], low=[0.0], high=[1.0])),
         "actions is",
@@ -255,12 +327,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no shard": (lambda folder: (folder / "shard-00000.h5").unlink(), "no finished shard .* collect episodes first"),
     "shard is text": (lambda folder: (folder / "shard-00000.h5").write_text("x"), "not a readable shard"),
     "shard cut": (cut_in_half, "not a readable shard"),
-    "shard without frames": (shard(lambda file: file.pop("frames")), "not a readable shard"),
-    "frames are a group": (
-        shard(lambda file: (file.pop("frames"), file.create_group("frames"))),
-        "frames is a group; wanted a dataset",
+    "shard without a sensor": (shard(lambda file: file["sensors"].pop("top")), "not a readable shard"),
+    "a sensor is a group": (
+        shard(lambda file: (file["sensors"].pop("top"), file.create_group("sensors/top"))),
+        "sensors/top is a group; wanted a dataset",
     ),
-    "lengths do not add up": (shard(lambda file: replace(file, "lengths", np.array([99, 31]))), "frames is"),
+    "lengths do not add up": (shard(lambda file: replace(file, "lengths", np.array([99, 31]))), "actions is"),
 }
 
 

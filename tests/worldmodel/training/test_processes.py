@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tests.episodes import write_dot_store
-from tests.worldmodel.train_together import CONFIG, train_together
-from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from tests.worldmodel.training.train_together import CONFIG, train_together
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
 from worldmodel.errors import TrainingError
 from worldmodel.parts.processes import Processes, joined
 from worldmodel.training.batches import BatchSource
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sampler(store: Path) -> WindowSampler:
+def sampler(store: Path) -> ClipSampler:
     opened = EpisodeStore(store)
-    return WindowSampler(opened, opened.episodes, clip_frames=4, control_steps=5)
+    return ClipSampler(opened, opened.episodes, clip_frames=4, timing=StepTiming(control_steps=5))
 
 
 def two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    module = ["-m", "tests.worldmodel.train_together", *map(str, arguments)]
+    module = ["-m", "tests.worldmodel.training.train_together", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*torchrun, *module], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -61,28 +62,33 @@ def test_two_processes_stopped_and_started_again_have_the_losses_of_one(store: P
     assert "variances" in one[-1] and one[-1]["predict"] < one[0]["predict"], "nothing was learned: no test at all"
 
 
-def test_shares_are_the_batch(sampler: WindowSampler) -> None:
+def test_shares_are_the_batch(sampler: ClipSampler) -> None:
     whole = sampler.sample(12, seed=3, step=7)
     shares = [
         BatchSource(sampler=sampler, size=12, seed=3, processes=Processes(rank=rank, count=3)).share(7)
         for rank in range(3)
     ]
-    assert torch.equal(torch.cat([share.frames for share in shares]), whole.frames)
-    assert torch.equal(torch.cat([share.actions for share in shares]), whole.actions)
+    assert torch.equal(torch.cat([share.sensors["top"] for share in shares]), whole.sensors["top"])
+    assert torch.equal(torch.cat([actions(share) for share in shares]), actions(whole))
 
 
-def test_reading_processes_give_what_a_thread_gives(sampler: WindowSampler) -> None:
+def actions(clips: Clips) -> torch.Tensor:
+    assert clips.actions is not None
+    return clips.actions
+
+
+def test_reading_processes_give_what_a_thread_gives(sampler: ClipSampler) -> None:
     by_thread, by_processes = (
         list(BatchSource(sampler=sampler, size=4, seed=0, readers=readers).read(2, 7)) for readers in (0, 2)
     )
     assert len(by_thread) == len(by_processes) == 5
     for one, other in zip(by_thread, by_processes, strict=True):
-        assert torch.equal(one.frames, other.frames) and torch.equal(one.actions, other.actions)
-    assert not np.array_equal(by_thread[0].frames, by_thread[1].frames)
+        assert torch.equal(one.sensors["top"], other.sensors["top"]) and torch.equal(actions(one), actions(other))
+    assert not np.array_equal(by_thread[0].sensors["top"], by_thread[1].sensors["top"])
 
 
 @pytest.mark.parametrize(("size", "count"), [(9, 2), (3, 3)])
-def test_a_batch_that_cannot_be_shared_out_is_refused(sampler: WindowSampler, size: int, count: int) -> None:
+def test_a_batch_that_cannot_be_shared_out_is_refused(sampler: ClipSampler, size: int, count: int) -> None:
     with pytest.raises(TrainingError, match=f"batch={size} cannot be shared out among {count} processes"):
         BatchSource(sampler=sampler, size=size, seed=0, processes=Processes(count=count))
 

@@ -17,13 +17,17 @@ import torch
 from safetensors.torch import load_file
 
 from tests.episodes import write_dot_store
-from tests.worldmodel.train_dot import CONFIG, STEPS, train_dot
+from tests.worldmodel.training.train_dot import CONFIG, STEPS, train_dot
 from worldmodel.checkpoint import load_checkpoint
 from worldmodel.data.episodes import EpisodeStore
-from worldmodel.errors import DatasetError
+from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.heads.task_distance import Tolerance
 from worldmodel.manifest import Manifest
+from worldmodel.observation import ObservationBatch, SensorSpec
+from worldmodel.recipe import Latents
 from worldmodel.training.fit import FitConfig, fit
+from worldmodel.training.loop import TrainingConfig
+from worldmodel.training.origin import Origin
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +62,20 @@ def test_the_loss_falls(trained: Trained) -> None:
 def test_the_checkpoint_loads_and_plans(trained: Trained) -> None:
     loaded = load_checkpoint(trained.out)
     assert loaded.manifest == Manifest.from_json(trained.manifest.to_json())
-    frames = torch.zeros(3, 32, 32, 3, dtype=torch.uint8)
-    latents = loaded.world_model.encode(frames)[None]
-    future = loaded.world_model.rollout(
-        loaded.world_model.begin(latents, torch.zeros(1, 2, 10)), torch.zeros(1, 4, 5, 10)
-    )
-    assert loaded.steps_to_go is not None
-    distance = loaded.steps_to_go(future, latents[:, 0])
-    assert distance.shape == (1, 4, 5) and distance.isfinite().all()
-    assert loaded.inverse_dynamics is not None
-    actions = loaded.inverse_dynamics(latents[:, 0], latents[:, 2])
-    assert actions.shape == (1, 10) and actions.abs().max() <= 1
-    assert loaded.task_distance is not None
-    to_task = loaded.task_distance(future, latents[:, 0])
-    assert to_task.shape == (1, 4, 5) and to_task.isfinite().all()
+    frames = ObservationBatch({"top": torch.zeros(3, 32, 32, 3, dtype=torch.uint8)})
+    assert loaded.encoder is not None and loaded.world_model is not None and loaded.policy is not None
+    latents = loaded.encoder.encode(frames).tokens[None]  # [1 3 1 d]
+    begun = loaded.world_model.begin(Latents(latents), torch.zeros(1, 2, 10))
+    future = loaded.world_model.rollout(begun, torch.zeros(1, 4, 5, 10))
+    assert [(name, weight) for name, (weight, _) in loaded.distances.items()] == [
+        ("steps_to_go", 1.0),
+        ("task_distance", 3.0),
+    ]
+    for _, distance in loaded.distances.values():
+        measured = distance(future, latents[:, 0])
+        assert measured.shape == (1, 4, 5) and measured.isfinite().all()
+    actions = loaded.policy(latents[:, :1], latents[:, 2])
+    assert actions.shape == (1, 1, 10) and actions.abs().max() <= 1
 
 
 def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
@@ -79,8 +83,12 @@ def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
     assert (manifest.name, manifest.recipe, manifest.task) == ("dot", "lewm", "tests/Dot-v0")
     assert manifest.action.names == ("x", "y") and manifest.action.low == (-2.0, 0.0)
     assert (manifest.action.dt_s, manifest.action.control_steps, manifest.action.width) == (0.1, 5, 10)
-    assert (manifest.observation.camera, manifest.observation.height_px) == ("top", 32)
+    assert manifest.sensors == (SensorSpec(name="top", kind="camera", shape=(32, 32, 3)),)
+    assert (manifest.latent.tokens, manifest.latent.width) == (1, 16) and manifest.parents == ()
+    assert (manifest.planning.context_frames, manifest.planning.horizon) == (3, 5)
     assert manifest.planning.goal_distance_scale > 0
+    assert list(manifest.heads) == ["steps_to_go", "inverse_dynamics", "task_distance"]
+    assert record["predictor"]["steps"] == 0
     assert record["command"] == "train_dot" and record["config"]["steps"] == STEPS
     assert record["episodes"] == {"train": 9, "held_out": 3}
     curves = record["curves"]
@@ -90,7 +98,7 @@ def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
 
 
 def test_the_alarm_is_calibrated_on_held_out_transitions(trained: Trained) -> None:
-    surprise = trained.manifest.surprise
+    surprise = trained.manifest.calibration
     assert len(surprise.quantiles) == 101 and list(surprise.quantiles) == sorted(surprise.quantiles)
     assert surprise.threshold == surprise.quantiles[99]
     assert surprise.transitions == 32 * 128 * 2
@@ -123,10 +131,11 @@ def test_without_tolerances_there_is_no_task_distance(store: Path, trained: Trai
     heads = dataclasses.replace(CONFIG.heads, goal=())
     fit(EpisodeStore(store), dataclasses.replace(CONFIG, heads=heads), run, tmp_path / "dot", {}, lambda *_: None)
     loaded = load_checkpoint(tmp_path / "dot")
-    assert loaded.task_distance is None and loaded.manifest.task_distance is None and loaded.steps_to_go is not None
+    assert list(loaded.distances) == ["steps_to_go"]
+    assert list(loaded.manifest.heads) == ["steps_to_go", "inverse_dynamics"]
 
 
-def test_progress_is_told_stage_by_stage(trained: Trained) -> None:
+def test_progress_is_reported_stage_by_stage(trained: Trained) -> None:
     """Each stage counts from 1 to its end, in this order."""
     stages: dict[str, list[tuple[int, int]]] = {}
     for stage, done, total in trained.stages:
@@ -140,8 +149,8 @@ def test_killed_in_the_middle_and_run_again_it_is_as_if_nothing_had_happened(
     store: Path, trained: Trained, tmp_path: Path
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "dot"
-    command = [sys.executable, "-m", "tests.worldmodel.train_dot", str(store), str(run), str(out)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "tests.worldmodel.training.train_dot", str(store), str(run), str(out)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[3], env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         deadline = time.monotonic() + 60
         metrics = run / "metrics.jsonl"
@@ -165,14 +174,34 @@ def test_a_finished_run_is_not_trained_again(store: Path, trained: Trained, tmp_
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
     stages: list[str] = []
     again = train_dot(store, run, tmp_path / "dot", lambda stage, *_: stages.append(stage))
-    assert "world model" not in stages and again == trained.manifest
+    assert "world model" not in stages and "encode episodes" not in stages and again == trained.manifest
 
 
-def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
-    store = EpisodeStore(write_dot_store(tmp_path / "store", episodes=2, steps=16, image_px=16))
-    with pytest.raises(DatasetError, match="images are 16 px, the model's 32 px: collect with --image-size 32"):
-        fit(store, CONFIG, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
+@pytest.mark.parametrize(
+    ("image_px", "preset", "message"),
+    [
+        (20, "tiny", "20 px must be a multiple of 8 px, by which strides shrink it"),
+        (32, "paper", "of the patch, 14 px"),
+    ],
+)
+def test_images_that_the_encoder_cannot_take_are_refused(
+    tmp_path: Path, image_px: int, preset: str, message: str
+) -> None:
+    store = EpisodeStore(write_dot_store(tmp_path / "store", episodes=2, steps=16, image_px=image_px))
+    config = dataclasses.replace(CONFIG, origin=Origin.of_preset(preset=preset))
+    with pytest.raises(TrainingError, match=f"{message}; choose another preset, or collect what it wants"):
+        fit(store, config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_model_learns_from_images_of_the_size_that_the_store_has(tmp_path: Path) -> None:
+    store = EpisodeStore(write_dot_store(tmp_path / "store", episodes=3, steps=40, image_px=16))
+    training = TrainingConfig(steps=1, batch=8, held_out=0.34)
+    manifest = fit(
+        store, dataclasses.replace(CONFIG, training=training), tmp_path / "run", tmp_path / "out", {}, lambda *_: None
+    )
+    assert manifest is not None and manifest.sensors[0].shape == (16, 16, 3)
+    assert load_checkpoint(tmp_path / "out").manifest.sensors == manifest.sensors
 
 
 def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: Trained, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training begins with."""
+"""The beginning of a training: random weights, or a checkpoint's."""
 
 import dataclasses
 import json
@@ -9,18 +9,21 @@ import torch
 from safetensors.torch import load_file
 
 from tests.episodes import write_dot_store
-from tests.worldmodel.power_cut import Stopped
-from tests.worldmodel.train_dot import CONFIG, train_dot
+from tests.tiny import tiny_body
+from tests.worldmodel.training.power_cut import Stopped
+from tests.worldmodel.training.train_dot import CONFIG, train_dot
 from worldmodel.data.episodes import EpisodeStore
 from worldmodel.errors import DatasetError, TrainingError
-from worldmodel.manifest import Manifest, read_manifest
+from worldmodel.manifest import Manifest, Parent, read_manifest
+from worldmodel.recipe import Body
+from worldmodel.recipes.lewm import LeWM
 from worldmodel.training.fit import fit
 from worldmodel.training.loop import TrainingConfig
 from worldmodel.training.origin import Origin
-from worldmodel.training.predictor_stage import ImaginationTraining
+from worldmodel.training.predictor_stage import PredictorTraining
 
-WIDTH = 10
-"""Of a model step's actions in the store of dots."""
+BODY = tiny_body()
+"""The robot of the store of dots."""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,7 @@ def test_a_training_goes_on_from_a_checkpoint(store: Path, trained: Path, tmp_pa
         "version": "1",
         "weights_sha256": start.weights.sha256,
     }
+    assert manifest.parents == (Parent(name="dot", sha256=start.weights.sha256),)
     before, after = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
     learned = [name for name in before if name.startswith("world_model.") and name.endswith("weight")]
     assert len(learned) > 20 and all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
@@ -79,7 +83,7 @@ def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path)
         CONFIG,
         origin=Origin.of_checkpoint(trained),
         training=training,
-        imagination=ImaginationTraining(steps=20, batch=64),
+        predictor=PredictorTraining(steps=20, batch=64),
     )
     stages: dict[str, int] = {}
     with pytest.raises(DatasetError, match="longest training episode has 31 frames; "):
@@ -97,7 +101,7 @@ def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     model = {name for name in changed if name.startswith("world_model.")}
     assert model and all(name.startswith("world_model.predictor.") for name in model)
-    assert manifest.training["imagination"]["steps"] == 20
+    assert manifest.training["predictor"]["steps"] == 20
     was = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())  # before the predictor's own steps
     came = manifest.training["held_out"]
     assert came["predict_mse"] != was["predict_mse"] and came["copy_mse"] == pytest.approx(was["copy_mse"])
@@ -106,8 +110,8 @@ def test_the_predictor_goes_on_alone(store: Path, trained: Path, tmp_path: Path)
 def test_stopped_while_the_predictor_goes_on_alone_it_comes_to_the_same_checkpoint(tmp_path: Path) -> None:
     store = EpisodeStore(write_dot_store(tmp_path / "store", steps=40))
     training = TrainingConfig(steps=4, batch=16, held_out=0.25, evaluate_every_steps=4)
-    imagination = ImaginationTraining(steps=20, batch=64, save_every_s=0.0)
-    config = dataclasses.replace(CONFIG, training=training, imagination=imagination)
+    predictor = PredictorTraining(steps=20, batch=64, save_every_s=0.0)
+    config = dataclasses.replace(CONFIG, training=training, predictor=predictor)
 
     def stop(stage: str, done: int, *_: object) -> None:
         if (stage, done) == ("predictor", 12):
@@ -134,15 +138,16 @@ def test_what_the_checkpoint_lacks_is_random(store: Path, trained: Path, tmp_pat
     fit(EpisodeStore(store), config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
     origin = Origin.of_checkpoint(tmp_path / "out", {"inverse_weight": 0.5})
     assert origin.weights is not None and not any(name.startswith("inverse.") for name in origin.weights)
-    module, random = origin.module(WIDTH, 3), origin.untrained(WIDTH, 3)
+    module, random = origin.module(BODY, 3), origin.untrained(BODY, 3)
     for name, value in module.state_dict().items():
         assert torch.equal(value, origin.weights.get(name, random.state_dict()[name])), name
 
 
 def test_a_predictor_becomes_residual_and_keeps_all_but_its_head(trained: Path) -> None:
     origin = Origin.of_checkpoint(trained, {"predictor.residual": True})
-    module = origin.module(WIDTH, 3)
-    latents, actions = torch.randn(2, 3, origin.config.latent_width), torch.randn(2, 3, WIDTH)
+    module = origin.module(BODY, 3)
+    assert isinstance(module, LeWM)
+    latents, actions = torch.randn(2, 3, module.config.latent_width), torch.randn(2, 3, BODY.action_width)
     assert torch.equal(module.predictor(latents, actions), latents), "until it has learned, all rests"
     assert origin.weights is not None
     kept = [name for name in module.state_dict() if not name.startswith("predictor.change.")]
@@ -157,6 +162,6 @@ def test_a_setting_that_is_not_there_is_refused_with_those_that_are(name: str) -
 
 def test_weights_of_another_shape_are_refused(trained: Path) -> None:
     with pytest.raises(TrainingError, match=r"this training's \[.*as many actions a control step"):
-        Origin.of_checkpoint(trained).module(WIDTH + 5, 0)
+        Origin.of_checkpoint(trained).module(Body(sensors=BODY.sensors, action_width=15), 0)
     with pytest.raises(TrainingError, match="change no widths"):
-        Origin.of_checkpoint(trained, {"latent_width": 8}).module(WIDTH, 0)
+        Origin.of_checkpoint(trained, {"latent_width": 8}).module(BODY, 0)

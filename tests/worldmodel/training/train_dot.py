@@ -1,11 +1,10 @@
-"""A short training with everything in it, here or as python -m … STORE RUN CHECKPOINT [DEVICE]."""
+"""A short training with all stages, here or as python -m … STORE RUN CHECKPOINT [DEVICE]."""
 
 import dataclasses
 import sys
 from pathlib import Path
 
 import torch
-from worldmodel.training.heads import HeadsConfig
 
 from worldmodel.data.episodes import EpisodeStore
 from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
@@ -13,7 +12,9 @@ from worldmodel.heads.steps_to_go import StepsToGoTraining
 from worldmodel.heads.task_distance import TaskDistanceTraining, Tolerance
 from worldmodel.manifest import Manifest
 from worldmodel.parts.processes import DeviceChoice
-from worldmodel.training.fit import FitConfig, Progress, fit
+from worldmodel.training.fit import FitConfig, fit
+from worldmodel.training.head_stage import HeadsConfig
+from worldmodel.training.latent_stage import Progress
 from worldmodel.training.loop import TrainingConfig
 from worldmodel.training.origin import Origin
 
@@ -30,9 +31,11 @@ CONFIG = FitConfig(
         save_every_s=0.0,
     ),
     heads=HeadsConfig(
-        steps_to_go=StepsToGoTraining(steps=10, batch=64),
-        inverse_dynamics=InverseDynamicsTraining(steps=10, batch=64),
-        task_distance=TaskDistanceTraining(steps=10, batch=64),
+        trainings={
+            "steps_to_go": StepsToGoTraining(steps=10, batch=64),
+            "inverse_dynamics": InverseDynamicsTraining(steps=10, batch=64),
+            "task_distance": TaskDistanceTraining(steps=10, batch=64),
+        },
         goal=(Tolerance(features=("x", "y"), within=0.1),),
     ),
 )

@@ -8,11 +8,13 @@ import torch
 from torch import Generator, Tensor
 
 from tests.episodes import write_dot_store
-from tests.tiny import tiny_recipe
-from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from tests.tiny import tiny_body, tiny_recipe
+from worldmodel.clips import Clips, StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
 from worldmodel.heads.probes import probe_r2
 from worldmodel.parts.rollout import naive_rollout
 from worldmodel.recipes.lewm import LeWM, tiny
+from worldmodel.recipes.network import imagining
 from worldmodel.training.diagnostics import collapse_alarms, effective_rank, held_out_metrics
 from worldmodel.training.loop import Run, TrainingConfig
 
@@ -64,18 +66,23 @@ def test_a_feature_that_does_not_vary_scores_zero() -> None:
 
 
 @pytest.fixture(scope="module")
-def sampler(tmp_path_factory: pytest.TempPathFactory) -> WindowSampler:
+def sampler(tmp_path_factory: pytest.TempPathFactory) -> ClipSampler:
     store = EpisodeStore(write_dot_store(tmp_path_factory.mktemp("dots") / "store"))
-    return WindowSampler(store, store.episodes, clip_frames=4, control_steps=5)
+    return ClipSampler(store, store.episodes, clip_frames=4, timing=StepTiming(control_steps=5))
 
 
-def test_held_out_metrics_are_what_their_names_say(sampler: WindowSampler) -> None:
+def measured(recipe: LeWM, batch: Clips) -> dict[str, float]:
+    return held_out_metrics(recipe, recipe, imagining(recipe), [batch])
+
+
+def test_held_out_metrics_are_what_their_names_say(sampler: ClipSampler) -> None:
     recipe = tiny_recipe()
     batch = sampler.sample(10, 0, 0)
-    metrics = held_out_metrics(recipe, [batch])
+    metrics = measured(recipe, batch)
     recipe.eval()
     with torch.no_grad():
-        z = recipe.encode(batch.frames.flatten(0, 1)).unflatten(0, (10, 4))
+        assert batch.actions is not None
+        z = recipe.encode(batch.frames).tokens.flatten(1).unflatten(0, (10, 4))
         predicted = recipe.predictor(z[:, :-1], batch.actions)
         shuffled = recipe.predictor(z[:, :-1], batch.actions.roll(5, 0))
         imagined = naive_rollout(recipe.predictor, z[:, :1], batch.actions[:, :0], batch.actions[:, None])[:, 0]
@@ -91,25 +98,33 @@ def test_held_out_metrics_are_what_their_names_say(sampler: WindowSampler) -> No
     assert metrics["latent_std"] == pytest.approx(float(z.flatten(0, 1).std(0).mean()), rel=1e-4)
 
 
-def test_measuring_leaves_the_recipe_in_training_with_its_statistics(sampler: WindowSampler) -> None:
+def test_measuring_leaves_the_recipe_in_training_with_its_statistics(sampler: ClipSampler) -> None:
     """One evaluation in training mode would spoil BatchNorm's running statistics."""
     recipe = tiny_recipe().train()
     before = {key: value.clone() for key, value in recipe.state_dict().items()}
-    held_out_metrics(recipe, [sampler.sample(8, 0, 0)])
+    measured(recipe, sampler.sample(8, 0, 0))
     assert recipe.training
     assert all(torch.equal(value, before[key]) for key, value in recipe.state_dict().items())
 
 
-def trained_std(sampler: WindowSampler, sigreg_weight: float, folder: Path) -> float:
+def test_without_a_world_model_only_the_latents_are_measured(sampler: ClipSampler) -> None:
+    recipe, batch = tiny_recipe(), sampler.sample(10, 0, 0)
+    everything = measured(recipe, batch)
+    alone = held_out_metrics(recipe, recipe, None, [batch])
+    assert alone == {name: everything[name] for name in ("latent_std", "effective_rank")}
+    assert collapse_alarms({**alone, "latent_std": 1.0, "effective_rank": 16.0}, latent_size=16) == []
+
+
+def trained_std(sampler: ClipSampler, sigreg_weight: float, folder: Path) -> float:
     """Spread of the latents after 120 steps."""
     torch.manual_seed(0)
-    recipe = LeWM(dataclasses.replace(tiny(), sigreg_weight=sigreg_weight), 10)
+    recipe = LeWM(dataclasses.replace(tiny(), sigreg_weight=sigreg_weight), tiny_body())
     config = TrainingConfig(steps=120, batch=16, precision="float32", evaluate_every_steps=1000, warm_up=0.1)
     Run(folder, recipe, config, {}).train(sampler, lambda: {})
-    return held_out_metrics(recipe, [sampler.sample(64, 1, 0)])["latent_std"]
+    return measured(recipe, sampler.sample(64, 1, 0))["latent_std"]
 
 
-def test_without_sigreg_the_latents_collapse(sampler: WindowSampler, tmp_path: Path) -> None:
+def test_without_sigreg_the_latents_collapse(sampler: ClipSampler, tmp_path: Path) -> None:
     """The control: if predicting alone did not collapse, then the alarm above would prove nothing."""
     regularised = trained_std(sampler, tiny().sigreg_weight, tmp_path / "regularised")
     alone = trained_std(sampler, 0.0, tmp_path / "alone")
@@ -120,13 +135,13 @@ def test_without_sigreg_the_latents_collapse(sampler: WindowSampler, tmp_path: P
 HEALTHY = {"latent_std": 0.98, "effective_rank": 50.0, "predict_mse": 0.01, "copy_mse": 1.0}
 
 
-def test_a_healthy_model_raises_no_alarm():
-    assert collapse_alarms(HEALTHY, latent_width=64) == []
+def test_a_healthy_model_raises_no_alarm() -> None:
+    assert collapse_alarms(HEALTHY, latent_size=64) == []
 
 
 @pytest.mark.parametrize(
     ("metric", "value"), [("latent_std", 0.05), ("latent_std", 2.0), ("effective_rank", 21.0), ("predict_mse", 0.6)]
 )
-def test_each_alarm_names_its_metric(metric: str, value: float):
-    (alarm,) = collapse_alarms({**HEALTHY, metric: value}, latent_width=64)
+def test_each_alarm_names_its_metric(metric: str, value: float) -> None:
+    (alarm,) = collapse_alarms({**HEALTHY, metric: value}, latent_size=64)
     assert alarm.startswith(metric)

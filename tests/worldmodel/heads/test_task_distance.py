@@ -1,12 +1,15 @@
 """Task distance, learned where latents show a block on a table, turned, and a robot that does not matter."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Generator, Tensor
-from worldmodel.data.latent_episodes import LatentEpisodes, StandIns
 
+from tests.worldmodel.latent_store import latent_episodes, stored
+from worldmodel.clips import StepTiming
+from worldmodel.data.latents import LatentEpisodes, StandIns
 from worldmodel.data.task_truth import apart
 from worldmodel.errors import DatasetError
 from worldmodel.heads.task_distance import (
@@ -36,27 +39,29 @@ def random_scenes(count: int, seed: int) -> Tensor:
 
 
 def seen(features: Tensor) -> Tensor:
-    """Latents: the features, mixed."""
-    return features @ torch.linalg.qr(torch.randn(5, 5, generator=Generator().manual_seed(9)))[0]
+    """Latents [b 1 5]: the features, mixed."""
+    return (features @ torch.linalg.qr(torch.randn(5, 5, generator=Generator().manual_seed(9)))[0])[:, None]
 
 
-def shown(features: Tensor) -> LatentEpisodes:
-    last_row = torch.full((len(features),), len(features) - 1)
-    return LatentEpisodes(seen(features), last_row, task=task_truth(CONFIG, NAMES, features))
+def shown(folder: Path, features: Tensor) -> LatentEpisodes:
+    data = latent_episodes(folder, seen(features)[None], torch.zeros(1, len(features), 2), StepTiming())
+    return dataclasses.replace(data, task=task_truth(CONFIG, NAMES, features))
 
 
-def learned(features: Tensor, data: LatentEpisodes | None = None) -> TaskDistance:
+def learned(data: LatentEpisodes) -> TaskDistance:
     torch.manual_seed(0)
-    return fit_task_distance(data or shown(features), CONFIG, TRAINING, Generator().manual_seed(0))
+    head = TaskDistance(CONFIG, 1, 5)
+    fit_task_distance(head, data, TRAINING, 0, lambda step, loss: None)
+    return head
 
 
 @pytest.fixture(scope="module")
-def head() -> TaskDistance:
-    return learned(random_scenes(4000, seed=0))
+def head(tmp_path_factory: pytest.TempPathFactory) -> TaskDistance:
+    return learned(shown(tmp_path_factory.mktemp("scenes"), random_scenes(4000, seed=0)))
 
 
 def between(head: TaskDistance, here: Tensor, goal: Tensor) -> Tensor:
-    return head(seen(here)[:, None, None, None], seen(goal)[:, None]).flatten()
+    return head(seen(here)[:, None, None], seen(goal)).flatten()
 
 
 def test_it_measures_what_the_task_is_about(head: TaskDistance) -> None:
@@ -88,17 +93,18 @@ def test_it_answers_for_every_imagined_latent(head: TaskDistance) -> None:
     torch.testing.assert_close(answer[1, 2, 3], head(latents[1:, 2:, 3:], goal[1:])[0, 0, 0])
 
 
-def test_what_is_imagined_wrongly_is_read_as_what_really_was() -> None:
+def test_what_is_imagined_wrongly_is_read_as_what_really_was(tmp_path: Path) -> None:
     """A model that imagines everything one to the side: the head learns where that is."""
     features = random_scenes(4000, seed=0)
     far = (features[:, 1] > 0.5).nonzero().squeeze(1)
-    wrong = dataclasses.replace(shown(features), stand_ins=StandIns(seen(features)[far] + 1, far))
+    right = shown(tmp_path, features)
+    wrong = dataclasses.replace(right, stand_ins=(StandIns(stored(tmp_path, seen(features)[far] + 1), far),))
     probe = random_scenes(500, seed=3)
     probe = probe[probe[:, 1] > 0.5]
     wanted = task_truth(CONFIG, NAMES, probe).quantities
     knows, guesses = (
         float(apart(head.quantities(seen(probe) + 1), wanted, CONFIG.sizes).median())
-        for head in (learned(features, wrong), learned(features))
+        for head in (learned(wrong), learned(right))
     )
     assert knows < 0.3 < 1 < guesses
 
@@ -130,13 +136,8 @@ def test_the_task_is_done_when_every_tolerance_is_kept_with_a_little_to_spare() 
     assert reached.tolist() == [True, True, False, False]
 
 
-def test_each_step_is_told() -> None:
-    features, told = random_scenes(50, seed=0), list[tuple[int, float]]()
-    fit_task_distance(
-        shown(features),
-        CONFIG,
-        TaskDistanceTraining(steps=3, batch=16),
-        Generator().manual_seed(0),
-        lambda step, loss: told.append((step, loss)),
-    )
+def test_each_step_is_reported(tmp_path: Path) -> None:
+    data, told = shown(tmp_path, random_scenes(50, seed=0)), list[tuple[int, float]]()
+    training = TaskDistanceTraining(steps=3, batch=16)
+    fit_task_distance(TaskDistance(CONFIG, 1, 5), data, training, 0, lambda step, loss: told.append((step, loss)))
     assert [step for step, _ in told] == [0, 1, 2] and all(loss > 0 for _, loss in told)

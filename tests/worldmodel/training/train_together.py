@@ -1,4 +1,4 @@
-"""The tiny preset in the processes that torchrun starts, with -m tests.worldmodel.train_together STORE RUN [STOP].
+"""The tiny preset in the processes that torchrun starts: tests.worldmodel.training.train_together STORE RUN [STOP].
 
 With STOP, every process dies after that step, which was logged and not saved.
 """
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
-from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from tests.tiny import tiny_body
+from worldmodel.clips import StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
 from worldmodel.parts.processes import joined
 from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.training.loop import Run, TrainingConfig
@@ -27,10 +29,10 @@ def train_together(store: Path, folder: Path, stop_at: int | None = None) -> Run
             os._exit(1)
 
     opened = EpisodeStore(store)
-    sampler = WindowSampler(opened, opened.episodes, clip_frames=4, control_steps=5)
+    sampler = ClipSampler(opened, opened.episodes, clip_frames=4, timing=StepTiming(control_steps=5))
     with joined("cpu") as processes:
         torch.manual_seed(0)
-        recipe = LeWM(tiny(), 10)
+        recipe = LeWM(tiny(), tiny_body())
         for block in recipe.predictor.every_block():
             torch.nn.init.normal_(block.modulation.weight, std=0.2)  # else nothing of a batch matters at first
         run = Run(folder, recipe, CONFIG, {}, processes)
