@@ -73,6 +73,11 @@ class Encoder(Protocol):
         """Tokens n and width d of a frame."""
         ...
 
+    @property
+    def learned(self) -> list[int]:
+        """Which tokens are learned, and could collapse; the others are readings as they are."""
+        ...
+
     def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d] of one frame a robot."""
         ...

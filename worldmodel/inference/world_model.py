@@ -12,7 +12,7 @@ from worldmodel.observation import ObservationBatch
 from worldmodel.parts.frames import FrameEncoder
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.tokens import vector_token
-from worldmodel.parts.world_model import CausalWorldModel, Seen
+from worldmodel.parts.world_model import CausalWorldModel, SeenFrames
 from worldmodel.recipe import Encoder, Latents, WorldModel
 
 
@@ -33,6 +33,11 @@ class FastEncoder:
     def latent_shape(self) -> tuple[int, int]:
         """Tokens and width of a frame."""
         return self._module.latent_shape
+
+    @property
+    def learned(self) -> list[int]:
+        """Which tokens are learned."""
+        return self._module.learned
 
     def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d]. Images have the size, and vectors the entries, that the model was trained on."""
@@ -74,7 +79,7 @@ class FastWorldModel:
         Where `actions` want gradients, the plain way, which has them.
         """
         if actions.requires_grad:
-            return self.plain.rollout(Seen(state.context, state.past_actions), actions)
+            return self.plain.rollout(SeenFrames(state.context, state.past_actions), actions)
         return self.plain.split(self._predictor.rollout(state, actions))
 
     def predictions(

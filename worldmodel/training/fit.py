@@ -159,6 +159,11 @@ class _Trained:
         return LatentSpec(tokens=tokens, width=width)
 
     @property
+    def learned_size(self) -> int:
+        """Numbers in a frame's learned tokens."""
+        return len(self.frozen.encoder.learned) * self.latent.width
+
+    @property
     def world_model(self) -> WorldModel | None:
         """The world model as it is served: made of the weights as they are now."""
         make = self.config.entry.world_model
@@ -243,7 +248,8 @@ class _Trained:
             "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
             "predictor": dataclasses.asdict(config.predictor),
             "held_out": measured,
-            "alarms": collapse_alarms(measured, self.latent.size),
+            "learned_size": self.learned_size,
+            "alarms": collapse_alarms(measured, self.learned_size),
             "probe_r2": probe(self.frozen, self._random_encoder(), split),
             "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
             "curves": curves(rows),
