@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
-from envs.interchange.action_limits import ActionLimits, recorded_limits, recorded_range
+from envs.interchange.action_limits import DatasetLimits, recorded_limits, recorded_range
 from envs.interchange.sensor_ranges import with_ranges
 from envs.interchange.source import Description, Frame, Rows, Source
 from envs.sensors import Sensor, camera_sensor
@@ -22,12 +22,12 @@ def import_episodes(
     out: Path,
     *,
     description: Description,
-    limits: ActionLimits | None,
+    limits: DatasetLimits | None,
     fit: Callable[[Frame], Frame],
     image_size: int,
     episodes_per_shard: int = EPISODES_PER_SHARD,
     report: Callable[[], Any] = lambda: None,
-) -> ActionLimits:
+) -> DatasetLimits:
     """Write every episode of `source` into the store `out`, and return the limits that the store gives its actions.
 
     All numbers are read and checked before anything is written; pictures are checked as they are decoded. A shard is
@@ -117,13 +117,13 @@ def _blocks(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield np.stack(block)
 
 
-def _checked_limits(source: Source, said: Description, limits: ActionLimits | None) -> ActionLimits:
+def _checked_limits(source: Source, said: Description, limits: DatasetLimits | None) -> DatasetLimits:
     """Reads every number. No action is clamped into its limits: a model would learn what never happened."""
     if limits is None and (said.action_low is None or said.action_high is None):
         return recorded_limits((rows.actions for rows in source.rows()), said.action_names)
     if limits is None:
         assert said.action_low is not None and said.action_high is not None
-        limits = ActionLimits(said.action_low, said.action_high, "the data set's")
+        limits = DatasetLimits(said.action_low, said.action_high, "the data set's")
     low, high = recorded_range((rows.actions for rows in source.rows()), len(said.action_names))
     beyond = (low < np.asarray(limits.low, np.float32)) | (high > np.asarray(limits.high, np.float32))
     if beyond.any():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from server.commands.errors import CommandError
 
 if TYPE_CHECKING:
-    from envs.interchange.action_limits import ActionLimits
+    from envs.interchange.action_limits import DatasetLimits
     from envs.interchange.source import Description, Source
 
 FORMATS = ("lerobot", "hdf5")
@@ -175,7 +175,7 @@ def _described(arguments: argparse.Namespace, said: "Description") -> "Descripti
     return dataclasses.replace(said, action_names=names, action_units=units)
 
 
-def _limits(arguments: argparse.Namespace, width: int) -> "ActionLimits | None":
+def _limits(arguments: argparse.Namespace, width: int) -> "DatasetLimits | None":
     from envs.interchange.action_limits import given_limits
 
     if arguments.action_low is None and arguments.action_high is None:

@@ -14,7 +14,7 @@ import numpy as np
 from envs import MAX_EPISODE_STEPS
 from envs.episode_seeds import RANDOM_GOAL, episode_seed
 from envs.mujoco_env import MujocoGoalEnv, State
-from envs.rollout import rollout
+from envs.rollout import EpisodeKey, rollout
 from envs.variation import Variation
 
 EPISODE_STEPS = 100
@@ -93,10 +93,8 @@ def pair_of_episode(
         trajectory = rollout(
             env,
             env_id,
-            seed=seed,
-            episode_index=episode,
+            EpisodeKey(namespace="heldout", seed=seed, index=episode),
             steps=EPISODE_STEPS,
-            namespace="heldout",
             variation=world or "nominal",
         )
         first = int(np.random.default_rng((seed, episode)).integers(len(trajectory.states) - protocol.offset_steps))

@@ -19,7 +19,7 @@ from envs.arm_control import ToolPose
 from envs.mujoco_env import ASSETS, GoalObservation
 from envs.policies import COLLECTION_POLICIES
 from envs.random_policies import HeldRandomPolicy, WanderingRandomPolicy
-from envs.rollout import rollout, rollout_states
+from envs.rollout import EpisodeKey, rollout, rollout_states
 
 # Where both actuators can move freely; Cube's act on the tool, whose velocity is in tests/envs/test_arm_control.py.
 FREE = {
@@ -338,7 +338,7 @@ def test_every_environment_has_a_collection_policy() -> None:
 def test_an_episode_does_not_depend_on_those_before_it(env: MujocoGoalEnv, env_id: str) -> None:
     """Or a store would depend on which worker collected which shard, and on interruptions."""
     for index in range(4):
-        used = rollout(env, env_id, seed=3, episode_index=index, steps=40, namespace="collect")
+        used = rollout(env, env_id, EpisodeKey(namespace="collect", seed=3, index=index), steps=40)
         fresh = rollout_states(env_id, 3, index, 40, namespace="collect")
         assert np.array_equal(used.states, fresh.states) and np.array_equal(used.actions, fresh.actions)
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.collect import collect
+from envs.collect_config import CollectConfig
 from envs.interchange.lerobot_writer import write_lerobot
 from envs.interchange.opening import open_source
 from envs.interchange.stored_episodes import StoredEpisodes
@@ -34,7 +35,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("collected") / "store"
     sensors = ["top", "position"]
     return collect(
-        "telos/TwoRoom-v0", out, episodes=7, steps=23, seed=2, episodes_per_shard=4, progress=False, sensors=sensors
+        CollectConfig(
+            env_id="telos/TwoRoom-v0", episodes=7, steps=23, seed=2, episodes_per_shard=4, sensor_names=tuple(sensors)
+        ),
+        out,
+        progress=False,
     )
 
 

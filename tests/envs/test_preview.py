@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from envs.collect import collect
+from envs.collect_config import CollectConfig
 from envs.interchange.charts import HEIGHT_PX, curves, with_cursor
 from envs.interchange.preview import animation, contact_sheet, glimpses
 from envs.interchange.stored_episodes import StoredEpisodes
@@ -55,7 +56,7 @@ def test_glimpses_hold_every_sensor_of_their_episode(tmp_path: Path) -> None:
 
 
 def test_a_store_of_one_camera_and_no_vector_is_drawn_without_curves(tmp_path: Path) -> None:
-    collect("telos/TwoRoom-v0", tmp_path, episodes=2, steps=6, seed=0, progress=False)
+    collect(CollectConfig(env_id="telos/TwoRoom-v0", episodes=2, steps=6, seed=0), tmp_path, progress=False)
     shown = glimpses(StoredEpisodes(tmp_path), 2)
     with Image.open(io.BytesIO(contact_sheet(shown, 0.1))) as sheet:
         assert sheet.size == (4 + 8 * 132, 4 + 2 * 148)

@@ -21,7 +21,7 @@ Shared = Float[Tensor, "b p 2 heads x"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleTokens:
     """The earlier tokens that the tokens of this pass may attend to, and the positions of the latter."""
 
     shared: Shared | None
@@ -55,7 +55,11 @@ class FastBlock:
         self.from_hidden = PackedLinear(*affine(block.mlp[4]), dtype)
 
     def advance(
-        self, tokens: Float[Tensor, "b _ m w"], modulations: Float[Tensor, "b s m 6 w"], seen: Seen, queries: int
+        self,
+        tokens: Float[Tensor, "b _ m w"],
+        modulations: Float[Tensor, "b s m 6 w"],
+        seen: VisibleTokens,
+        queries: int,
     ) -> Float[Tensor, "b s q w"]:
         """The newest `queries` tokens after this block; keys and values of all go into the cache.
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodel.inference.fast_block import FastBlock, KeysValues, Seen, Shared
+from worldmodel.inference.fast_block import FastBlock, KeysValues, Shared, VisibleTokens
 from worldmodel.inference.folding import Affine, FoldedProjector, affine
 from worldmodel.inference.packed_linear import PackedLinear
 from worldmodel.parts.predictor import Predictor
@@ -124,7 +124,7 @@ class FastPredictor:
         conditions = modulations[:, :, step + 1 - own : step + 1].unbind(3)
         shared = prefix.shared[start] if start < len(prefix.shared) else None
         for index, block in enumerate(self.blocks):
-            seen = Seen(
+            seen = VisibleTokens(
                 shared=shared[index] if shared else None,
                 cache=caches[index] if growing else None,
                 filled=step,
@@ -141,7 +141,7 @@ class FastPredictor:
             tokens = tokens + self.positions[:steps]
         caches = [self._cache(tokens.shape[0], 1, steps) for _ in self.blocks]
         for index, block in enumerate(self.blocks):
-            seen = Seen(shared=None, cache=caches[index], filled=0, turns=self._turns(0, steps))
+            seen = VisibleTokens(shared=None, cache=caches[index], filled=0, turns=self._turns(0, steps))
             tokens = block.advance(tokens, modulations[:, :, :, index], seen, queries=steps)
         return tuple(cache[:, 0] for cache in caches)
 
