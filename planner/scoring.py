@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.protocols import Cost, RolloutState, WorldModel
+from planner.protocols import CostFunction, RolloutModel, RolloutState
 from planner.sampling import cheapest, finite_or_worst
 
 LATENT_BYTES = 24 * 2**20
@@ -42,9 +42,9 @@ class Scores:
 
 
 def score(
-    model: WorldModel,
+    model: RolloutModel,
     state: RolloutState,
-    cost: Cost,
+    cost: CostFunction,
     actions: Float[Tensor, "b s h a"],
     *,
     at_once: int,
@@ -58,12 +58,16 @@ def score(
     return reduce(_joined, (judge(model, state, cost, chunk) for chunk in actions.split(at_once, dim=1)))
 
 
-def _imagined(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+def _imagined(
+    model: RolloutModel, state: RolloutState, cost: CostFunction, actions: Float[Tensor, "b s h a"]
+) -> Scores:
     latents = model.rollout(state, actions)
     return _scores(latents, cost(latents, actions), None, actions)
 
 
-def _differentiated(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+def _differentiated(
+    model: RolloutModel, state: RolloutState, cost: CostFunction, actions: Float[Tensor, "b s h a"]
+) -> Scores:
     """A candidate's gradient is its own, since no cost depends on another candidate's actions."""
     with torch.inference_mode(False), torch.enable_grad():
         wanted = actions.clone().requires_grad_()

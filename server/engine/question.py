@@ -10,7 +10,7 @@ from torch import Tensor
 from planner.costs import (
     ControlEffort,
     DistanceName,
-    KeepOut,
+    KeepOutCost,
     Over,
     Smoothness,
     SquaredDistance,
@@ -18,7 +18,7 @@ from planner.costs import (
     goal_cost,
 )
 from planner.presets import Preset, build_space
-from planner.protocols import Cost
+from planner.protocols import CostFunction
 from planner.search_space import SearchSpace
 from server.engine.actions import Bounds, bounds
 from worldmodel import ActionSpec, Checkpoint, PlanningSpec
@@ -138,18 +138,18 @@ def space_of(preset: Preset, limits: Bounds, checkpoint: Checkpoint) -> SearchSp
     )
 
 
-def cost_of(checkpoint: Checkpoint, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor] = ()) -> Cost:
+def cost_of(checkpoint: Checkpoint, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor] = ()) -> CostFunction:
     """The cost for robots whose goals are [b n d], and which keep out of each of `avoid`, [b m n d]."""
     scale = planning_spec(checkpoint).goal_distance_scale
     learned = tuple(checkpoint.distances.values())
     to_goal = goal_cost(goals, scale=scale, learned=learned, over=terms.over, distance=terms.distance)
     distance = SquaredDistance(scale)
-    weighted: list[tuple[float, Cost]] = [
+    weighted: list[tuple[float, CostFunction]] = [
         (terms.goal_weight, to_goal),
         (terms.smoothness, Smoothness(action_spec(checkpoint).control_steps)),
         (terms.effort, ControlEffort()),
         *(
-            (weight, KeepOut(distance, latents, radius))
+            (weight, KeepOutCost(distance, latents, radius))
             for (weight, radius, _), latents in zip(terms.keep_out, avoid, strict=True)
         ),
     ]

@@ -7,13 +7,21 @@ from torch import Tensor
 
 from planner.cem import CEM
 from planner.constraints import Constrained
-from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOut, Smoothness, SquaredDistance, WeightedSum
+from planner.costs import (
+    AbsoluteDistance,
+    ControlEffort,
+    GoalCost,
+    KeepOutCost,
+    Smoothness,
+    SquaredDistance,
+    WeightedSum,
+)
 from planner.gradient_descent import DescentSearch, GradientDescent
 from planner.icem import ICEM, ICEMSearch
 from planner.mppi import MPPI
 from planner.optimiser import Optimiser, Search
 from planner.predictive_sampling import PredictiveSampling, VariationSearch
-from planner.protocols import Cost, Distance, Policy, WorldModel
+from planner.protocols import CostFunction, Distance, Policy, RolloutModel
 from planner.sampling import GaussianSearch
 from planner.search_space import PerStep, SearchSpace
 from planner.spline import Spline
@@ -28,7 +36,7 @@ from worldmodel.recipes.pldm import PLDM
 from worldmodel.recipes.random_encoder import RandomEncoder
 
 
-def world_model(model: LatentWorldModel) -> WorldModel:
+def world_model(model: LatentWorldModel) -> RolloutModel:
     """The trained recipe is a planner's world model."""
     return model
 
@@ -52,7 +60,7 @@ def plain_distance(distance: SquaredDistance | AbsoluteDistance) -> Distance:
     return distance
 
 
-def cost(part: GoalCost | ControlEffort | Smoothness | KeepOut | WeightedSum) -> Cost:
+def cost(part: GoalCost | ControlEffort | Smoothness | KeepOutCost | WeightedSum) -> CostFunction:
     """Every cost is one."""
     return part
 

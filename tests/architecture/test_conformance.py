@@ -12,7 +12,7 @@ from worldmodel.world_model import LatentWorldModel
 from planner import protocols
 from planner.costs import GoalCost
 from planner.policy import continued
-from planner.protocols import Cost, Distance, Policy, WorldModel
+from planner.protocols import CostFunction, Distance, Policy, RolloutModel
 from tests.architecture import conformance
 from tests.tiny import tiny_recipe
 from worldmodel.recipes.lewm import tiny
@@ -35,14 +35,14 @@ def inverse_dynamics() -> InverseDynamics:
 
 
 def test_instances_match_their_protocols(model: LatentWorldModel, head: StepsToGo) -> None:
-    assert isinstance(conformance.world_model(model), WorldModel)
+    assert isinstance(conformance.world_model(model), RolloutModel)
     assert isinstance(conformance.learned_distance(head), Distance)
-    assert isinstance(conformance.cost(GoalCost(head, torch.zeros(1, 1, 16))), Cost)
+    assert isinstance(conformance.cost(GoalCost(head, torch.zeros(1, 1, 16))), CostFunction)
 
 
 def test_arguments_have_the_protocols_names() -> None:
     """`isinstance` looks at names of methods only; a caller may use names of arguments."""
-    wanted, given = (inspect.signature(owner.rollout) for owner in (WorldModel, LatentWorldModel))
+    wanted, given = (inspect.signature(owner.rollout) for owner in (RolloutModel, LatentWorldModel))
     assert list(given.parameters) == list(wanted.parameters)
 
 
@@ -54,7 +54,7 @@ def test_a_policys_arguments_have_the_protocols_names(inverse_dynamics: InverseD
 
 def test_the_planner_asks_a_world_model_for_rollouts_only() -> None:
     """The seam is as narrow as its use: a method that the planner does not call is not in its protocol."""
-    methods = [name for name, value in vars(WorldModel).items() if inspect.isfunction(value) and name[0] != "_"]
+    methods = [name for name, value in vars(RolloutModel).items() if inspect.isfunction(value) and name[0] != "_"]
     assert methods == ["rollout"]
 
 

@@ -10,7 +10,7 @@ from planner.cem import CEM
 from planner.costs import GoalCost, Over, SquaredDistance
 from planner.names import SearchSpaceName
 from planner.optimiser import Optimiser
-from planner.protocols import Cost
+from planner.protocols import CostFunction
 from planner.search import Plan, RobotSearch, plan_iterations
 from planner.search_space import SearchSpace, make_search_space
 
@@ -63,7 +63,7 @@ def iterate(
     *,
     horizon: int = 3,
     model: LinearWorldModel | None = None,
-    cost: Cost | None = None,
+    cost: CostFunction | None = None,
     over: Over = "mean",
 ) -> list[tuple[Plan, ...]]:
     """The plans of all robots after each iteration."""
