@@ -55,7 +55,7 @@ class LatentRows:
 def stored_latents(
     folder: Path, key: Sequence[str], shape: Shape, parts: Callable[[], Iterator[Tensor]], device: torch.device
 ) -> LatentRows:
-    """The rows that `parts` gives, [rows n d] each, from a file of `folder`: an earlier call's where its key was the same.
+    """The rows that `parts` gives, [rows n d] each, from a file of `folder`: an earlier call's, if `key` was the same.
 
     `key` names all that the latents depend on: the weights' hash and the episodes. A killed call leaves no such file.
     """

@@ -80,7 +80,7 @@ def imagine_along(
 ) -> StandIns | None:
     """The horizon of model steps that followed a few context frames of random clips, as imagined.
 
-    `draw` is the number of context frames, of clips at most, and the seed of the choice. `frozen` and `model` are of the
+    `draw` is the number of context frames, of clips at most, and the seed of the choice. `frozen` and `model` have the
     same weights. None where all episodes are too short.
     """
     context, clips, seed = draw
