@@ -127,6 +127,7 @@ class LatentDistance(Protocol):
         ...
 
 
+@runtime_checkable
 class RecipeConfig(Protocol):
     """The fields that training reads of every recipe's configuration (a frozen dataclass)."""
 
