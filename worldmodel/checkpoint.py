@@ -24,6 +24,7 @@ from worldmodel.heads.surprise import surprise
 from worldmodel.inference.fast_steps_to_go import fast_distance
 from worldmodel.inference.precision import measured_precision
 from worldmodel.inference.world_model import fast_encoder, fast_world_model
+from worldmodel.json_values import shown
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.parts.precision import Precision, PrecisionChoice
 from worldmodel.parts.world_model import CausalWorldModel
@@ -202,7 +203,9 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
         raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
     if odd := sorted(set(tensors) ^ set(wanted)):
         state = "lack" if odd[0] in wanted else "have, and should not,"
-        raise CheckpointError(f"weights of {name} {state} {odd[0]} ({len(odd)} in all); restore both of its files")
+        raise CheckpointError(
+            f"weights of {name} {state} {shown(odd[0])} ({len(odd)} in all); restore both of its files"
+        )
     for key, tensor in tensors.items():
         given, asked = ((list(part.shape), part.dtype) for part in (tensor, wanted[key]))
         if given != asked:

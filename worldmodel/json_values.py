@@ -17,12 +17,12 @@ def field_values(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
     """
     hints = get_type_hints(cls)
     if unknown := sorted(set(data) - set(hints)):
-        raise CheckpointError(f"{where} has unknown keys {unknown}; this build knows {sorted(hints)}")
+        raise CheckpointError(f"{where} has unknown keys {shown(unknown)}; this build knows {sorted(hints)}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     for key, value in values.items():
         if not _fits(value, hints[key]):
             wanted = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
-            raise CheckpointError(f"{where}: {key} is {_shown(value)}; wanted {wanted}")
+            raise CheckpointError(f"{where}: {key} is {shown(value)}; wanted {wanted}")
     return {key: _widened(value, hints[key]) for key, value in values.items()}
 
 
@@ -55,7 +55,7 @@ def _widened(value: Any, wanted: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value escaped and short, since an error message goes to a terminal and a log."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worldmodel.errors import CheckpointError
-from worldmodel.json_values import field_values
+from worldmodel.json_values import field_values, shown
 from worldmodel.observation import SensorSpec
 
 FORMAT = 2
@@ -189,7 +189,7 @@ class Manifest:
             raise CheckpointError(f"manifest.json is not JSON: {error}; restore it") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             given = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise CheckpointError(f"manifest format is {given!r}; this build reads format {FORMAT}")
+            raise CheckpointError(f"manifest format is {shown(given)}; this build reads format {FORMAT}")
         return _manifest(data)
 
 
@@ -215,7 +215,7 @@ def _heads(data: Any) -> dict[str, HeadSpec]:
     if not isinstance(data, dict):
         raise CheckpointError(f"heads is {type(data).__name__}; wanted an object")
     if odd := [name for name in data if not _HEAD_NAME.fullmatch(name) or name == "world_model"]:
-        raise CheckpointError(f"a head is called {ascii(odd[0])[:60]}; wanted a-z, 0-9 and '_', and not world_model")
+        raise CheckpointError(f"a head is called {shown(odd[0])}; wanted a-z, 0-9 and '_', and not world_model")
     return {name: _build(HeadSpec, each, f"heads.{name}") for name, each in data.items()}
 
 

@@ -21,7 +21,7 @@ SensorKind = Literal["camera", "vector"]
 ResizeFilter = Literal["area", "bilinear"]
 
 MOST_VALUES = 4096
-_FILTERS = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
+_FILTERS: dict[ResizeFilter, Image.Resampling] = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
 _SLACK = 0.05
 """Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
 
@@ -49,15 +49,10 @@ class SensorSpec:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise CheckpointError(f"a sensor is called {self.name!r}; wanted a name without '/'")
-        if self.resize not in _FILTERS:
-            raise CheckpointError(f"sensor {self.name}: resize is {self.resize!r}; this build knows {sorted(_FILTERS)}")
-        match self.kind:
-            case "camera":
-                self._check_camera()
-            case "vector":
-                self._check_vector()
-            case _:
-                raise CheckpointError(f"sensor {self.name} is a {self.kind!r}; this build knows camera and vector")
+        if self.kind == "camera":
+            self._check_camera()
+        else:
+            self._check_vector()
 
     @property
     def size(self) -> int:

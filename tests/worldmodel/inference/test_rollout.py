@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from tests.worldmodel.test_predictor import ACTION, LATENT, Positions, make
+from tests.worldmodel.parts.test_predictor import ACTION, LATENT, Positions, make
 from worldmodel.inference.fast_block import FastBlock
 from worldmodel.inference.fast_predictor import FastPredictor, Prefix, stack
 from worldmodel.parts.precision import CLOSE

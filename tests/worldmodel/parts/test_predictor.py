@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from worldmodel.observation import SensorSpec
 from worldmodel.parts.predictor import Predictor, PredictorConfig, band
+from worldmodel.recipe import Body
 from worldmodel.recipes.lewm import LeWM, paper
 
 LATENT, ACTION = 6, 4
@@ -143,6 +145,7 @@ def test_dropout_is_drawn_in_training_only() -> None:
 
 
 def test_the_published_model_has_exactly_its_number_of_parameters() -> None:
+    camera = SensorSpec(name="top", kind="camera", shape=(224, 224, 3))
     with torch.device("meta"):
-        recipe = LeWM(paper(), action_width=10)
+        recipe = LeWM(paper(), Body(sensors=(camera,), action_width=10))
     assert sum(parameter.numel() for parameter in recipe.parameters()) == 18_034_478

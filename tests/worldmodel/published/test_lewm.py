@@ -16,8 +16,10 @@ from torch import Generator, Tensor
 from server.cli import main
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 from worldmodel.errors import CheckpointError
-from worldmodel.manifest import ActionSpec
+from worldmodel.manifest import ActionSpec, LatentSpec, PlanningSpec
+from worldmodel.observation import ObservationBatch, SensorSpec
 from worldmodel.published.lewm import Published, import_lewm
+from worldmodel.recipe import Latents
 
 WIDTH, HEADS, DEPTH, SIDE, PATCH = 192, 3, 12, 28, 14  # the published ViT-Tiny, with a small image
 PREDICTOR = {
@@ -224,14 +226,16 @@ def close(given: Tensor, wanted: Tensor) -> None:
 def test_latents_and_predictions_are_the_published_ones(tmp_path: Path, form: str) -> None:
     state = published_state()
     stored = {"transformers 5": state, "transformers 4": old_names(state), "wrapped": {"state_dict": state}}[form]
-    model, published = imported(tmp_path, stored).world_model, PublishedForward(state)
+    loaded, published = imported(tmp_path, stored), PublishedForward(state)
+    encoder, model = loaded.encoder, loaded.world_model
+    assert encoder is not None and model is not None
     generator = Generator().manual_seed(1)
     frames = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
-    latents = model.encode(frames)
+    latents = encoder.encode(ObservationBatch({"top": frames})).tokens
     close(latents[:, 0], published.encode(frames))
     past = torch.rand(1, 1, 10, generator=generator) * 2 - 1
     future = torch.rand(1, 3, 4, 10, generator=generator) * 2 - 1
-    imagined = model.rollout(model.begin(latents[None], past), future)[0, :, :, 0]  # [s h d]
+    imagined = model.rollout(model.begin(Latents(latents[None]), past), future)[0, :, :, 0]  # [s h d]
     for candidate in range(3):
         seen, taken = latents[None, :, 0], torch.cat([past, future[:, candidate]], 1)
         for step in range(4):
@@ -242,10 +246,12 @@ def test_latents_and_predictions_are_the_published_ones(tmp_path: Path, form: st
 
 
 def test_an_imported_model_raises_no_alarm_that_nobody_calibrated(tmp_path: Path) -> None:
+    """It has a camera, latents and planning as published, and no calibration."""
     manifest = imported(tmp_path, published_state()).manifest
-    assert manifest.surprise.transitions == 0 and manifest.surprise.threshold > 1e15
-    assert manifest.observation.height_px == SIDE and manifest.planning.context_frames == 3
-    assert manifest.planning.goal_distance_scale == 384
+    assert manifest.calibration is None and not manifest.heads and not manifest.parents
+    assert manifest.sensors == (SensorSpec(name="top", kind="camera", shape=(SIDE, SIDE, 3), resize="bilinear"),)
+    assert manifest.latent == LatentSpec(tokens=1, width=WIDTH)
+    assert manifest.planning == PlanningSpec(context_frames=3, horizon=5, goal_distance_scale=384.0)
 
 
 def without(state: State, key: str) -> State:
