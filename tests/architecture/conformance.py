@@ -7,7 +7,15 @@ from collections.abc import Mapping
 
 from planner.cem import CEM
 from planner.constraints import Constrained
-from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOutCost, Smoothness, SquaredDistance, WeightedSum
+from planner.costs import (
+    AbsoluteDistance,
+    ControlEffort,
+    GoalCost,
+    KeepOutCost,
+    Smoothness,
+    SquaredDistance,
+    WeightedSum,
+)
 from planner.gradient_descent import DescentSearch, GradientDescent
 from planner.icem import ICEM, ICEMSearch
 from planner.mppi import MPPI

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from planner.policy import continued
 
 from planner import protocols
 from planner.costs import GoalCost
+from planner.policy import continued
 from planner.protocols import CostFunction, Distance, Policy, RolloutModel
 from tests.architecture import conformance
 from tests.readings import random_observation
