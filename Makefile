@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | reliability | soak: each does what is missing and nothing twice.
+# make setup | demo | test | lint | wheel | reliability | soak: each does what is missing and nothing twice.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export MUJOCO_GL ?= egl
 
-.PHONY: setup demo test lint unit reliability soak stubs lock clean
+.PHONY: setup demo test lint unit wheel reliability soak stubs lock clean
 
 setup: $(INSTALLED)
 	@.ci/check-graphics $(BIN)/python
@@ -38,6 +38,10 @@ unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not alone"
 	$(BIN)/pytest -m "alone and not slow"
 
+# One wheel: the client, which needs numpy and Pillow only, and the server behind the extra telos[server].
+wheel: $(INSTALLED)
+	.ci/build-wheel $(BIN)/python dist
+
 reliability: $(INSTALLED)
 	$(BIN)/python -m benchmarks.reliability --out benchmarks/results/reliability.json
 
@@ -53,4 +57,4 @@ lock: $(INSTALLED)
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out dist

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from envs import ENVS, MAX_EPISODE_STEPS
 from envs.pixel_camera import gl_renderer_name
-from envs.rollout import rollout
+from envs.rollout import EpisodeKey, rollout
 from server.provenance import provenance
 
 
@@ -45,7 +45,9 @@ def _rates(env_id: str, episodes: int, image_size: int) -> dict[str, dict[str, i
         env.render_state(env.get_state())  # the first picture makes the OpenGL context
         for index in range(episodes):
             began = time.perf_counter()
-            trajectory = rollout(env, env_id, seed=0, episode_index=index, steps=MAX_EPISODE_STEPS, namespace="heldout")
+            trajectory = rollout(
+                env, env_id, EpisodeKey(namespace="heldout", seed=0, index=index), steps=MAX_EPISODE_STEPS
+            )
             simulated = time.perf_counter()
             for state in trajectory.states:
                 env.render_state(state)

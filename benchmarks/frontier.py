@@ -39,7 +39,7 @@ from planner.costs import goal_cost
 from planner.presets import PRESETS, Preset, build
 from planner.search import plan_iterations
 from server.benchmark.machine import machine
-from server.benchmark.planning import REFERENCE_SHARE, Engine, Reference
+from server.benchmark.planning import REFERENCE_SHARE, Reference, TimedModel
 from server.evaluation.agents import Agent, PlanningAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
@@ -158,8 +158,10 @@ def times(arguments: argparse.Namespace) -> None:
         checkpoint = load_checkpoint(arguments.checkpoints / name)
         head, task = checkpoint.steps_to_go, checkpoint.task_distance
         engines = {
-            "fast": Engine(checkpoint.world_model, head, task),
-            "reference": Engine(Reference(checkpoint.world_model.recipe), None if head is None else head.head, task),
+            "fast": TimedModel(checkpoint.world_model, head, task),
+            "reference": TimedModel(
+                Reference(checkpoint.world_model.recipe), None if head is None else head.head, task
+            ),
         }
         pairs = _latent_pairs(checkpoint, arguments)
         for budget, (kind, engine) in itertools.product(arguments.budgets, engines.items()):
@@ -185,7 +187,7 @@ def _latent_pairs(checkpoint: Checkpoint, arguments: argparse.Namespace) -> list
 
 
 @torch.inference_mode()
-def _timed(engine: Engine, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
+def _timed(engine: TimedModel, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
     """Seconds."""
     manifest = checkpoint.manifest
     limit = torch.ones(len(manifest.action.names))

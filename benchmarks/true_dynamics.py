@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from server.engine.cost import cost_to_goal
 from torch import Generator, Tensor
 
 from envs import env_class
@@ -30,7 +31,6 @@ from envs.mujoco_env import Image, MujocoGoalEnv, State
 from planner.presets import PRESETS, build
 from planner.search import RobotSearch
 from server.engine.actions import bounds
-from server.engine.cost import cost_to_goal
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import ci95

@@ -7,7 +7,7 @@ collection was killed and run again changes it.
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -18,70 +18,29 @@ from tqdm import tqdm
 
 from envs import env_class
 from envs.collect_config import CollectConfig, describe
-from envs.driver import Driver
 from envs.episodes import EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
 from envs.mujoco_env import MujocoGoalEnv
-from envs.randomisation import Randomisation
-from envs.rollout import VariationMode, rollout
+from envs.rollout import EpisodeKey, rollout
 from envs.state_observer import SensorReadings, State
 from envs.variation import Variation
 
 
-def collect(
-    env_id: str,
-    out: str | Path,
-    *,
-    episodes: int,
-    steps: int = 100,
-    seed: int,
-    workers: int = 1,
-    image_size: int = 64,
-    sensors: Sequence[str] | None = None,
-    episodes_per_shard: int = 50,
-    variation: VariationMode = "nominal",
-    randomisation: Randomisation | None = None,
-    lapses: float = 0.0,
-    driver: Driver | None = None,
-    progress: bool = True,
-) -> Path:
+def collect(config: CollectConfig, out: str | Path, *, workers: int = 1, progress: bool = True) -> Path:
     """Fill the store in `out` (made if missing) and return its path; shards that are already there are kept.
 
     Workers are processes started afresh, so a script that calls this with `workers` > 1 needs the usual
     `if __name__ == "__main__"` guard.
 
     Args:
-        env_id: a key of `envs.ENVS`.
+        config: decides the content of the store.
         out: the store's directory.
-        episodes: how many episodes the store shall hold.
-        steps: control steps per episode; an episode has one frame more.
-        seed: of everything random.
         workers: processes; 1 collects in this one.
-        image_size: height and width of the cameras' pictures in pixels.
-        sensors: names of the environment's sensors to store, at least one camera; None is its main camera alone.
-        episodes_per_shard: the unit of work that a kill can lose.
-        variation: "nominal", or "random": every factor of variation is drawn for each episode.
-        randomisation: some factors are drawn, for a share of the episodes.
-        lapses: probability at each control step that the policy begins to act at random for 1 to 10 steps.
-        driver: drives a share of the episodes in place of the task's collection mixture.
         progress: show a progress bar.
 
     Raises:
         ValueError: an invalid argument, or `out` holds a store made with other parameters, versions or renderer.
         RuntimeError: another collection is writing to `out`, or a worker failed; run again to resume.
     """
-    config = CollectConfig(
-        env_id=env_id,
-        episodes=episodes,
-        steps=steps,
-        seed=seed,
-        image_size=image_size,
-        sensor_names=None if sensors is None else tuple(sensors),
-        episodes_per_shard=episodes_per_shard,
-        variation=variation,
-        randomisation=randomisation,
-        lapses=lapses,
-        driver=driver,
-    )
     if workers < 1:
         raise ValueError(f"workers={workers}; give at least 1")
     directory = Path(out)
@@ -90,8 +49,8 @@ def collect(
         remove_leftovers(directory)
         write_description(directory, describe(config))
         missing = [shard for shard in range(config.shards) if not shard_path(directory, shard).exists()]
-        done = episodes - sum(len(config.episode_ids(shard)) for shard in missing)
-        with tqdm(total=episodes, initial=done, unit="episode", disable=not progress) as bar:
+        done = config.episodes - sum(len(config.episode_ids(shard)) for shard in missing)
+        with tqdm(total=config.episodes, initial=done, unit="episode", disable=not progress) as bar:
             if workers == 1:
                 _collect_shards(config, directory, missing, bar.update)
             else:
@@ -123,10 +82,8 @@ def _collect_shard(
             trajectory = rollout(
                 env,
                 config.env_id,
-                seed=config.seed,
-                episode_index=episode_id,
+                EpisodeKey(namespace="collect", seed=config.seed, index=episode_id),
                 steps=config.steps,
-                namespace="collect",
                 variation=config.world(episode_id),
                 lapses=config.lapses,
                 policies=config.policies(episode_id),

@@ -21,19 +21,30 @@ from envs.variation import Variation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CollectConfig:
-    """What decides the content of a store."""
+    """Decides the content of a store. Raises ValueError when a value is invalid or two do not go together."""
 
     env_id: str
+    """A key of `envs.ENVS`."""
     episodes: int
-    steps: int
+    """In the whole store."""
     seed: int
-    image_size: int
-    episodes_per_shard: int
-    variation: VariationMode
+    """Of everything random."""
+    steps: int = 100
+    """Control steps of an episode, which has one frame more."""
+    image_size: int = 64
+    """Height and width of the cameras' pictures in pixels."""
+    episodes_per_shard: int = 50
+    """The unit of work that a kill can lose."""
+    variation: VariationMode = "nominal"
+    """`random` draws every factor of variation for each episode."""
     sensor_names: tuple[str, ...] | None = None
+    """The environment's sensors to store, at least one camera; None is its main camera alone."""
     randomisation: Randomisation | None = None
+    """Some factors are drawn, for a share of the episodes."""
     lapses: float = 0.0
+    """Probability at each control step that the policy begins to act at random for 1 to 10 steps."""
     driver: Driver | None = None
+    """Drives a share of the episodes in place of the task's collection mixture."""
 
     def __post_init__(self) -> None:
         if not self.sensors[0].is_camera:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from envs.cube_policies import CubeExpert, CubePlay
 from envs.mujoco_env import Action, MujocoGoalEnv, State
 from envs.push_t_policies import PushTExpert, PushTPlay
-from envs.random_policies import LONGEST_HOLD_STEPS, CorrelatedNoise, Policy, random_policy, saturated
+from envs.random_policies import LONGEST_HOLD_STEPS, CollectionPolicy, CorrelatedNoise, random_policy, saturated
 from envs.reacher import SUCCESS_ANGLE_RAD, ReacherEnv, angle_differences_rad
 from envs.two_room import SUCCESS_DISTANCE_M, TwoRoomEnv
 
@@ -91,7 +91,7 @@ class ReacherExpert:
             self._hold_steps = int(self._rng.integers(1, LONGEST_HOLD_STEPS + 1))
 
 
-PolicyFactory = Callable[[Any, np.random.Generator], Policy]
+PolicyFactory = Callable[[Any, np.random.Generator], CollectionPolicy]
 """Makes the policy of one episode for an environment of its own class."""
 
 
@@ -102,7 +102,7 @@ class Mixture:
     shares: Mapping[str, tuple[float, PolicyFactory]]
     """What it is called, and (share of the episodes, factory)."""
 
-    def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
+    def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> CollectionPolicy:
         shares, factories = zip(*self.shares.values(), strict=True)
         chosen = int(np.searchsorted(np.cumsum(shares)[:-1], rng.random(), side="right"))
         return factories[chosen](env, rng)

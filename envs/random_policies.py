@@ -14,7 +14,7 @@ from envs.mujoco_env import Action, MujocoGoalEnv, State
 LONGEST_HOLD_STEPS = 10
 
 
-class Policy(Protocol):
+class CollectionPolicy(Protocol):
     """Acts from simulator truth; `name` is stored with the episode."""
 
     name: str
@@ -93,7 +93,7 @@ class Lapses:
 class Lapsing:
     """A policy with lapses. The policy does not notice them, but looks at the state that they led to."""
 
-    def __init__(self, policy: Policy, lapses: Lapses) -> None:
+    def __init__(self, policy: CollectionPolicy, lapses: Lapses) -> None:
         self.name = policy.name
         self._policy, self._lapses = policy, lapses
 
@@ -115,7 +115,7 @@ class WanderingRandomPolicy:
         return saturated(self._noise.sample(), self._high)
 
 
-def random_policy(env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
+def random_policy(env: MujocoGoalEnv, rng: np.random.Generator) -> CollectionPolicy:
     """Held actions in three of four episodes, wandering ones in the fourth."""
     return HeldRandomPolicy(env, rng) if rng.random() < 0.75 else WanderingRandomPolicy(env, rng)
 

@@ -21,6 +21,19 @@ VARIATION_MODES = ("nominal", "random")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodeKey:
+    """Names an episode: all of its random numbers follow from this and the environment."""
+
+    namespace: Namespace
+    seed: int
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.namespace not in _NAMESPACE_KEYS:
+            raise ValueError(f"namespace={self.namespace!r}; give one of {sorted(_NAMESPACE_KEYS)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """What happened in one episode of L control steps."""
 
@@ -33,11 +46,9 @@ class Trajectory:
 def rollout(
     env: MujocoGoalEnv,
     env_id: str,
+    episode: EpisodeKey,
     *,
-    seed: int,
-    episode_index: int,
     steps: int,
-    namespace: Namespace,
     variation: VariationMode | Variation = "nominal",
     lapses: float = 0.0,
     policies: PolicyFactory | None = None,
@@ -49,14 +60,11 @@ def rollout(
     `lapses` is the probability at each control step that a policy of the mixture begins to act at random for a moment.
 
     Raises:
-        ValueError: an unknown namespace or variation mode.
+        ValueError: an unknown variation mode.
     """
-    if namespace not in _NAMESPACE_KEYS or not (isinstance(variation, Variation) or variation in VARIATION_MODES):
-        raise ValueError(
-            f"namespace={namespace!r}, variation={variation!r}; give one of {sorted(_NAMESPACE_KEYS)} and one of "
-            f"{list(VARIATION_MODES)}"
-        )
-    world_rng, policy_rng, lapse_rng = _generators(env_id, seed, namespace, episode_index)
+    if not (isinstance(variation, Variation) or variation in VARIATION_MODES):
+        raise ValueError(f"variation={variation!r}; give one of {list(VARIATION_MODES)}")
+    world_rng, policy_rng, lapse_rng = _generators(env_id, episode)
     worlds = {"random": lambda: env.variation_class.sample(world_rng), "nominal": env.variation_class}
     env.set_variation(variation if isinstance(variation, Variation) else worlds[variation]())
     env.set_state(env.sample_state(world_rng))
@@ -89,17 +97,15 @@ def rollout_states(
         return rollout(
             env,
             env_id,
-            seed=seed,
-            episode_index=episode_index,
+            EpisodeKey(namespace=namespace, seed=seed, index=episode_index),
             steps=steps,
-            namespace=namespace,
             variation=variation,
         )
     finally:
         env.close()
 
 
-def _generators(env_id: str, seed: int, namespace: str, episode_index: int) -> list[np.random.Generator]:
-    """Of the world, the policy and its lapses."""
-    episode = episode_seed(env_id, seed, _NAMESPACE_KEYS[namespace], episode_index)
-    return [np.random.default_rng(each) for each in episode.spawn(3)]
+def _generators(env_id: str, episode: EpisodeKey) -> list[np.random.Generator]:
+    """Random numbers for the world, the policy and its lapses."""
+    seed = episode_seed(env_id, episode.seed, _NAMESPACE_KEYS[episode.namespace], episode.index)
+    return [np.random.default_rng(each) for each in seed.spawn(3)]

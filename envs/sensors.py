@@ -1,6 +1,5 @@
 """Sensors of a robot: cameras and vectors of numbers. The episode store describes each in the words of `to_json`."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 
 SensorKind = Literal["camera", "vector"]
 _KINDS = ("camera", "vector")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +31,9 @@ class Sensor:
     high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", ".", " "):
             raise ValueError(
-                f"sensor name {self.name!r}; give letters, digits, '_', '-' and '.', none of these three first"
+                f"sensor name {self.name!r}; give printable letters without '/' that begin with none of '. '"
             )
         if self.kind not in _KINDS:
             raise ValueError(f"sensor {self.name!r} is of kind {self.kind!r}; give one of {list(_KINDS)}")
@@ -58,6 +56,19 @@ class Sensor:
         """The sensor's entry in dataset.json."""
         lists = {key: list(getattr(self, key)) for key in ("shape", "names", "units", "low", "high")}
         return {"name": self.name, "kind": self.kind, **lists}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Sensor":
+        """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            name=str(data["name"]),
+            kind=data["kind"],
+            shape=tuple(int(side) for side in data["shape"]),
+            names=tuple(str(name) for name in data["names"]),
+            units=tuple(str(unit) for unit in data["units"]),
+            low=tuple(float(limit) for limit in data["low"]),
+            high=tuple(float(limit) for limit in data["high"]),
+        )
 
     def _check_camera(self) -> None:
         if len(self.shape) != 3 or self.shape[2] != 3 or min(self.shape) < 1:

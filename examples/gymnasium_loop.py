@@ -3,8 +3,8 @@
     telos serve &
     python examples/gymnasium_loop.py --server grpc://127.0.0.1:8601 --model tworoom-lewm --env telos/TwoRoom-v0
 
-The environment shows its camera as `image`, and as `goal_image` what it should see. Its time stands still while a plan
-is made.
+The environment gives readings of the model's sensors as `observation`, and as `goal` what they should give. Its time
+stands still while a plan is made.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 import envs  # noqa: F401 - registers telos/...
-from telos import Controller, connect
+from telos import Controller, Observation, connect
 
 
 def main(arguments: Sequence[str] | None = None) -> bool:
@@ -28,13 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> bool:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
 
-    env = gymnasium.make(given.env, max_episode_steps=given.steps)
     with connect(given.server, token=os.environ.get("TELOS_TOKEN")) as planner:
+        sensors = [sensor.name for sensor in planner.model(given.model).sensors]
+        env = gymnasium.make(given.env, max_episode_steps=given.steps, sensors=sensors)
         observation, info = env.reset(seed=given.seed)
-        controller = Controller(planner, model=given.model, goal=observation["goal_image"])
+        controller = Controller(planner, model=given.model, goal=Observation.of_readings(observation["goal"]))
         reached = over = False
         while not (reached or over):
-            plan = controller.plan(observation["image"])
+            plan = controller.plan(Observation.of_readings(observation["observation"]))
             print(f"step {controller.step}: {info['distance']:.3f} from the goal, in latents {plan.goal_distance:.3f}")
             for action in plan.next_actions:
                 observation, _, reached, over, info = env.step(action.astype(np.float32))

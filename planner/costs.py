@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.protocols import Cost, Distance
+from planner.protocols import CostFunction, Distance
 
 Over = Literal["mean", "last", "closest"]
 DistanceName = Literal["squared", "absolute"]
@@ -84,7 +84,7 @@ class Smoothness:
 
 
 @dataclass(frozen=True)
-class KeepOut:
+class KeepOutCost:
     """How deep the imagined future goes into the surroundings of latents to stay away from, mean over the horizon.
 
     A step costs (1 - distance / radius) squared with the nearest of them, and nothing beyond the radius. Range [0, 1].
@@ -136,7 +136,7 @@ def goal_cost(
     learned: Sequence[tuple[float, Distance]] = (),
     over: Over = "mean",
     distance: DistanceName = "squared",
-) -> Cost:
+) -> CostFunction:
     """The default cost: the model's learned distances, each with its weight, and the latent distance.
 
     Latent distance is sharp near the goal; learned distances see further, and know what matters about the goal. `scale`

@@ -29,7 +29,7 @@ class DescentSearch:
     std: Float[Tensor, "k v"]
     """Standard deviation of the positions."""
     iteration: int
-    """How often costs were told: steps shrink with it."""
+    """Iterations done: steps shrink with it."""
     positions: Float[Tensor, "s k v"] | None
     """Where each descent stands; None before the starts are drawn and scored."""
     moments: Float[Tensor, "2 s k v"]
@@ -92,9 +92,9 @@ class GradientDescent:
         best, best_cost = best_of(search, candidates, costs)
         sound = (costs.isfinite() & gradients.isfinite().all(-1).all(-1))[:, None, None]
         gradients = torch.where(sound, gradients, 0)
-        told = torch.stack([gradients, gradients.square()])
+        fresh = torch.stack([gradients, gradients.square()])
         memory = torch.tensor(MEMORY).to(gradients).view(2, 1, 1, 1)
-        moments = torch.where(sound, memory * search.moments + (1 - memory) * told, 0)
+        moments = torch.where(sound, memory * search.moments + (1 - memory) * fresh, 0)
         mean, square = moments / (1 - memory ** (search.iteration + 1))
         step = self.learning_rate * (1 - search.iteration / self.iterations)
         moved = self.space.clamp(candidates - step * mean / (square.sqrt() + TINY))

@@ -28,7 +28,7 @@ class ICEMSearch:
     best_cost: float
     converged: bool
     iteration: int
-    """How often costs were told: the population shrinks with it."""
+    """Iterations done: the population shrinks with it."""
     kept: Float[Tensor, "e k v"]
     """Elites that are candidates again, best first; none before any candidate was scored."""
 

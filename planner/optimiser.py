@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 
+@runtime_checkable
 class Search(Protocol):
     """What the loop reads of any optimiser's state: where one robot's search stands."""
 
@@ -38,6 +39,7 @@ class Search(Protocol):
 S = TypeVar("S", bound=Search)
 
 
+@runtime_checkable
 class Asking(Protocol[S]):
     """One robot's search, step by step."""
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.protocols import Cost, Policy, RolloutState, WorldModel
+from planner.protocols import CostFunction, Policy, RolloutModel, RolloutState
 from planner.search import NoFinitePlan, Plan
 from planner.search_space import SearchSpace
 from planner.threads import threads_for
@@ -17,16 +17,16 @@ from planner.threads import threads_for
 class Verifier:
     """How a policy's answer is continued and judged: by imagining it, for one robot."""
 
-    model: WorldModel
+    model: RolloutModel
     state: RolloutState
-    cost: Cost
+    cost: CostFunction
     horizon: int
     """Model steps of the plan."""
 
 
 def continued(
     policy: Policy,
-    model: WorldModel,
+    model: RolloutModel,
     state: RolloutState,
     context: Float[Tensor, "b t n d"],
     goal: Float[Tensor, "b n d"],

@@ -165,7 +165,7 @@ PRESETS: dict[str, Preset] = {
     "default": Preset(candidates=48, elites=6, iterations=10),
     "thorough": Preset(candidates=128, elites=12, iterations=15),
     "guided": Preset(candidates=48, elites=6, iterations=10, proposal=True),
-    "reactive": Preset(algorithm="policy", candidates=0, elites=0, iterations=0, std=0, std_floor=0),
+    "reactive": Preset(algorithm="policy", candidates=0, elites=0, iterations=0, std=0.0, std_floor=0.0),
 }
 
 

@@ -30,7 +30,7 @@ RolloutState = Any
 
 
 @runtime_checkable
-class WorldModel(Protocol):
+class RolloutModel(Protocol):
     """Imagines latents."""
 
     def rollout(self, state: RolloutState, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
@@ -42,7 +42,7 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
-class Cost(Protocol):
+class CostFunction(Protocol):
     """Scores imagined futures: lower is better. Goals are bound when a cost is made.
 
     A candidate's cost depends on no other candidate, since candidates are scored in chunks.

@@ -1,7 +1,7 @@
 """Imagines candidates and scores them, in chunks: of all that is imagined only each robot's best latents are kept.
 
-Latents of 256 tokens are hundreds of times as large as those of one token, and a whole iteration's would not fit in
-memory. A rollout of latents of one token is a single chunk.
+With 256 tokens a frame, the latents of a whole iteration would not fit in memory. With one token a frame, a whole
+iteration is a single chunk.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.protocols import Cost, RolloutState, WorldModel
+from planner.protocols import CostFunction, RolloutModel, RolloutState
 from planner.sampling import cheapest, finite_or_worst
 
-LATENT_BYTES = 64 * 2**20
-"""Most memory for the latents of one chunk. A world model's own activations and a cost's distances take several times
-as much: measured, 256 tokens of width 128 peak at less than 1 GB. 16 robots with 300 candidates of 5 steps of one token
-of width 192 take 18 MB, so such a batch is one chunk."""
-GRADIENT_LATENT_BYTES = LATENT_BYTES // 16
-"""The same where gradients are wanted, since each step's activations are kept until the way back."""
+LATENT_BYTES = 24 * 2**20
+"""Most memory for the latents of one chunk; a world model's activations and a cost's distances take several times as
+much. 16 robots with 300 candidates of 5 steps of one token of width 192 take 18 MB, so such a batch is one chunk. More
+is not faster on a CPU: the C library gives blocks above 32 MiB back to the system each time, and clears them anew."""
+GRADIENT_LATENT_BYTES = LATENT_BYTES // 8
+"""The same where gradients are wanted, since the activations of all steps are kept for the way back."""
 BYTES = 4
 """In one number of a latent, which is a 32-bit float whatever precision a model imagines with."""
 
@@ -42,9 +42,9 @@ class Scores:
 
 
 def score(
-    model: WorldModel,
+    model: RolloutModel,
     state: RolloutState,
-    cost: Cost,
+    cost: CostFunction,
     actions: Float[Tensor, "b s h a"],
     *,
     at_once: int,
@@ -58,12 +58,16 @@ def score(
     return reduce(_joined, (judge(model, state, cost, chunk) for chunk in actions.split(at_once, dim=1)))
 
 
-def _imagined(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+def _imagined(
+    model: RolloutModel, state: RolloutState, cost: CostFunction, actions: Float[Tensor, "b s h a"]
+) -> Scores:
     latents = model.rollout(state, actions)
     return _scores(latents, cost(latents, actions), None, actions)
 
 
-def _differentiated(model: WorldModel, state: RolloutState, cost: Cost, actions: Float[Tensor, "b s h a"]) -> Scores:
+def _differentiated(
+    model: RolloutModel, state: RolloutState, cost: CostFunction, actions: Float[Tensor, "b s h a"]
+) -> Scores:
     """A candidate's gradient is its own, since no cost depends on another candidate's actions."""
     with torch.inference_mode(False), torch.enable_grad():
         wanted = actions.clone().requires_grad_()

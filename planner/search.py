@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.optimiser import GradientOptimiser, Optimiser
-from planner.protocols import Cost, RolloutState, WorldModel
+from planner.protocols import CostFunction, RolloutModel, RolloutState
 from planner.scoring import candidates_at_once, score
 from planner.search_space import SearchSpace
 from planner.threads import threads_for
@@ -34,7 +34,7 @@ class Plan:
     cost: float | None = None
     """A search never raises it from one iteration to the next."""
     first_cost: float | None = None
-    """Cost of the best candidate of the first iteration; None without a search."""
+    """CostFunction of the best candidate of the first iteration; None without a search."""
     best_costs: tuple[float, ...] = ()
     """Best cost so far after each iteration of a search."""
     elite_std: float | None = None
@@ -143,9 +143,9 @@ class RobotSearch:
 
 
 def advance(
-    model: WorldModel,
+    model: RolloutModel,
     state: RolloutState,
-    cost: Cost,
+    cost: CostFunction,
     searches: Sequence[RobotSearch],
     latent_shape: Sequence[int],
 ) -> None:
@@ -182,9 +182,9 @@ def _pulled_back(
 
 
 def plan_iterations(
-    model: WorldModel,
+    model: RolloutModel,
     state: RolloutState,
-    cost: Cost,
+    cost: CostFunction,
     searches: Sequence[RobotSearch],
     latent_shape: Sequence[int],
 ) -> Iterator[tuple[Plan, ...]]:

@@ -6,9 +6,13 @@ import sys
 from server.commands import benchmark, collect, compare, data, demo, evaluate, models, replay, serve, train
 from server.commands.errors import CommandError
 from server.settings import SettingsError
-from worldmodel.errors import CheckpointError, DatasetError
+from telos import __version__
+from worldmodel import CheckpointError, DatasetError
 
 COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
+EXTRAS = {"collect": "sim", "data": "data", "evaluate": "sim", "demo": "sim", "replay": "server,record"}
+"""The extras that a command needs; the other commands need `server`."""
+_OWN_PACKAGES = frozenset({"telos", "worldmodel", "planner", "envs", "server"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,18 +21,31 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run_command(arguments)
     except (CommandError, SettingsError, CheckpointError, DatasetError) as error:
-        sys.stderr.write(f"telos {arguments.command}: {error}\n")
-        return 2
+        return _fail(arguments.command, str(error), 2)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in _OWN_PACKAGES:
+            raise
+        return _fail(arguments.command, _missing(error.name, arguments.command), 2)
     except KeyboardInterrupt:
-        sys.stderr.write(f"telos {arguments.command}: interrupted\n")
-        return 130
+        return _fail(arguments.command, "interrupted", 130)
     return 0
+
+
+def _fail(command: str, message: str, code: int) -> int:
+    sys.stderr.write(f"telos {command}: {message}\n")
+    return code
+
+
+def _missing(module: str, command: str) -> str:
+    extra = EXTRAS.get(command, "server")
+    return f"{module} is not installed; this command needs more than the client: pip install 'telos[{extra}]'"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="telos", description="Plans for robots from pixels, with latent world models, proven in MuJoCo."
     )
+    parser.add_argument("--version", action="version", version=f"telos {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for command in COMMANDS:
         command.add_parser(commands)

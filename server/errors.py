@@ -1,4 +1,4 @@
-"""Everything that can be answered instead of a plan: one table for both transports."""
+"""Every error that a server answers with, in one table for both transports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from telos import FieldError
 
 DOMAIN = "telos.v1"
 MAX_FIELD_ERRORS = 8
-"""More are cut off: they would not fit into a gRPC trailer, and nobody reads them."""
+"""Further ones are cut off: they would not fit into a gRPC trailer."""
 
 
 class Code(StrEnum):
@@ -51,7 +51,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """How a code looks on each transport, and whether asking again unchanged can help."""
+    """The form of a code on each transport, and whether asking again unchanged can help."""
 
     title: str
     http_status: int
@@ -134,5 +134,5 @@ def refuse(code: Code, pointer: str, reason: str) -> ServiceError:
 
 
 def internal() -> ServiceError:
-    """For a defect of ours: the log has the rest."""
+    """The error for a defect of the server; its log has the rest."""
     return ServiceError(Code.INTERNAL, "the server failed on this request; its log says why under this request_id")

@@ -15,7 +15,7 @@ import torch
 from envs.driver import Driver
 from envs.mujoco_env import Action, Image, MujocoGoalEnv, State
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
-from envs.random_policies import Policy
+from envs.random_policies import CollectionPolicy
 from planner.presets import PRESETS, build
 from planner.search import plan_iterations
 from server.engine.actions import bounds
@@ -84,7 +84,7 @@ class PlannedPolicies:
     precision: Precision
     aims: PolicyFactory
 
-    def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> Policy:
+    def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> CollectionPolicy:
         return PlannedPolicy(_checkpoint(self.folder, self.precision), env, rng, self.aims)
 
 

@@ -1,4 +1,4 @@
-"""What made a result: command, commit, versions, machine."""
+"""The origin of a result: command, commit, versions, machine."""
 
 import os
 import platform

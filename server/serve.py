@@ -38,7 +38,7 @@ def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda runni
 
     Raises SettingsError when nothing can be listened on or served.
     """
-    settings.checkpoint_folders()  # what no engine could repair is said before anything listens
+    settings.checkpoint_folders()  # refuse what no engine could repair before anything listens
     run_loop(_run(settings, on_ready))
 
 
@@ -49,7 +49,7 @@ def say_ports(running: "Running") -> None:
 
 
 class Running:
-    """Both listeners of a server. `http_port` and `grpc_port` are the real ones, also when the settings ask for any."""
+    """A server with its listeners. `http_port` and `grpc_port` are the real ports, also when the settings say 0."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.service = Service(engine, settings)
@@ -115,7 +115,7 @@ class Running:
         await asyncio.to_thread(self.service.observer.close)
 
     async def reload(self) -> None:
-        """Load every checkpoint whose manifest is not the one that is served; what cannot be loaded changes nothing."""
+        """Load every checkpoint whose manifest is not the served one; one that cannot be loaded changes nothing."""
         for folder in self._settings.checkpoint_folders():
             served = {model.manifest_sha256 for model in self.service.engine.models}
             if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() not in served:
@@ -123,13 +123,13 @@ class Running:
                     await self.service.load_model(folder.name)
 
     async def stop_at_once(self) -> None:
-        """While it stops: what was accepted fails now."""
+        """Fail every accepted request now, while the server stops."""
         self._http.force_exit = self._admin.force_exit = True
         await self.service.engine.stop()
         await self._grpc.stop(0)
 
     async def _mirror_engine(self) -> None:
-        """Health checks over gRPC are told what /readyz says, and the metrics what the engine does."""
+        """Keep gRPC health checks equal to /readyz, and bring the engine's work into the metrics."""
         while True:
             await set_health(self._health, serving=not self.service.why_not_ready())
             self.service.note_work()
@@ -177,7 +177,7 @@ async def _before(event: asyncio.Event, work: Awaitable[None]) -> bool:
 
 
 def _recorder(settings: Settings, metrics: Metrics) -> "Recorder | None":
-    """Raises SettingsError."""
+    """The recorder that the settings ask for, if any. Raises SettingsError."""
     if settings.record is None:
         return None
     try:

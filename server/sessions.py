@@ -12,7 +12,7 @@ from server.session import RobotSession, superseded
 
 
 class Sessions:
-    """Sessions by the id that the client chose. Idle ones are forgotten, and the least recently used beyond capacity."""
+    """Sessions by the id that the client chose. Idle ones are forgotten, as are the least recently used beyond capacity."""
 
     def __init__(self, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
@@ -69,9 +69,7 @@ class Sessions:
     def reset(self, session_id: str) -> RobotSession:
         """Forget its plan, throw away the one under way, and refuse requests with the old epoch."""
         old = self.find(session_id)
-        old.end_turn(
-            ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away")
-        )
+        old.end_turn(ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away"))
         return self._begin(session_id, old.hold_on_surprise)
 
     def move_on(self, session_id: str) -> RobotSession:

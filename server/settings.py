@@ -1,4 +1,4 @@
-"""Deployment: what an operator decides, from `TELOS_*` environment variables and arguments."""
+"""Settings of a deployment, from `TELOS_*` environment variables and arguments."""
 
 import dataclasses
 import ipaddress
@@ -35,24 +35,24 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where to listen, what to serve, and how much one request may ask for."""
+    """Settings of one server: where it listens, what it serves, and how much one request may ask for."""
 
     checkpoints: Path = Path("checkpoints")
     """Folder with one checkpoint folder for each model."""
     device: str = "cpu"
     precision: Precision = "float32"
-    """Of imagining. auto: the faster that stays close, as measured when a model is loaded."""
+    """The precision of imagining. auto takes the faster that stays close, as measured when a model is loaded."""
     host: str = "127.0.0.1"
     http_port: int = 8600
     grpc_port: int = 8601
     """Port 0 takes a free one."""
     admin_port: int = 0
-    """For loading models and for metrics, on 127.0.0.1 whatever the host is; 0: none."""
+    """Port for loading models and for metrics, always on 127.0.0.1; 0 opens none."""
     allow_remote: bool = False
     """Listen to other machines than this one; wants a token or tls_client_ca."""
     token: str = field(default="", repr=False)
-    """What clients must send as `Authorization: Bearer`, when not empty. Several, one for each robot: separated by
-    commas."""
+    """Clients must send it as `Authorization: Bearer`, when it is not empty. Commas separate several, one for each
+    robot."""
     tls_certificate: Path | None = None
     """PEM files, of the server and of its key: HTTPS, and gRPC over TLS."""
     tls_key: Path | None = None
@@ -63,13 +63,13 @@ class Settings:
     """Request line and header fields of one HTTP request."""
     max_body_bytes: int = 16 * 2**20
     max_body_chunks: int = 16_384
-    """Of one HTTP request with chunked transfer coding."""
+    """Limit for one HTTP request with chunked transfer coding."""
     max_buffered_bytes: int = 256 * 2**20
     """Bodies of all requests that are being received or answered."""
     max_image_bytes: int = 4 * 2**20
     max_image_pixels: int = 8_300_000
     max_request_pixels: int = 33_200_000
-    """Of all images of one request, by their headers."""
+    """Limit for all images of one request together, by their headers."""
     min_image_side_px: int = 16
     max_image_side_px: int = 4096
     max_clip_frames: int = 64
@@ -85,11 +85,11 @@ class Settings:
     max_in_flight: int = 64
     """Requests decoded, queued or planned at one time; the next is refused at once."""
     max_batch_candidates: int = 1024
-    """Imagined together at one time, of as many robots as that makes. Two CPU cores gain nothing beyond; a GPU does."""
+    """Candidates of all robots that are imagined at one time. Two CPU cores gain nothing beyond; a GPU does."""
     max_connections: int = 256
     """HTTP connections, and gRPC calls, at one time."""
     max_share_per_client: float = 0.75
-    """Of the places in flight, buffered bytes and connections; the rest is kept for other clients."""
+    """A client's share of requests in flight, buffered bytes and connections; the rest is kept for other clients."""
     max_requests_per_s_per_client: int = 1000
     max_sessions: int = 1024
     session_ttl_s: float = 60.0
@@ -97,25 +97,25 @@ class Settings:
     """Answers kept for requests that are sent again."""
     replay_ttl_s: float = 30.0
     latent_cache_frames: int = 256
-    """For each model."""
+    """Encoded frames that are kept, for each model."""
     decode_threads: int = 2
     header_timeout_s: float = 5.0
-    """For the header of one HTTP request; also for a new connection to send anything, and for handshakes."""
+    """Time for the header of one HTTP request, for the first bytes of a connection, and for handshakes."""
     receive_timeout_s: float = 8.0
-    """For one whole request, from its first byte."""
+    """Time for one whole request, from its first byte."""
     send_timeout_s: float = 4.0
-    """An answer that its client does not take within it is dropped, with the connection."""
+    """An answer that its client does not take in this time is dropped, with the connection."""
     idle_timeout_s: float = 5.0
-    """An HTTP connection without a request is closed; a gRPC client without a call is asked whether it is there."""
+    """After this time an HTTP connection without a request is closed, and a gRPC client without a call is pinged."""
     shutdown_grace_s: float = 5.0
     engine_heartbeat_timeout_s: float = 2.0
     """An engine process that is silent for longer is killed and started again."""
     engine_step_timeout_s: float = 30.0
-    """So is one that is at one iteration, or one clip, for longer."""
+    """An engine process that works at one iteration, or one clip, for longer is killed and started again."""
     engine_start_timeout_s: float = 120.0
-    """And one that says nothing at all for so long after it was started."""
+    """An engine process that says nothing for so long after its start is killed and started again."""
     engine_memory_limit_mib: int = 0
-    """Private memory that the engine process may have; 0: no limit. On Linux."""
+    """Private memory that the engine process may have, on Linux; 0 sets no limit."""
 
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
@@ -128,7 +128,7 @@ class Settings:
     record_folder_bytes: int = 4 * 2**30
     """The oldest recordings are deleted to stay below."""
     record_waiting_bytes: int = 64 * 2**20
-    """Of images that wait to be written; plans beyond are left out of the recording."""
+    """Images that wait to be written; plans beyond are left out of the recording."""
 
     def __post_init__(self) -> None:
         for name, known in (("precision", Precision), ("log_format", LogFormat), ("log_level", LogLevel)):
@@ -167,12 +167,12 @@ class Settings:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Each lets its client in; empty when none is asked for."""
+        """All tokens, each of which lets its client in; empty when no token is wanted."""
         return tuple(self.token.split(",")) if self.token else ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **given: Any) -> "Settings":
-        """Defaults, then `TELOS_<NAME>`, then what is given and not None. Raises SettingsError."""
+        """Take the defaults, then `TELOS_<NAME>`, then each of `given` that is not None. Raises SettingsError."""
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
             if (text := environment.get(_PREFIX + f.name.upper())) is not None:
@@ -180,7 +180,7 @@ class Settings:
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
     def checkpoint_folders(self) -> tuple[Path, ...]:
-        """Raises SettingsError when there is none."""
+        """Every folder with a manifest, in order. Raises SettingsError when there is none."""
         found = tuple(sorted(path.parent for path in self.checkpoints.glob("*/manifest.json")))
         if not found:
             given = f"checkpoints={self.checkpoints}"
@@ -188,7 +188,7 @@ class Settings:
         return found
 
     def engine_environment(self) -> dict[str, str]:
-        """What `from_environment` reads in the engine's process: all but where, and to whom, the front listens."""
+        """Variables that `from_environment` reads in the engine's process, without those of the front alone."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _FRONT_ONLY}
         return {_PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 

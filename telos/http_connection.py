@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class HttpConnection:
+class KeptConnection:
     """One kept connection to a server, opened when it is needed."""
 
     def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:

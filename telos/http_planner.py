@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from telos.errors import TelosError
-from telos.http_connection import HttpConnection
+from telos.http_connection import KeptConnection
 from telos.images import Format
 from telos.planner import Method, Planner
 from telos.retries import until_answered
@@ -52,7 +52,7 @@ class HttpPlanner(Planner):
         if url.scheme == "http" and tls is not None:
             raise ValueError(f"base_url is {base_url!r} and tls is given; wanted https://host:port")
         context = (tls or Tls()).context() if url.scheme == "https" else None
-        self._connection = HttpConnection(url.hostname, url.port, context)
+        self._connection = KeptConnection(url.hostname, url.port, context)
         self._path = url.path.rstrip("/")
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._timeout_s = timeout_s

@@ -16,9 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.episodes import dot_episode
-
-CAMERA = "observation.images.top"
+CAMERA, WRIST = "observation.images.top", "observation.images.wrist"
 
 
 @dataclass
@@ -29,6 +27,13 @@ class Recorded:
     actions: np.ndarray
     state: np.ndarray
     task: str = "push the dot"
+    wrist: np.ndarray | None = None
+    """What a second camera saw, in pictures of another size."""
+
+    @property
+    def views(self) -> dict[str, np.ndarray]:
+        """Pictures by the camera's key."""
+        return {CAMERA: self.frames} if self.wrist is None else {CAMERA: self.frames, WRIST: self.wrist}
 
 
 @dataclass
@@ -63,10 +68,9 @@ class LeRobotSet:
             path = root / f"data/chunk-000/file-{file:03d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.concat_tables(tables), path)
-            if self.video:
-                self._encode(
-                    root / f"videos/{CAMERA}/chunk-000/file-{file:03d}.mp4", [self.episodes[n] for n in numbers]
-                )
+            for camera in self.episodes[0].views if self.video else ():
+                views = [self.episodes[n].views[camera] for n in numbers]
+                self._encode(root / f"videos/{camera}/chunk-000/file-{file:03d}.mp4", views)
         path = root / "meta/episodes/chunk-000/file-000.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(entries), path)
@@ -86,7 +90,8 @@ class LeRobotSet:
             "task_index": np.zeros(count, np.int64),
         }
         if not self.video:
-            columns[CAMERA] = [{"bytes": png(frame), "path": None} for frame in episode.frames]
+            for camera, frames in episode.views.items():
+                columns[camera] = [{"bytes": png(frame), "path": None} for frame in frames]
         for name, change in self.rows.items():
             columns[name] = change(number, columns[name])
         return pa.table(columns)
@@ -103,25 +108,28 @@ class LeRobotSet:
             "data/file_index": file,
             "dataset_from_index": first,
             "dataset_to_index": first + len(episode.frames),
-            **({f"videos/{CAMERA}/{name}": value for name, value in videos.items()} if self.video else {}),
+            **{
+                f"videos/{camera}/{name}": value
+                for camera in (episode.views if self.video else ())
+                for name, value in videos.items()
+            },
         }
         return {**right, **{name: value(number) for name, value in self.entries.items()}}
 
-    def _encode(self, path: Path, episodes: list[Recorded]) -> None:
+    def _encode(self, path: Path, views: list[np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        height, width = episodes[0].frames.shape[1:3]
+        height, width = views[0].shape[1:3]
         with av.open(str(path), "w") as container:
             stream = container.add_stream(self.codec, rate=self.fps, options={"g": "2", "crf": "20"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             if self.codec == "mpeg4":  # which has no `crf`
                 stream.bit_rate = 4_000_000
-            for episode in episodes:
-                for frame in episode.frames:
+            for frames in views:
+                for frame in frames:
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
 
     def _info(self, frames: int) -> dict[str, Any]:
-        height, width = self.episodes[0].frames.shape[1:3]
         counters = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64"}
         state_width = self.episodes[0].state.shape[1]
         return {
@@ -142,21 +150,41 @@ class LeRobotSet:
                     "names": self.action_names,
                 },
                 "observation.state": {"dtype": "float32", "shape": [state_width], "names": None},
-                CAMERA: {
-                    "dtype": "video" if self.video else "image",
-                    "shape": [height, width, 3],
-                    "names": ["height", "width", "channels"],
+                **{
+                    camera: {
+                        "dtype": "video" if self.video else "image",
+                        "shape": list(frames.shape[1:]),
+                        "names": ["height", "width", "channels"],
+                    }
+                    for camera, frames in self.episodes[0].views.items()
                 },
                 **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in counters.items()},
             },
         }
 
 
-def recorded_dot(seed: int, steps: int = 30, image_px: int = 96) -> Recorded:
-    """A dot that goes where it is pushed; the last action leads nowhere, as a recorder has it."""
-    dot = dot_episode(seed, steps, image_px)
-    last = dot.actions[-1:] if steps else np.zeros((1, 2))
-    return Recorded(dot.frames, np.concatenate([dot.actions, last]), dot.state)
+def recorded_dot(seed: int, steps: int = 30, image_px: int = 96, wrist: bool = False) -> Recorded:
+    """A bright square that goes where it is pushed; the last action leads nowhere, as a recorder has it.
+
+    A camera of the wrist sees the square mirrored through the centre, in pictures 32 px larger.
+    """
+    rng = np.random.default_rng(seed)
+    pushes = np.repeat(rng.uniform(-1, 1, (steps // 5 + 1, 2)), 5, axis=0)[:steps]
+    places = [rng.uniform(0.2, 0.8, 2)]
+    for push in pushes:
+        places.append(np.clip(places[-1] + 0.06 * push, 0.1, 0.9))
+    state = np.stack(places)
+    last = pushes[-1:] if steps else np.zeros((1, 2))
+    actions = np.concatenate([pushes, last]) * 2 + (0, 2)
+    frames = np.stack([_square(place, image_px) for place in state])
+    close = np.stack([_square(1 - place, image_px + 32) for place in state]) if wrist else None
+    return Recorded(frames, actions, state, wrist=close)
+
+
+def _square(place: np.ndarray, image_px: int) -> np.ndarray:
+    grid = (np.arange(image_px) + 0.5) / image_px
+    inside = (np.abs(grid[:, None] - place[1]) < 0.1) & (np.abs(grid[None, :] - place[0]) < 0.1)
+    return np.where(inside[..., None], [230, 80, 30], [40, 60, 90]).astype(np.uint8)
 
 
 def png(frame: np.ndarray) -> bytes:

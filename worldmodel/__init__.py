@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worldmodel.observation import ObservationBatch, SensorSpec, observe
     from worldmodel.parts.precision import DTYPES, Precision, PrecisionChoice
     from worldmodel.published.lewm import Published, import_lewm
-    from worldmodel.recipe import Body, Encoder, LatentPolicy, Latents, WorldModel
+    from worldmodel.recipe import Body, Encoder, LatentPolicy, Latents, Step, WorldModel
     from worldmodel.recipes import RECIPES
     from worldmodel.training.fit import FitConfig, fit
     from worldmodel.training.head_stage import HeadsConfig
@@ -40,7 +40,7 @@ _HOMES = {
     "observation": ("ObservationBatch", "SensorSpec", "observe"),
     "parts.precision": ("DTYPES", "Precision", "PrecisionChoice"),
     "published.lewm": ("Published", "import_lewm"),
-    "recipe": ("Body", "Encoder", "LatentPolicy", "Latents", "WorldModel"),
+    "recipe": ("Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel"),
     "recipes": ("RECIPES",),
     "training.fit": ("FitConfig", "fit"),
     "training.head_stage": ("HeadsConfig",),
@@ -56,8 +56,8 @@ __all__ = [  # noqa: RUF022 - in the order of the imports above
     "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "Tolerance",
     "fast_distance", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec", "Manifest", "PlanningSpec",
     "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
-    "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "WorldModel", "RECIPES", "FitConfig",
-    "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES",
+    "FitConfig", "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

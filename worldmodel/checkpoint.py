@@ -1,12 +1,12 @@
 """Checkpoints: a folder with model.safetensors and manifest.json, and nothing that can run.
 
-The weights are read whole into memory and held against the manifest's SHA-256 before anything looks at them: a file
-replaced or truncated meanwhile cannot bring the process down.
+The weights are read whole into memory and compared with the manifest's SHA-256 before anything looks at them: a file
+that is replaced or truncated meanwhile cannot end the process.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,14 +24,12 @@ from worldmodel.heads.surprise import surprise
 from worldmodel.inference.fast_steps_to_go import fast_distance
 from worldmodel.inference.precision import measured_precision
 from worldmodel.inference.world_model import fast_encoder, fast_world_model
+from worldmodel.json_values import shown
 from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.parts.precision import Precision, PrecisionChoice
 from worldmodel.parts.world_model import CausalWorldModel
-from worldmodel.recipe import Body, Encoder, Entry, LatentPolicy, WorldModel
+from worldmodel.recipe import Body, Encoder, Entry, LatentDistance, LatentPolicy, WorldModel
 from worldmodel.recipes import RECIPES, config_from_json
-
-LatentDistance = Callable[[Tensor, Tensor], Tensor]
-"""From latents [b s h n d] to a goal [b n d]: [b s h]."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _policy(entry: Entry, manifest: Manifest, trained: TrainedModel) -> LatentPo
 
 
 def _distances(manifest: Manifest, trained: TrainedModel) -> dict[str, tuple[float, LatentDistance]]:
-    """In the order of the table, which is that of a cost's terms."""
+    """Learned distances in the order of the table of heads, which is the order of a cost's terms."""
     rank = list(HEADS).index
     ordered = sorted(manifest.heads.items(), key=lambda item: rank(item[1].type))
     weights = {name: HEADS[spec.type].cost_weight for name, spec in ordered}
@@ -194,7 +192,7 @@ def _build(manifest: Manifest) -> TrainedModel:
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
-    """Refuses what does not fit before any memory is taken for it."""
+    """Raises CheckpointError for weights that do not fit the manifest, before memory is taken for the model."""
     name = manifest.name
     try:
         with torch.device("meta"):
@@ -205,7 +203,9 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
         raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
     if odd := sorted(set(tensors) ^ set(wanted)):
         state = "lack" if odd[0] in wanted else "have, and should not,"
-        raise CheckpointError(f"weights of {name} {state} {odd[0]} ({len(odd)} in all); restore both of its files")
+        raise CheckpointError(
+            f"weights of {name} {state} {shown(odd[0])} ({len(odd)} in all); restore both of its files"
+        )
     for key, tensor in tensors.items():
         given, asked = ((list(part.shape), part.dtype) for part in (tensor, wanted[key]))
         if given != asked:

@@ -1,4 +1,4 @@
-"""Clips: what training reads. A few frames of one episode, one model step apart, and the actions between them."""
+"""Clips, which training reads: a few frames of one episode, one model step apart, and the actions between them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from worldmodel.observation import ObservationBatch
 
 @dataclass(frozen=True, kw_only=True)
 class StepTiming:
-    """How time is cut into steps, in training and in planning."""
+    """How time is divided into steps, in training and in planning."""
 
     control_steps: int = 5
     """Control steps in one model step."""
@@ -32,8 +32,8 @@ class Clips:
 
     sensors: Mapping[str, Tensor]
     """By sensor: cameras uint8 [b t h w 3], vectors float32 [b t k] in physical units."""
-    actions: Float[Tensor, "b t-1 a"] | None
-    """Between the frames, unitless in [-1, 1]; None in episodes without actions."""
+    actions: Float[Tensor, "b steps a"] | None
+    """Between the frames, t - 1 steps, unitless in [-1, 1]; None in episodes without actions."""
     twins: Mapping[str, Tensor] | None = None
     """By sensor, the same states seen in other worlds; a vector's are its own readings."""
 

@@ -1,4 +1,4 @@
-"""JSON values held against the types of a dataclass's fields, before anything is built from them."""
+"""Checks JSON values against the types of a dataclass's fields, before anything is built from them."""
 
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from worldmodel.errors import CheckpointError
 
 LARGEST = 2**53
-"""Of a number: beyond it, JSON readers disagree about integers."""
+"""Largest magnitude of a number: beyond it, JSON readers disagree about integers."""
 
 
 def field_values(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -17,12 +17,12 @@ def field_values(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
     """
     hints = get_type_hints(cls)
     if unknown := sorted(set(data) - set(hints)):
-        raise CheckpointError(f"{where} has unknown keys {unknown}; this build knows {sorted(hints)}")
+        raise CheckpointError(f"{where} has unknown keys {shown(unknown)}; this build knows {sorted(hints)}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     for key, value in values.items():
         if not _fits(value, hints[key]):
             wanted = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
-            raise CheckpointError(f"{where}: {key} is {_shown(value)}; wanted {wanted}")
+            raise CheckpointError(f"{where}: {key} is {shown(value)}; wanted {wanted}")
     return {key: _widened(value, hints[key]) for key, value in values.items()}
 
 
@@ -47,7 +47,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 
 def _widened(value: Any, wanted: Any) -> Any:
-    """JSON writes 1.0 as 1 at will."""
+    """The value with integers as floats where floats are wanted: JSON may write 1.0 as 1."""
     if wanted is float:
         return float(value)
     if get_origin(wanted) is tuple and float in get_args(wanted):
@@ -55,7 +55,7 @@ def _widened(value: Any, wanted: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
-    """Escaped and short: an error message goes to a terminal and a log."""
+def shown(value: Any) -> str:
+    """The value escaped and short, since an error message goes to a terminal and a log."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -6,16 +6,19 @@ It picks from closed tables (recipes, heads, kinds of sensors) and never names c
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from worldmodel.errors import CheckpointError
-from worldmodel.json_values import field_values
+from worldmodel.json_values import field_values, shown
 from worldmodel.observation import SensorSpec
 
 FORMAT = 2
 LARGEST_FILE = 4 * 2**20
+
+_HEAD_NAME = re.compile("[a-z][a-z0-9_]{0,63}")
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ class LatentSpec:
 
     tokens: int
     width: int
-    """Of one token."""
+    """Numbers in one token."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.tokens <= 65536 and 1 <= self.width <= 65536):
@@ -72,7 +75,7 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningSpec:
-    """What the model can be planned with."""
+    """How a plan uses the model."""
 
     context_frames: int
     """Most context frames, one model step apart, that the predictor was trained on."""
@@ -91,7 +94,7 @@ class PlanningSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSpec:
-    """Surprise of held-out transitions, which the anomaly alarm is held against."""
+    """Surprise of held-out transitions, which the anomaly alarm compares a robot's surprise with."""
 
     quantiles: tuple[float, ...]
     """Surprise at evenly spaced ranks 0/(k-1)..1 of held-out transitions, ascending."""
@@ -100,6 +103,8 @@ class CalibrationSpec:
     """Surprise that 1 % of held-out transitions exceed."""
 
     def __post_init__(self) -> None:
+        if self.transitions < 1:
+            raise CheckpointError(f"calibration.transitions is {self.transitions}; wanted 1 or more, or no calibration")
         if len(self.quantiles) < 2 or any(b < a for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
             raise CheckpointError("calibration.quantiles must be two or more, ascending")
 
@@ -132,12 +137,12 @@ class Parent:
 
     name: str
     sha256: str
-    """Of its weights."""
+    """SHA-256 of its weights, in hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One checkpoint's word on itself."""
+    """Everything that a checkpoint says of itself."""
 
     name: str
     version: str
@@ -184,7 +189,7 @@ class Manifest:
             raise CheckpointError(f"manifest.json is not JSON: {error}; restore it") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             given = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise CheckpointError(f"manifest format is {given!r}; this build reads format {FORMAT}")
+            raise CheckpointError(f"manifest format is {shown(given)}; this build reads format {FORMAT}")
         return _manifest(data)
 
 
@@ -201,11 +206,17 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             data[key] = _build(spec, data[key], key)
     for key, spec in (("sensors", SensorSpec), ("parents", Parent)):
         data[key] = tuple(_build(spec, each, f"{key}[{index}]") for index, each in enumerate(_list(data, key)))
-    heads = data.get("heads", {})
-    if not isinstance(heads, dict):
-        raise CheckpointError(f"heads is {type(heads).__name__}; wanted an object")
-    data["heads"] = {name: _build(HeadSpec, each, f"heads.{name}") for name, each in heads.items()}
+    data["heads"] = _heads(data.get("heads", {}))
     return _build(Manifest, data, "manifest")
+
+
+def _heads(data: Any) -> dict[str, HeadSpec]:
+    """A head's name begins those of its weights; `world_model` begins those of the recipe's."""
+    if not isinstance(data, dict):
+        raise CheckpointError(f"heads is {type(data).__name__}; wanted an object")
+    if odd := [name for name in data if not _HEAD_NAME.fullmatch(name) or name == "world_model"]:
+        raise CheckpointError(f"a head is called {shown(odd[0])}; wanted a-z, 0-9 and '_', and not world_model")
+    return {name: _build(HeadSpec, each, f"heads.{name}") for name, each in data.items()}
 
 
 def _list(data: dict[str, Any], key: str) -> list[Any]:

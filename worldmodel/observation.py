@@ -1,7 +1,7 @@
-"""What a model's sensors gave at one time, and the specification that every reading is checked against.
+"""Readings of a model's sensors at one time, and the specification that every reading is checked against.
 
-A sensor is a camera (RGB pixels) or a vector (joint angles, a gripper's opening, a position). How a reading is brought
-into the form that the model learned from is in its specification, the same in training, serving and evaluation.
+A sensor is a camera (RGB pixels) or a vector (joint angles, a gripper's opening, a position). Its specification also
+says how a reading is brought into the form that the model learned from, in training, serving and evaluation alike.
 """
 
 import math
@@ -21,7 +21,7 @@ SensorKind = Literal["camera", "vector"]
 ResizeFilter = Literal["area", "bilinear"]
 
 MOST_VALUES = 4096
-_FILTERS = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
+_FILTERS: dict[ResizeFilter, Image.Resampling] = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
 _SLACK = 0.05
 """Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
 
@@ -49,15 +49,10 @@ class SensorSpec:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise CheckpointError(f"a sensor is called {self.name!r}; wanted a name without '/'")
-        if self.resize not in _FILTERS:
-            raise CheckpointError(f"sensor {self.name}: resize is {self.resize!r}; this build knows {sorted(_FILTERS)}")
-        match self.kind:
-            case "camera":
-                self._check_camera()
-            case "vector":
-                self._check_vector()
-            case _:
-                raise CheckpointError(f"sensor {self.name} is a {self.kind!r}; this build knows camera and vector")
+        if self.kind == "camera":
+            self._check_camera()
+        else:
+            self._check_vector()
 
     @property
     def size(self) -> int:
@@ -79,12 +74,12 @@ class SensorSpec:
         return (values - mean) / std
 
     def _pixels(self, value: np.ndarray) -> np.ndarray:
-        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
+        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3 or not value.size:
             given = f"{value.dtype} {list(value.shape)}"
             raise SensorError(self.name, f"is {given}; wanted uint8 [height, width, 3] in RGB order")
         height, width, _ = self.shape
         if value.shape == self.shape:
-            return value
+            return np.ascontiguousarray(value)  # torch takes no array that is read backwards, as BGR turned to RGB is
         return np.asarray(Image.fromarray(value).resize((width, height), _FILTERS[self.resize]))
 
     def _vector(self, value: np.ndarray) -> np.ndarray:
@@ -108,6 +103,8 @@ class SensorSpec:
     def _check_camera(self) -> None:
         if len(self.shape) != 3 or self.shape[2] != 3 or not all(16 <= side <= 4096 for side in self.shape[:2]):
             raise CheckpointError(f"camera {self.name} has shape {self.shape}; wanted (height, width, 3), 16..4096 px")
+        if self.names or self.units or self.low or self.high or self.mean or self.std:
+            raise CheckpointError(f"camera {self.name} has names, units, a range or a mean; only vectors have them")
 
     def _check_vector(self) -> None:
         if len(self.shape) != 1 or not 1 <= self.shape[0] <= MOST_VALUES:
@@ -116,8 +113,13 @@ class SensorSpec:
             raise CheckpointError(f"vector {self.name} wants names, units, low and high for each of its entries")
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.low, self.high, strict=True)):
             raise CheckpointError(f"vector {self.name} wants finite low < high for each entry")
-        if self.mean and not (len(self.mean) == len(self.std) == self.shape[0] and min(self.std) > 0):
-            raise CheckpointError(f"vector {self.name} wants a mean and a std above 0 for each entry, or neither")
+        if self.mean or self.std:
+            self._check_statistics()
+
+    def _check_statistics(self) -> None:
+        finite = all(map(math.isfinite, self.mean + self.std))
+        if not (finite and len(self.mean) == len(self.std) == self.shape[0] and min(self.std) > 0):
+            raise CheckpointError(f"vector {self.name} wants a finite mean and std > 0 for each entry, or neither")
 
 
 @dataclass(frozen=True)

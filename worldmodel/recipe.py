@@ -1,4 +1,4 @@
-"""What a recipe is: what training needs from it, and what the product can do with it.
+"""The interfaces of a recipe: the methods that training calls, and the capabilities that the product uses.
 
 Axes, everywhere in this package: b robots or clips, s candidates, h horizon in model steps, t frames, n tokens of one
 frame, d width of a token, a actions of one model step, x actions of one control step.
@@ -17,7 +17,7 @@ from worldmodel.observation import ObservationBatch, SensorSpec
 
 @dataclass(frozen=True)
 class Step:
-    """Where a training stands, and the random numbers of this step."""
+    """How far a training is, and the random numbers of this step."""
 
     done: int
     """Optimiser steps before this one."""
@@ -41,7 +41,7 @@ class ParameterGroup:
 
 @runtime_checkable
 class Recipe(Protocol):
-    """What the training loop needs from a recipe's module (an `nn.Module`)."""
+    """The methods that the training loop calls on a recipe's module (an `nn.Module`)."""
 
     def groups(self) -> list[ParameterGroup]:
         """Everything that is learned. A target encoder is in no group."""
@@ -58,7 +58,7 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Latents:
-    """What an encoder gives for frames: tokens, and the raw pose where a model wants it beside them."""
+    """Latents of frames: tokens, and the raw pose where a model needs it beside them."""
 
     tokens: Float[Tensor, "*b n d"]
     state: Float[Tensor, "*b p"] | None = None
@@ -73,6 +73,11 @@ class Encoder(Protocol):
         """Tokens n and width d of a frame."""
         ...
 
+    @property
+    def learned(self) -> list[int]:
+        """Which tokens are learned, and could collapse; the others are readings as they are."""
+        ...
+
     def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d] of one frame a robot."""
         ...
@@ -80,9 +85,9 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """Imagines latents. `begin` does once a plan what does not depend on the candidates."""
+    """Imagines latents. `begin` does the work that does not depend on the candidates, once a plan."""
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Any:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Any:
         """A state that has taken in the frames seen, tokens [b t n d], and the actions between them."""
         ...
 
@@ -113,8 +118,18 @@ class LatentPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class LatentDistance(Protocol):
+    """A learned distance to a goal, in a unit of its own."""
+
+    def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
+        """The distance from each imagined latent to its robot's goal, 0 or more."""
+        ...
+
+
+@runtime_checkable
 class RecipeConfig(Protocol):
-    """What every recipe's configuration (a frozen dataclass) says of its training."""
+    """The fields that training reads of every recipe's configuration (a frozen dataclass)."""
 
     @property
     def clip_frames(self) -> int:

@@ -11,7 +11,7 @@ MARGIN = 0.05
 
 
 @dataclass(frozen=True)
-class ActionLimits:
+class DatasetLimits:
     """Lowest and highest action, in physical units, and who says so."""
 
     low: list[float]
@@ -19,17 +19,17 @@ class ActionLimits:
     source: str
 
 
-def given_limits(low: list[float], high: list[float], width: int) -> ActionLimits:
+def given_limits(low: list[float], high: list[float], width: int) -> DatasetLimits:
     """The user's: one number for each action, or one for all. Raises ValueError."""
     wide = [limits * width if len(limits) == 1 else limits for limits in (low, high)]
     if {len(limits) for limits in wide} != {width}:
         raise ValueError(f"{len(low)} low and {len(high)} high limits for {width} actions; give one for each, or one")
     if not (np.isfinite(wide).all() and np.less(wide[0], wide[1]).all()):
         raise ValueError(f"action limits are low={low}, high={high}; wanted finite ones with low < high")
-    return ActionLimits(wide[0], wide[1], "given")
+    return DatasetLimits(wide[0], wide[1], "given")
 
 
-def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) -> ActionLimits:
+def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) -> DatasetLimits:
     """Range of the recorded actions [n, A], widened by MARGIN. Raises ValueError when one never changes."""
     low, high = recorded_range(actions, len(names))
     if not (low < high).all():
@@ -39,15 +39,13 @@ def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) ->
             f"--action-low and --action-high, one number for each of {names}"
         )
     margin = MARGIN * (high - low)
-    return ActionLimits((low - margin).tolist(), (high + margin).tolist(), f"recorded, widened by {MARGIN:.0%} a side")
+    return DatasetLimits((low - margin).tolist(), (high + margin).tolist(), f"recorded, widened by {MARGIN:.0%} a side")
 
 
-def recorded_range(
-    actions: Iterable[NDArray[np.float32]], width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and greatest of each action. Raises ValueError when there is none."""
+def recorded_range(parts: Iterable[NDArray[np.float32]], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest of each column of actions or readings [n, width]. Raises ValueError when there is no row."""
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    for part in actions:
+    for part in parts:
         if len(part):
             low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
     if not np.isfinite(low).all():

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from envs.episodes import FORMAT, EpisodeWriter, only_writer, remove_leftovers, shard_path, write_description
-from envs.interchange.action_limits import ActionLimits, recorded_limits, recorded_range
+from envs.interchange.action_limits import DatasetLimits, recorded_limits, recorded_range
+from envs.interchange.sensor_ranges import with_ranges
 from envs.interchange.source import Description, Frame, Rows, Source
+from envs.sensors import Sensor, camera_sensor
 
 EPISODES_PER_SHARD = 50
 _FRAMES_AT_ONCE = 64
@@ -20,12 +22,12 @@ def import_episodes(
     out: Path,
     *,
     description: Description,
-    limits: ActionLimits | None,
+    limits: DatasetLimits | None,
     fit: Callable[[Frame], Frame],
     image_size: int,
     episodes_per_shard: int = EPISODES_PER_SHARD,
     report: Callable[[], Any] = lambda: None,
-) -> ActionLimits:
+) -> DatasetLimits:
     """Write every episode of `source` into the store `out`, and return the limits that the store gives its actions.
 
     All numbers are read and checked before anything is written; pictures are checked as they are decoded. A shard is
@@ -37,7 +39,7 @@ def import_episodes(
         description: what the store says of itself: the source's description, or other names and units in it.
         limits: of the actions; None takes the description's, or the range of what was recorded with a margin.
         fit: brings a camera picture to `image_size`, as the robot's pictures will be when plans are asked for.
-        image_size: height and width of the stored frames in pixels.
+        image_size: height and width of the stored pictures in pixels, of every camera.
         episodes_per_shard: the unit of work that a kill can lose.
         report: called for each episode that is in the store.
 
@@ -46,43 +48,54 @@ def import_episodes(
         RuntimeError: another process writes to `out`.
     """
     limits = _checked_limits(source, description, limits)
-    description = dataclasses.replace(description, action_low=limits.low, action_high=limits.high)
+    ranged = [with_ranges(vector, source) for vector in description.vectors]
+    description = dataclasses.replace(
+        description, action_low=limits.low, action_high=limits.high, vectors=[vector for vector, _ in ranged]
+    )
+    sensors = _sensors(description, image_size)
     out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
         remove_leftovers(out)
         origin = {**source.origin, "limits": limits.source, "episodes_per_shard": episodes_per_shard}
-        write_description(out, _store_description(description, image_size, len(source.lengths), origin))
+        origin["ranges"] = {vector.name: said_by for vector, said_by in ranged}
+        write_description(out, _store_description(description, sensors, len(source.lengths), origin))
         rows = enumerate(source.rows())
         for shard, first in enumerate(range(0, len(source.lengths), episodes_per_shard)):
             count = min(episodes_per_shard, len(source.lengths) - first)
             episodes = [next(rows) for _ in range(count)]
             if not shard_path(out, shard).exists():
-                _write_shard(source, shard_path(out, shard), episodes, fit, image_size, report)
+                _write_shard(source, shard_path(out, shard), sensors, episodes, fit, report)
             else:
                 for _ in episodes:
                     report()
     return limits
 
 
+def _sensors(description: Description, image_size: int) -> list[Sensor]:
+    cameras = [camera_sensor(name, image_size) for name in description.cameras]
+    return [*cameras, *(vector.sensor() for vector in description.vectors)]
+
+
 def _write_shard(
     source: Source,
     path: Path,
+    sensors: list[Sensor],
     episodes: Iterable[tuple[int, Rows]],
     fit: Callable[[Frame], Frame],
-    image_size: int,
     report: Callable[[], Any],
 ) -> None:
     said = source.description
     with EpisodeWriter(
         path,
-        image_size_px=image_size,
+        sensors=sensors,
         action_width=len(said.action_names),
         state_width=len(said.state_names),
         feature_width=len(said.feature_names),
     ) as writer:
         for episode, rows in episodes:
+            pictures = {camera: _blocks(map(fit, source.frames(episode, camera))) for camera in said.cameras}
             writer.add(
-                frames=_blocks(fit(frame) for frame in source.frames(episode)),
+                sensors={**pictures, **rows.vectors},
                 actions=rows.actions,
                 state=rows.state,
                 features=rows.features,
@@ -104,13 +117,13 @@ def _blocks(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield np.stack(block)
 
 
-def _checked_limits(source: Source, said: Description, limits: ActionLimits | None) -> ActionLimits:
-    """Reads every number once. No action is clamped into its limits: a model would learn what never happened."""
+def _checked_limits(source: Source, said: Description, limits: DatasetLimits | None) -> DatasetLimits:
+    """Reads every number. No action is clamped into its limits: a model would learn what never happened."""
     if limits is None and (said.action_low is None or said.action_high is None):
         return recorded_limits((rows.actions for rows in source.rows()), said.action_names)
     if limits is None:
         assert said.action_low is not None and said.action_high is not None
-        limits = ActionLimits(said.action_low, said.action_high, "the data set's")
+        limits = DatasetLimits(said.action_low, said.action_high, "the data set's")
     low, high = recorded_range((rows.actions for rows in source.rows()), len(said.action_names))
     beyond = (low < np.asarray(limits.low, np.float32)) | (high > np.asarray(limits.high, np.float32))
     if beyond.any():
@@ -123,12 +136,14 @@ def _checked_limits(source: Source, said: Description, limits: ActionLimits | No
     return limits
 
 
-def _store_description(said: Description, image_size: int, episodes: int, origin: dict[str, Any]) -> dict[str, Any]:
+def _store_description(
+    said: Description, sensors: list[Sensor], episodes: int, origin: dict[str, Any]
+) -> dict[str, Any]:
     action = {key: getattr(said, f"action_{key}") for key in ("names", "units", "low", "high")}
     return {
         "format": FORMAT,
         "env_id": said.env_id,
-        "image": {"height_px": image_size, "width_px": image_size, "camera": said.camera},
+        "sensors": [sensor.to_json() for sensor in sensors],
         "dt_s": said.dt_s,
         "action": action,
         "state": {"names": said.state_names, "units": said.state_units},

@@ -11,7 +11,7 @@ LeRobot's documentation describes it (lerobot-dataset-v3). A set is somebody els
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,6 +40,10 @@ class Column:
     shape: tuple[int, ...]
     names: list[str] | None
 
+    @property
+    def is_vector(self) -> bool:
+        return len(self.shape) == 1 and self.dtype.startswith(("float", "int", "uint"))
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -57,8 +61,8 @@ class EpisodeEntry:
     frames: int
     task: str
     data: Path
-    clip: Clip | None
-    """None when the camera's pictures are in the data file."""
+    clips: dict[str, Clip]
+    """By camera; cameras whose pictures are in the data file have none."""
 
 
 class Layout:
@@ -81,10 +85,27 @@ class Layout:
         """Keys of the columns that hold colour pictures."""
         return [key for key, column in self.columns.items() if column.dtype in ("video", "image")]
 
-    def episodes(self, camera: str) -> list[EpisodeEntry]:
-        """Every episode, by its index."""
-        with_video = self.columns[camera].dtype == "video"
-        entries = sorted((self._entry(row, camera, with_video) for row in self._rows(camera, with_video)), key=_index)
+    @property
+    def vectors(self) -> list[str]:
+        """Keys of the columns that hold a list of numbers a frame."""
+        return [key for key, column in self.columns.items() if column.is_vector]
+
+    def vector(self, key: str) -> Column:
+        """A column of vectors. Raises ValueError when it is not there, or its names are not one for each number."""
+        column = self.columns.get(key)
+        if column is None:
+            raise ValueError(f"{self.root} has no column {key!r}; it has {sorted(self.columns)}")
+        if not column.is_vector or (column.names is not None and len(column.names) != column.shape[0]):
+            raise ValueError(
+                f"{key} is {column.dtype} of shape {list(column.shape)} with names {column.names}; wanted numbers, "
+                "and one name for each"
+            )
+        return column
+
+    def episodes(self, cameras: Iterable[str]) -> list[EpisodeEntry]:
+        """Every episode, by its index, with the places of the pictures of `cameras`."""
+        filmed = [camera for camera in cameras if self.columns[camera].dtype == "video"]
+        entries = sorted((self._entry(row, filmed) for row in self._rows(filmed)), key=_index)
         if [entry.index for entry in entries] != list(range(len(entries))) or len(entries) != self._episodes:
             raise ValueError(
                 f"{self.root / EPISODES} lists {len(entries)} episodes, {INFO} says {self._episodes}; wanted each "
@@ -94,22 +115,21 @@ class Layout:
             raise ValueError(f"{self.root} holds no episode")
         return entries
 
-    def _rows(self, camera: str, with_video: bool) -> Iterator[dict[str, Any]]:
+    def _rows(self, filmed: list[str]) -> Iterator[dict[str, Any]]:
         wanted = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
-        if with_video:
-            wanted += [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
-            wanted += [f"videos/{camera}/to_timestamp"]
+        places = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+        wanted += [f"videos/{camera}/{name}" for camera in filmed for name in places]
         for path in sorted((self.root / EPISODES).glob("chunk-*/file-*.parquet")):
             for batch in batches(path, wanted):
                 yield from batch.to_pylist()
 
-    def _entry(self, row: dict[str, Any], camera: str, with_video: bool) -> EpisodeEntry:
+    def _entry(self, row: dict[str, Any], filmed: list[str]) -> EpisodeEntry:
         index = _whole(row, "episode_index", self.root)
         frames = _whole(row, "length", self.root)
         if frames < 1:
             raise ValueError(f"episode {index} of {self.root} has length {frames}; wanted 1 or more")
-        clip = self._clip(row, index, frames, camera) if with_video else None
-        return EpisodeEntry(index, frames, _task(row["tasks"]), self._place(self._data_path, row, "data"), clip)
+        clips = {camera: self._clip(row, index, frames, camera) for camera in filmed}
+        return EpisodeEntry(index, frames, _task(row["tasks"]), self._place(self._data_path, row, "data"), clips)
 
     def _clip(self, row: dict[str, Any], index: int, frames: int, camera: str) -> Clip:
         start_s, end_s = (row[f"videos/{camera}/{name}"] for name in ("from_timestamp", "to_timestamp"))

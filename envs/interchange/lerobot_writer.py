@@ -1,12 +1,14 @@
 """Writes a LeRobotDataset v3: Parquet rows, H.264 pictures, and the metadata that LeRobot's readers want.
 
-Parquet keeps actions and state exactly, in float32; a video keeps pictures nearly. The last frame of an episode has no
-action in Telos. LeRobot wants one, so the one before is repeated; an import drops it again.
+Parquet keeps actions, state and vector sensors exactly, in float32; a video keeps pictures nearly. The state is
+`observation.state`, or `observation.environment_state` where a sensor is called `state`. The last frame of an episode
+has no action in Telos. LeRobot wants one, so the one before is repeated; an import drops it again.
 """
 
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from envs.interchange.lerobot_layout import (
     VIDEO_PATH,
     expand,
 )
-from envs.interchange.lerobot_reader import ACTION, CAMERAS, STATE
+from envs.interchange.lerobot_reader import ACTION, CAMERAS, OBSERVATION, STATE, TRUTH
 from envs.interchange.running_statistics import RunningStatistics
 from envs.interchange.source import UNSTATED, Description, Frame, Rows, Source
 from envs.interchange.video import PIXEL_FORMAT, VideoWriter
@@ -68,23 +70,27 @@ class _Writer:
     def __init__(self, said: Description, folder: Path) -> None:
         self._said, self._folder = said, folder
         self._fps = _whole_frame_rate(said.dt_s)
-        self._camera = CAMERAS + said.camera.removeprefix(CAMERAS)
+        self._cameras = {name: CAMERAS + name for name in said.cameras}
+        self._vectors = {vector.name: OBSERVATION + vector.name for vector in said.vectors}
+        self._state = TRUTH if STATE in self._vectors.values() else STATE
         self._tasks: dict[str, int] = {}
         self._entries: list[dict[str, Any]] = []
         self._frames = 0
-        self._size_px = (0, 0)
-        self._statistics = {key: RunningStatistics() for key in (ACTION, STATE, self._camera)}
+        self._sizes_px: dict[str, tuple[int, int]] = {}
+        self._columns = self._column_names()
+        self._statistics = {key: RunningStatistics() for key in (*self._columns, *self._cameras.values())}
 
     def add_file(self, file: int, source: Source, episodes: list[tuple[int, Rows]]) -> None:
-        """One Parquet file and one video of some episodes."""
+        """One Parquet file, and one video a camera, of some episodes."""
         numbers = {"chunk_index": file // FILES_PER_CHUNK, "file_index": file % FILES_PER_CHUNK}
-        data, video = (self._path(template, numbers) for template in (DATA_PATH, VIDEO_PATH))
         first = self._frames
-        with pq.ParquetWriter(data, self._schema()) as parquet:
+        with pq.ParquetWriter(self._path(DATA_PATH, numbers), self._schema()) as parquet:
             for episode, rows in episodes:
                 self._enter(episode, len(rows.state), source.tasks[episode], numbers, first)
                 parquet.write_table(self._table(episode, rows))
-        self._write_video(video, source, [episode for episode, _ in episodes])
+        for camera, key in self._cameras.items():
+            frames = (frame for episode, _ in episodes for frame in source.frames(episode, camera))
+            self._write_video(self._path(VIDEO_PATH, numbers, key), key, frames)
 
     def finish(self) -> None:
         """The metadata."""
@@ -92,12 +98,19 @@ class _Writer:
             pa.Table.from_pylist(self._entries), self._path(EPISODES_PATH, {"chunk_index": 0, "file_index": 0})
         )
         pq.write_table(_tasks_table(self._tasks), self._folder / TASKS)
-        statistics = {key: each.to_json(key == self._camera) for key, each in self._statistics.items() if each.count}
+        pictures = self._cameras.values()
+        statistics = {key: each.to_json(key in pictures) for key, each in self._statistics.items() if each.count}
         for name, content in ((INFO, self._info()), (STATS, statistics), (DESCRIPTION, self._said.to_json())):
             (self._folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
-    def _path(self, template: str, numbers: dict[str, int]) -> Path:
-        path = self._folder / expand(template, self._camera, **numbers)
+    def _column_names(self) -> dict[str, list[str]]:
+        """Names of the numbers of each column of vectors that has any, by its key."""
+        vectors = {self._vectors[vector.name]: vector.names for vector in self._said.vectors}
+        columns = {ACTION: self._said.action_names, self._state: self._said.state_names, **vectors}
+        return {key: names for key, names in columns.items() if names}
+
+    def _path(self, template: str, numbers: dict[str, int], camera: str = "") -> Path:
+        path = self._folder / expand(template, camera, **numbers)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -117,23 +130,29 @@ class _Writer:
                 "meta/episodes/chunk_index": 0,
                 "meta/episodes/file_index": 0,
                 **{f"data/{name}": number for name, number in numbers.items()},
-                **{f"videos/{self._camera}/{name}": number for name, number in numbers.items()},
-                f"videos/{self._camera}/from_timestamp": (start - first_of_file) / self._fps,
-                f"videos/{self._camera}/to_timestamp": (start - first_of_file + length) / self._fps,
+                **{
+                    f"videos/{camera}/{name}": value
+                    for camera in self._cameras.values()
+                    for name, value in {**numbers, **self._times(start - first_of_file, length)}.items()
+                },
             }
         )
         self._frames += length
+
+    def _times(self, first: int, length: int) -> dict[str, float]:
+        """Where an episode of `length` frames lies in a video of which it is the part from frame `first` on."""
+        return {"from_timestamp": first / self._fps, "to_timestamp": (first + length) / self._fps}
 
     def _table(self, episode: int, rows: Rows) -> pa.Table:
         entry = self._entries[-1]
         length = entry["length"]
         actions = np.concatenate([rows.actions, rows.actions[-1:]])
-        state = rows.state.astype(np.float32)
-        self._statistics[ACTION].add(actions)
-        self._statistics[STATE].add(state)
+        readings = {key: rows.vectors[name] for name, key in self._vectors.items()}
+        vectors = {ACTION: actions, self._state: rows.state.astype(np.float32), **readings}
+        for key in self._columns:
+            self._statistics[key].add(vectors[key])
         columns: dict[str, Any] = {
-            ACTION: _vectors(actions),
-            **({STATE: _vectors(state)} if self._said.state_names else {}),
+            **{key: _vectors(vectors[key]) for key in self._columns},
             "timestamp": np.arange(length, dtype=np.float32) / np.float32(self._fps),
             "frame_index": np.arange(length),
             "episode_index": np.full(length, episode),
@@ -143,26 +162,20 @@ class _Writer:
         return pa.table(columns, schema=self._schema())
 
     def _schema(self) -> pa.Schema:
-        vectors = {ACTION: self._said.action_names, STATE: self._said.state_names}
-        fields = [(key, pa.list_(pa.float32(), len(names))) for key, names in vectors.items() if names]
+        fields = [(key, pa.list_(pa.float32(), len(names))) for key, names in self._columns.items()]
         return pa.schema(fields + [(key, pa.from_numpy_dtype(dtype)) for key, dtype in _COUNTERS.items()])
 
-    def _write_video(self, path: Path, source: Source, episodes: list[int]) -> None:
-        frames = (frame for episode in episodes for frame in source.frames(episode))
+    def _write_video(self, path: Path, camera: str, frames: Iterator[Frame]) -> None:
         first = next(frames)
-        self._size_px = _even_size(first)
-        with VideoWriter(path, self._fps, *self._size_px) as video:
+        self._sizes_px[camera] = _even_size(first)
+        with VideoWriter(path, self._fps, *self._sizes_px[camera]) as video:
             for frame in itertools.chain([first], frames):
                 video.add(frame)
-                self._statistics[self._camera].add(frame.reshape(-1, 3) / 255)
+                self._statistics[camera].add(frame.reshape(-1, 3) / 255)
 
-    def _info(self) -> dict[str, Any]:
-        width, height = self._size_px
-        vectors = {ACTION: self._said.action_names, STATE: self._said.state_names}
-        features: dict[str, Any] = {
-            key: {"dtype": "float32", "shape": [len(names)], "names": names} for key, names in vectors.items() if names
-        }
-        features[self._camera] = {
+    def _video_feature(self, camera: str) -> dict[str, Any]:
+        width, height = self._sizes_px[camera]
+        return {
             "dtype": "video",
             "shape": [height, width, 3],
             "names": ["height", "width", "channels"],
@@ -177,6 +190,12 @@ class _Writer:
                 "has_audio": False,
             },
         }
+
+    def _info(self) -> dict[str, Any]:
+        features: dict[str, Any] = {
+            key: {"dtype": "float32", "shape": [len(names)], "names": names} for key, names in self._columns.items()
+        }
+        features |= {camera: self._video_feature(camera) for camera in self._cameras.values()}
         features |= {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in _COUNTERS.items()}
         return {
             "codebase_version": VERSION,

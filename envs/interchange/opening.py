@@ -1,5 +1,6 @@
 """Which layout a path holds, by its content."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -12,24 +13,33 @@ from envs.interchange.world_model_hdf5 import WorldModelHdf5
 
 
 def open_source(
-    path: Path, *, camera: str | None = None, state: str | None = None, dt_s: float | None = None
+    path: Path,
+    *,
+    cameras: Sequence[str] | None = None,
+    vectors: Sequence[str] | None = None,
+    state: str | None = None,
+    dt_s: float | None = None,
 ) -> Source:
     """The data set at `path`. Raises ValueError when it is of no layout that can be read.
 
     Args:
         path: a LeRobotDataset v3 or an episode store (folders), or an HDF5 file of stable-worldmodel.
-        camera: whose pictures; None when there is one.
-        state: which column is the robot's state, "none" for none; None takes the usual one.
+        cameras: whose pictures, the main camera first; None is every camera.
+        vectors: columns that are vector sensors, ["none"] for none; None takes those that an export of
+            Telos describes.
+        state: which column is the state, "none" for none; None takes the usual one.
         dt_s: seconds of a control step, for a layout that has no word for it.
     """
     if (path / "dataset.json").is_file():
+        if (cameras, vectors, state, dt_s) != (None, None, None, None):
+            raise ValueError(f"{path} is an episode store, which is read whole; leave out what to read of it")
         return StoredEpisodes(path)
     if (path / INFO).is_file():
         if dt_s is not None:
             raise ValueError(f"{path} says its frame rate itself; leave --dt-s out")
-        return LeRobotDataset(path, camera=camera, state=state)
+        return LeRobotDataset(path, cameras=cameras, vectors=vectors, state=state)
     if path.is_file() and h5py.is_hdf5(path):
-        return WorldModelHdf5(path, camera=camera, state=state, dt_s=dt_s)
+        return WorldModelHdf5(path, cameras=cameras, vectors=vectors, state=state, dt_s=dt_s)
     what = "is not there" if not path.exists() else "holds none of them"
     raise ValueError(
         f"{path} {what}; wanted a LeRobotDataset v3 (a folder with {INFO}), an HDF5 file of stable-worldmodel, or an "

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.sensors import Sensor, vector_sensor
 
 Frame = NDArray[np.uint8]
 """RGB uint8 [h, w, 3]."""
@@ -18,10 +20,35 @@ RECORDED = "recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
+class DescribedVector:
+    """A vector sensor in the words of a data set."""
+
+    name: str
+    names: list[str]
+    units: list[str]
+    low: list[float] | None = None
+    """Range of honest readings; None when the data set does not say any."""
+    high: list[float] | None = None
+
+    def sensor(self) -> Sensor:
+        """As a store describes it. Raises ValueError when something is missing or wrong."""
+        return vector_sensor(self.name, names=self.names, units=self.units, low=self.low or [], high=self.high or [])
+
+    @classmethod
+    def from_json(cls, data: Any) -> "DescribedVector":
+        """Raises KeyError, TypeError or ValueError for what describes no vector sensor."""
+        sensor = Sensor.from_json({**data, "kind": "vector", "shape": [len(data["names"])]})
+        words = {"names": list(sensor.names), "units": list(sensor.units)}
+        return cls(name=sensor.name, **words, low=list(sensor.low), high=list(sensor.high))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """What the numbers of a data set mean: the part of dataset.json that does not depend on the layout."""
 
-    camera: str
+    cameras: list[str]
+    """The first is the main one."""
+    vectors: list[DescribedVector]
     dt_s: float
     """Seconds between two frames: one control step."""
     action_names: list[str]
@@ -40,6 +67,9 @@ class Description:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
             raise ValueError(f"dt_s is {self.dt_s}; wanted the seconds of one control step, above 0")
+        names = [*self.cameras, *(vector.name for vector in self.vectors)]
+        if not self.cameras or len(set(names)) < len(names):
+            raise ValueError(f"sensors are {names}; wanted different ones, and at least one camera")
         width = len(self.action_names)
         if width == 0:
             raise ValueError("there is no action column; a world model learns what actions do")
@@ -50,6 +80,12 @@ class Description:
         if len(self.state_units) != len(self.state_names):
             raise ValueError(f"{len(self.state_units)} state units for {len(self.state_names)} state names")
 
+    def with_sensors(self, cameras: list[str], vectors: list[DescribedVector]) -> "Description":
+        """This description with these sensors, each vector in its own words where they are of as many numbers."""
+        known = {(vector.name, len(vector.names)): vector for vector in self.vectors}
+        described = [known.get((vector.name, len(vector.names)), vector) for vector in vectors]
+        return dataclasses.replace(self, cameras=cameras, vectors=described)
+
     def to_json(self) -> dict[str, Any]:
         """As data: what an export says beside the layout's own words."""
         return dataclasses.asdict(self)
@@ -59,7 +95,8 @@ class Description:
         """Raises ValueError, naming `where` it stands, when it is not what `to_json` gives."""
         try:
             return cls(
-                camera=str(data["camera"]),
+                cameras=[str(name) for name in data["cameras"]],
+                vectors=[DescribedVector.from_json(vector) for vector in data["vectors"]],
                 dt_s=float(data["dt_s"]),
                 action_names=[str(name) for name in data["action_names"]],
                 action_units=[str(unit) for unit in data["action_units"]],
@@ -85,6 +122,8 @@ class Rows:
     """[n, S]"""
     features: NDArray[np.float32]
     """[n, F]: what a probe should find in a latent."""
+    vectors: Mapping[str, NDArray[np.float32]]
+    """[n, k] of each vector sensor."""
     policy: str
     """Which of the policies acted."""
 
@@ -114,8 +153,8 @@ class Source(Protocol):
         """The numbers of every episode."""
         ...
 
-    def frames(self, episode: int) -> Iterator[Frame]:
-        """The pictures of one episode; take them all, and ask for episodes in ascending order."""
+    def frames(self, episode: int, camera: str) -> Iterator[Frame]:
+        """One camera's pictures of an episode; take them all, and ask for a camera's episodes in ascending order."""
         ...
 
 
@@ -128,7 +167,8 @@ def episode_rows(
     where: str,
     actions: NDArray[Any],
     state: NDArray[Any],
-    features: NDArray[Any] | None = None,
+    features: NDArray[Any] | None,
+    vectors: Mapping[str, NDArray[Any]],
 ) -> Rows:
     """Rows of one episode as others store it, with as many actions as frames: the last one leads to no frame.
 
@@ -137,20 +177,28 @@ def episode_rows(
         actions: [n, A]; the last row may be NaN.
         state: [n, S].
         features: [n, F]; None takes the state, which is what an encoder of a robot's camera should know.
+        vectors: [n, k] of each vector sensor.
 
     Raises:
         ValueError: a number is not finite.
     """
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found right below
-        actions = actions[:-1].astype(np.float32)
-    state = state.astype(np.float64)
-    for name, values in (("action", actions), ("state", state)):
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            advice = (
-                "leave the episode out" if name == "action" else "leave the episode out, or the state: --state none"
-            )
-            raise ValueError(f"{where}: {name} column {column} of frame {row} is not a finite number; {advice}")
+    actions, state = _float32(actions[:-1]), state.astype(np.float64)
+    readings = {name: _float32(values) for name, values in vectors.items()}
+    _check_finite(where, "action", actions, "leave the episode out")
+    _check_finite(where, "state", state, "leave the episode out, or the state: --state none")
+    for name, values in readings.items():
+        _check_finite(where, name, values, "leave the episode out, or the sensor: --vectors")
+    kept = _float32(state if features is None else features)
+    return Rows(actions=actions, state=state, features=kept, vectors=readings, policy=RECORDED)
+
+
+def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """A number that float32 cannot hold becomes infinite."""
     with np.errstate(over="ignore"):
-        features = (state if features is None else features).astype(np.float32)
-    return Rows(actions=actions, state=state, features=features, policy=RECORDED)
+        return values.astype(np.float32)
+
+
+def _check_finite(where: str, name: str, values: NDArray[Any], advice: str) -> None:
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"{where}: {name} column {column} of frame {row} is not a finite number; {advice}")

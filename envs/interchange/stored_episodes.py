@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.episodes import FORMAT
 from envs.interchange.source import Description, Frame, Rows
+from envs.sensors import Sensor
 
 _FRAMES_AT_ONCE = 64
 
@@ -48,14 +49,18 @@ class StoredEpisodes:
                         actions=shard["actions"][start : start + length - 1],
                         state=shard["state"][start : start + length],
                         features=shard["features"][start : start + length],
+                        vectors={
+                            vector.name: _sensor(shard, vector.name)[start : start + length]
+                            for vector in self.description.vectors
+                        },
                         policy=policies[index],
                     )
 
-    def frames(self, episode: int) -> Iterator[Frame]:
+    def frames(self, episode: int, camera: str) -> Iterator[Frame]:
         place = self._places[episode]
         with _opened(place.shard) as shard:
             for first in range(place.start, place.stop, _FRAMES_AT_ONCE):
-                yield from shard["frames"][first : min(first + _FRAMES_AT_ONCE, place.stop)]
+                yield from _sensor(shard, camera)[first : min(first + _FRAMES_AT_ONCE, place.stop)]
 
     @cached_property
     def _places(self) -> list["_Place"]:
@@ -63,8 +68,7 @@ class StoredEpisodes:
         for path in self._shards:
             with _opened(path) as shard:
                 lengths = shard["lengths"][:]
-                # Stores of before episodes had tasks have no such column.
-                tasks = shard["task"].asstr()[:] if "task" in shard else [""] * len(lengths)
+                tasks = shard["task"].asstr()[:]
                 for stop, length, task in zip(np.cumsum(lengths), lengths, tasks, strict=True):
                     places.append(_Place(path, int(stop - length), int(stop), task))
         return places
@@ -87,6 +91,13 @@ def _opened(path: Path) -> Any:
         raise ValueError(f"{path} is not a readable shard: {error}; delete it and collect or import again") from error
 
 
+def _sensor(shard: h5py.File, name: str) -> Any:
+    dataset = shard.get(f"sensors/{name}")
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{shard.filename} lacks sensors/{name}, which dataset.json names; collect or import again")
+    return dataset
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -99,9 +110,14 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _describe(said: dict[str, Any], folder: Path) -> Description:
+    try:
+        sensors = [Sensor.from_json(entry) for entry in said["sensors"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'dataset.json'} does not say its sensors as Telos does: {error!r}") from error
     action, state = said.get("action", {}), said.get("state", {})
     words = {
-        "camera": said.get("image", {}).get("camera"),
+        "cameras": [sensor.name for sensor in sensors if sensor.is_camera],
+        "vectors": [sensor.to_json() for sensor in sensors if not sensor.is_camera],
         "dt_s": said.get("dt_s"),
         **{f"action_{key}": action.get(key) for key in ("names", "units", "low", "high")},
         **{f"state_{key}": state.get(key) for key in ("names", "units")},

@@ -2,8 +2,10 @@
 
 One file, one dataset a column, all episodes one after another: `pixels` uint8 [N, H, W, 3], `action` [N, A] whose row i
 is applied after frame i and whose last row of an episode is NaN, other columns [N, ...], `ep_len` and `ep_offset` [E].
-It has no words for the time of a step, names, units and limits; an export of Telos adds them as the attribute `telos`.
-(github.com/galilai-group/stable-worldmodel, docs/api/dataset.md)
+Further cameras are `pixels.<name>`, as its wrapper for several views calls them; `proprio` is what the robot feels.
+The layout has no words for the time of a step, names, units and limits; an export of Telos adds them as the attribute
+`telos`, and calls its second and later vector sensors `proprio.<name>`.
+(github.com/galilai-group/stable-worldmodel, docs/api/dataset.md, stable_worldmodel/wrapper.py)
 """
 
 import hashlib
@@ -18,21 +20,26 @@ import hdf5plugin  # noqa: F401  (registers the compressions that published file
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.interchange.source import UNSTATED, Description, Frame, Rows, Source, episode_rows, numbered
+from envs.interchange.picking import in_order, pick_cameras, pick_vectors
+from envs.interchange.source import UNSTATED, DescribedVector, Description, Frame, Rows, Source, episode_rows, numbered
 
-PIXELS, ACTION, FEATURES, LENGTH, OFFSET = "pixels", "action", "features", "ep_len", "ep_offset"
-STATES = ("state", "proprio")
+PIXELS, PROPRIO, ACTION, FEATURES, LENGTH, OFFSET = "pixels", "proprio", "action", "features", "ep_len", "ep_offset"
+STATES = ("state", PROPRIO)
 """Which column is the state when nobody says: the first that is there."""
 DESCRIPTION = "telos"
+_NO_SENSORS = (ACTION, FEATURES, LENGTH, OFFSET, "step_idx")
 _FRAMES_AT_ONCE = 64
 
 
 class WorldModelHdf5:
-    """The episodes of one file.
+    """The episodes of one file, as some of its sensors saw them.
+
+    Sensors are named as their columns, without `pixels.` or `proprio.` before it.
 
     Args:
         path: the file.
-        camera: the column with the pictures; None takes `pixels`.
+        cameras: which cameras, the main one first; None is every one, `pixels` first.
+        vectors: columns that are vector sensors, ["none"] for none of them; None takes `proprio` and `proprio.<name>`.
         state: the column with the state, "none" for none of it; None takes `state` or `proprio` where there is one.
         dt_s: seconds between two frames; None when the file says so itself.
 
@@ -41,18 +48,26 @@ class WorldModelHdf5:
     """
 
     def __init__(
-        self, path: Path, *, camera: str | None = None, state: str | None = None, dt_s: float | None = None
+        self,
+        path: Path,
+        *,
+        cameras: Sequence[str] | None = None,
+        vectors: Sequence[str] | None = None,
+        state: str | None = None,
+        dt_s: float | None = None,
     ) -> None:
         self._path = path
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
             raise ValueError(f"{path} is not a readable HDF5 file: {error}; fetch it again") from error
-        self._camera = camera or PIXELS
-        self._pixels = self._column(self._camera)
+        self._said = self._read_description()
+        self._cameras = self._pick_cameras(cameras)
         self._action = self._column(ACTION)
+        self._vectors = self._pick_vectors(vectors)
         self._state = self._pick_state(state)
-        self._features = self._column(FEATURES) if FEATURES in self._file and DESCRIPTION in self._file.attrs else None
+        self._features = self._column(FEATURES) if FEATURES in self._file and self._said is not None else None
+        self._frames = len(next(iter(self._cameras.values())))
         self._spans = self._read_spans()
         self._check_shapes()
         self.description = self._describe(dt_s)
@@ -74,8 +89,9 @@ class WorldModelHdf5:
             "name": self._path.name,
             "bytes": self._path.stat().st_size,
             "actions_sha256": hashlib.sha256(spans + actions.tobytes()).hexdigest(),
-            "camera": self._camera,
-            "state": None if self._state is None else str(self._state.name).lstrip("/"),
+            "cameras": [_name(column) for column in self._cameras.values()],
+            "vectors": [_name(column) for column in self._vectors.values()],
+            "state": None if self._state is None else _name(self._state),
         }
 
     def rows(self) -> Iterator[Rows]:
@@ -83,13 +99,14 @@ class WorldModelHdf5:
             span = slice(start, stop)
             state = np.zeros((stop - start, 0)) if self._state is None else self._matrix(self._state, span)
             features = None if self._features is None else self._matrix(self._features, span)
+            vectors = {name: self._matrix(column, span) for name, column in self._vectors.items()}
             where = f"episode {episode} of {self._path}"
-            yield episode_rows(where, self._matrix(self._action, span), state, features)
+            yield episode_rows(where, self._matrix(self._action, span), state, features, vectors)
 
-    def frames(self, episode: int) -> Iterator[Frame]:
+    def frames(self, episode: int, camera: str) -> Iterator[Frame]:
         start, stop = self._spans[episode]
         for first in range(start, stop, _FRAMES_AT_ONCE):
-            yield from self._read(self._pixels, slice(first, min(first + _FRAMES_AT_ONCE, stop)))
+            yield from self._read(self._cameras[camera], slice(first, min(first + _FRAMES_AT_ONCE, stop)))
 
     def _read(self, column: h5py.Dataset, rows: slice) -> NDArray[Any]:
         try:
@@ -111,6 +128,25 @@ class WorldModelHdf5:
             raise ValueError(f"{name!r} of {self._path} is not a dataset of its own; wanted its numbers in this file")
         return column
 
+    def _pick_cameras(self, asked: Sequence[str] | None) -> dict[str, h5py.Dataset]:
+        said = self._said.cameras if self._said is not None else []
+        picked = pick_cameras(self._sensor_columns(PIXELS, said), asked, self._path)
+        return {name: self._column(column) for name, column in picked.items()}
+
+    def _pick_vectors(self, asked: Sequence[str] | None) -> dict[str, h5py.Dataset]:
+        said = [vector.name for vector in self._said.vectors] if self._said is not None else []
+        usual = self._sensor_columns(PROPRIO, said)
+        taken = {*usual.values(), *self._sensor_columns(PIXELS, []).values(), *_NO_SENSORS}
+        known = {**{name: name for name in map(str, self._file) if name not in taken}, **usual}
+        picked = pick_vectors(known, list(usual) if said else [], asked, self._path)
+        return {name: self._column(column) for name, column in picked.items()}
+
+    def _sensor_columns(self, base: str, said: Sequence[str]) -> dict[str, str]:
+        """Columns `base` and `base.<name>` by sensor name, in the order of `said`, whose first one is in `base`."""
+        further = {name.removeprefix(f"{base}."): name for name in map(str, self._file) if name.startswith(f"{base}.")}
+        main = {said[0] if said else base: base} if base in self._file else {}
+        return in_order({**main, **further}, said)
+
     def _pick_state(self, state: str | None) -> h5py.Dataset | None:
         if state is None:
             state = next((name for name in STATES if name in self._file), "none")
@@ -125,38 +161,43 @@ class WorldModelHdf5:
         spans = [(int(offset), int(offset) + int(length)) for offset, length in zip(offsets, lengths, strict=True)]
         end = 0
         for episode, (start, stop) in enumerate(spans):
-            if start < end or stop <= start or stop > len(self._pixels):
+            if start < end or stop <= start or stop > self._frames:
                 raise ValueError(
-                    f"episode {episode} of {self._path} lies in rows {start} to {stop} of {len(self._pixels)}; wanted "
+                    f"episode {episode} of {self._path} lies in rows {start} to {stop} of {self._frames}; wanted "
                     "one or more rows, after those of the episode before"
                 )
             end = stop
         return spans
 
     def _check_shapes(self) -> None:
-        if self._pixels.dtype != np.uint8 or self._pixels.ndim != 4 or self._pixels.shape[3] != 3:
-            given = f"{self._pixels.dtype} {list(self._pixels.shape)}"
-            raise ValueError(f"{self._camera} of {self._path} is {given}; wanted RGB uint8 [frames, height, width, 3]")
-        for column in (self._action, self._state, self._features):
+        for pixels in self._cameras.values():
+            if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or len(pixels) != self._frames:
+                given = f"{pixels.dtype} {list(pixels.shape)}"
+                raise ValueError(
+                    f"{_name(pixels)} of {self._path} is {given}; wanted RGB uint8 [{self._frames}, height, width, 3]"
+                )
+        for column in (self._action, self._state, self._features, *self._vectors.values()):
             if column is None:
                 continue
-            if column.dtype.kind not in "fiu" or column.ndim == 0 or len(column) != len(self._pixels):
+            if column.dtype.kind not in "fiu" or column.ndim == 0 or len(column) != self._frames:
                 raise ValueError(
                     f"{column.name} of {self._path} is {column.dtype} {list(column.shape)}; wanted numbers, one row "
-                    f"for each of the {len(self._pixels)} frames"
+                    f"for each of the {self._frames} frames"
                 )
 
     def _describe(self, dt_s: float | None) -> Description:
-        width = int(np.prod(self._action.shape[1:]))
-        state_width = 0 if self._state is None else int(np.prod(self._state.shape[1:]))
-        if (said := self._said(width, state_width)) is not None:
-            return said
+        width = _width(self._action)
+        state_width = 0 if self._state is None else _width(self._state)
+        vectors = [_vector(name, _width(column)) for name, column in self._vectors.items()]
+        if (said := self._said) is not None and self._fits(said, width, state_width):
+            return said.with_sensors(list(self._cameras), vectors)
         if dt_s is None:
             raise ValueError(f"{self._path} does not say how long a control step is; give it: --dt-s 0.1")
         self._features = None
         state_names = numbered("state", state_width)
         return Description(
-            camera=self._camera,
+            cameras=list(self._cameras),
+            vectors=vectors,
             dt_s=dt_s,
             action_names=numbered("action", width),
             action_units=[UNSTATED] * width,
@@ -167,17 +208,31 @@ class WorldModelHdf5:
             feature_names=state_names,
         )
 
-    def _said(self, width: int, state_width: int) -> Description | None:
+    def _fits(self, said: Description, width: int, state_width: int) -> bool:
+        features = 0 if self._features is None else _width(self._features)
+        named = (len(said.action_names), len(said.state_names), len(said.feature_names))
+        return named == (width, state_width, features)
+
+    def _read_description(self) -> Description | None:
         if DESCRIPTION not in self._file.attrs:
             return None
         where = f"the attribute {DESCRIPTION!r} of {self._path}"
         try:
-            said = Description.from_json(json.loads(str(self._file.attrs[DESCRIPTION])), where)
+            return Description.from_json(json.loads(str(self._file.attrs[DESCRIPTION])), where)
         except (OSError, json.JSONDecodeError) as error:
             raise ValueError(f"{where} is not JSON: {error}; remove it") from error
-        fits = len(said.action_names) == width and len(said.state_names) == state_width
-        features = 0 if self._features is None else int(np.prod(self._features.shape[1:]))
-        return said if fits and len(said.feature_names) == features else None
+
+
+def _vector(name: str, width: int) -> DescribedVector:
+    return DescribedVector(name=name, names=numbered(name, width), units=[UNSTATED] * width)
+
+
+def _width(column: h5py.Dataset) -> int:
+    return int(np.prod(column.shape[1:]))
+
+
+def _name(column: h5py.Dataset) -> str:
+    return str(column.name).lstrip("/")
 
 
 def write_world_model_hdf5(source: Source, out: Path) -> None:
@@ -194,28 +249,37 @@ def write_world_model_hdf5(source: Source, out: Path) -> None:
             file.attrs[DESCRIPTION] = json.dumps(source.description.to_json())
             offset = 0
             for episode, rows in enumerate(source.rows()):
-                _add(file, rows, list(source.frames(episode)), offset)
+                _add_sensors(file, source, episode, rows)
+                _add_rows(file, rows, offset)
                 offset += len(rows.state)
         os.replace(unfinished, out)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _add(file: h5py.File, rows: Rows, frames: list[Frame], offset: int) -> None:
+def _add_sensors(file: h5py.File, source: Source, episode: int, rows: Rows) -> None:
+    said = source.description
+    for place, camera in enumerate(said.cameras):
+        _append(file, f"{PIXELS}.{camera}" if place else PIXELS, np.stack(list(source.frames(episode, camera))))
+    for place, vector in enumerate(said.vectors):
+        _append(file, f"{PROPRIO}.{vector.name}" if place else PROPRIO, rows.vectors[vector.name])
+
+
+def _add_rows(file: h5py.File, rows: Rows, offset: int) -> None:
+    frames = len(rows.state)
     no_action = np.full((1, rows.actions.shape[1]), np.nan, np.float32)
-    _append(file, PIXELS, np.stack(frames))
     _append(file, ACTION, np.concatenate([rows.actions, no_action]))
     _append(file, STATES[0], rows.state)
     _append(file, FEATURES, rows.features)
-    _append(file, "step_idx", np.arange(len(frames)))
-    _append(file, LENGTH, np.array([len(frames)], np.int32))
+    _append(file, "step_idx", np.arange(frames))
+    _append(file, LENGTH, np.array([frames], np.int32))
     _append(file, OFFSET, np.array([offset], np.int64))
 
 
 def _append(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     if name not in file:
         width = values.shape[1:]
-        chunks = (1, *width) if name == PIXELS else True
+        chunks = (1, *width) if len(width) == 3 else True
         file.create_dataset(name, (0, *width), values.dtype, maxshape=(None, *width), chunks=chunks)
     column = file[name]
     assert isinstance(column, h5py.Dataset)

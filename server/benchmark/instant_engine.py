@@ -1,6 +1,6 @@
-"""An engine that imagines nothing: what a request costs then is what everything around the planner costs.
+"""An engine that imagines nothing, to measure the cost of everything around the planner.
 
-`python -m server.benchmark.instant_engine PLAN_S FD` is one in a process of its own, as the front starts it.
+`python -m server.benchmark.instant_engine PLAN_S FD` runs one in a process of its own, as the front starts it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ PROVENANCE = schemas.Provenance(
 )
 
 Script = Callable[[schemas.PlanRequest], np.ndarray]
-"""[steps, actions] for a request, in physical units: whole model steps within the limits."""
+"""Makes actions for a request: [steps, actions] in physical units, whole model steps within the limits."""
 
 
 def zeros(request: schemas.PlanRequest) -> np.ndarray:
@@ -47,7 +47,7 @@ def zeros(request: schemas.PlanRequest) -> np.ndarray:
 
 
 class InstantEngine:
-    """Knows one model, `instant`. Its plans are scripted; each takes `plan_s` of a device that makes one at a time."""
+    """Serves one model, `instant`, with scripted plans; each takes `plan_s` of a device that makes one at a time."""
 
     def __init__(self, plan_s: float = 0.0, script: Script = zeros, action: schemas.ActionInfo = ACTION) -> None:
         self._plan_s = plan_s
@@ -55,7 +55,7 @@ class InstantEngine:
         self._action = action
         self.on_change: Callable[[], None] = lambda: None
         self._free = 0.0
-        """When the device has done what it accepted, on the monotonic clock."""
+        """When the device will be free, on the monotonic clock."""
 
     @property
     def models(self) -> Sequence[schemas.ModelInfo]:
@@ -84,19 +84,19 @@ class InstantEngine:
         return []
 
     def step_s(self) -> float:
-        """How long it has been computing: never."""
+        """Always 0: it never computes."""
         return 0.0
 
     def activity(self) -> EngineActivity:
-        """Not measured."""
+        """Always empty: nothing is measured."""
         return EngineActivity()
 
     async def load(self, folder: str) -> schemas.ModelInfo:
-        """Raises ServiceError."""
+        """Always raises ServiceError."""
         raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def unload(self, name: str) -> schemas.ModelInfo:
-        """Raises ServiceError."""
+        """Always raises ServiceError."""
         raise ServiceError(Code.MODEL_REFUSED, "this engine has the one model")
 
     async def start(self) -> None:
@@ -113,7 +113,7 @@ class InstantEngine:
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
     ) -> EngineReply:
-        """Raises ServiceError (deadline-infeasible) at once for what the device cannot do in time."""
+        """A scripted plan. Raises ServiceError (deadline-infeasible) at once when the device cannot make it in time."""
         queue_s = await self._use_device(deadline)
         first_step = request.context[-1].step or 0
         actions = self._script(request)
@@ -171,7 +171,7 @@ class InstantEngine:
         )
 
     async def _use_device(self, deadline: float) -> float:
-        """Seconds waited for it. Who is accepted is served in the order of coming."""
+        """Wait for the device and use it; returns the seconds waited. Requests are served in the order they came."""
         now = time.monotonic()
         begin = max(now, self._free)
         if begin + self._plan_s > deadline:

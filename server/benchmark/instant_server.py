@@ -1,6 +1,6 @@
 """The front of a server with an engine process that has no model: `python -m server.benchmark.instant_server 0.02`.
 
-Its one argument: how many seconds of an imagined device a plan takes. One line of JSON on stdout says the ports;
+Its one argument is the seconds that a plan takes of an imagined device. One line of JSON on stdout says the ports;
 SIGTERM ends it.
 """
 
@@ -15,7 +15,7 @@ from server.settings import Settings
 
 
 async def serve(plan_s: float) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     settings = Settings(http_port=0, grpc_port=0)

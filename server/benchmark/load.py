@@ -1,7 +1,7 @@
-"""Open-loop load: requests leave when they are due, whatever became of the ones before.
+"""Open-loop load: every request leaves when it is due, whether or not the ones before were answered.
 
-Latency counts from when a request was due, not from when it could be sent: a server that stalls must not slow its
-examiner down and thereby look fast (coordinated omission).
+Latency counts from when a request was due, not from when it could be sent: a server that stalls must not slow the load
+down and so look fast (coordinated omission).
 """
 
 import asyncio
@@ -24,24 +24,26 @@ REFUSED = frozenset({"429", "503", "504", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "
 @dataclass(frozen=True)
 class Sample:
     due_s: float
-    """From the beginning of the load."""
+    """Seconds from the beginning of the load."""
     latency_s: float
     outcome: str
     """A status of HTTP or gRPC, or what else went wrong."""
 
 
 class LoadTarget(Protocol):
-    """Something to ask."""
+    """A server that can be asked."""
 
     async def ask(self, body: bytes) -> str:
-        """The status of one request."""
+        """Send one request and return its status."""
         ...
 
     async def close(self) -> None: ...
 
 
-async def offer(target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int) -> list[Sample]:
-    """Poisson arrivals. Returns when the last request was answered or given up.
+async def offer(
+    target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int
+) -> list[Sample]:
+    """Offer requests with Poisson arrivals; returns when the last one was answered or given up.
 
     The collector waits meanwhile: a full collection of this process, 100 ms and more, would count as the server's.
     """
@@ -62,7 +64,7 @@ async def offer(target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, 
 
 
 def summary(samples: Sequence[Sample], seconds: float, deadline_s: float) -> dict[str, Any]:
-    """What came of a load of `seconds`. Good is what was planned before the deadline."""
+    """The results of a load of `seconds`. Goodput counts the plans that came before the deadline."""
     ok = [sample.latency_s for sample in samples if sample.outcome in OK]
     refused = [sample.latency_s for sample in samples if sample.outcome in REFUSED]
     return {
@@ -81,7 +83,7 @@ def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class HttpTarget:
-    """POST over as many kept connections as there are requests under way."""
+    """Sends POST requests over as many kept connections as there are requests under way."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -89,7 +91,7 @@ class HttpTarget:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, body: bytes) -> str:
-        """The status, as text. A kept connection that the server has closed meanwhile is replaced, as robots do."""
+        """The status, as text. Like a robot, it replaces a kept connection that the server has closed meanwhile."""
         while self._idle:
             reader, writer = self._idle.pop()
             try:
@@ -113,13 +115,13 @@ class HttpTarget:
         return head[9:12].decode()
 
     async def close(self) -> None:
-        """Of those that nobody waits on."""
+        """Close the connections that no request uses."""
         for _, writer in self._idle:
             writer.close()
 
 
 class GrpcTarget:
-    """Calls over one channel, bytes in and out."""
+    """Sends calls over one channel, as bytes."""
 
     def __init__(self, port: int, method: str) -> None:
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
@@ -134,5 +136,5 @@ class GrpcTarget:
         return "OK"
 
     async def close(self) -> None:
-        """Calls under way are cancelled."""
+        """Close the channel; calls under way are cancelled."""
         await self._channel.close()

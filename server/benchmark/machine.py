@@ -1,4 +1,4 @@
-"""What a machine can do: the best rate of a plain matrix product, and which instructions there are."""
+"""The abilities of a machine: its best rate of a plain matrix product, and its instructions."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldmodel.inference.packed_linear import PackedLinear
-from worldmodel.parts.precision import DTYPES, Precision
+from worldmodel import DTYPES, PackedLinear, Precision
 
 SIDES = (1024, 2048)
 REPEATS = 12
@@ -17,7 +16,7 @@ MATRIX_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 
 def peak_gflops(precision: Precision, device: str) -> float:
-    """The best of both ways to multiply, over two sizes and a dozen repeats: what any model's rate is held against."""
+    """The best rate of both ways to multiply, over two sizes and a dozen repeats; models are compared with it."""
     best = 0.0
     for side in SIDES:
         left, right = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
@@ -28,7 +27,7 @@ def peak_gflops(precision: Precision, device: str) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What a result was measured on."""
+    """The machine that a result was measured on."""
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "threads": torch.get_num_threads(),
@@ -39,7 +38,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def synchronise(device: str) -> None:
-    """Wait until a GPU has done what it was asked."""
+    """Wait until a GPU has done all its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from worldmodel.recipes.joint_embedding import JointEmbedding
 
 from planner.costs import Over, goal_cost
 from planner.names import SearchSpaceName
 from planner.presets import PRESETS, Preset, build
-from planner.protocols import Distance, WorldModel
+from planner.protocols import Distance, RolloutModel
 from planner.search import plan_iterations
 from server.benchmark.machine import machine, peak_gflops, synchronise
 from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
@@ -26,7 +27,6 @@ from worldmodel.inference.fast_steps_to_go import FastStepsToGo
 from worldmodel.inference.world_model import LatentWorldModel
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.rollout import naive_rollout
-from worldmodel.recipes.joint_embedding import JointEmbedding
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
 
 ACTIONS, CONTROL_STEPS = 2, 5
@@ -84,10 +84,10 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True)
-class Engine:
+class TimedModel:
     """One way to imagine and to judge."""
 
-    model: WorldModel
+    model: RolloutModel
     steps_to_go: Distance | None
     task_distance: Distance | None = None
 
@@ -141,7 +141,7 @@ def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[s
     }
 
 
-def _engines(case: Case, device: str) -> dict[str, Engine]:
+def _engines(case: Case, device: str) -> dict[str, TimedModel]:
     torch.manual_seed(0)
     recipe = LeWM(case.recipe(), ACTIONS * CONTROL_STEPS)
     for block in recipe.predictor.every_block():
@@ -150,9 +150,9 @@ def _engines(case: Case, device: str) -> dict[str, Engine]:
     head = StepsToGo(StepsToGoConfig(), case.recipe().latent_width).to(device) if case.with_steps_to_go else None
     fast_head = None if head is None else FastStepsToGo(head)
     return {
-        name: Engine(Reference(recipe), head)
+        name: TimedModel(Reference(recipe), head)
         if name == REFERENCE
-        else Engine(LatentWorldModel(recipe, precision), fast_head)
+        else TimedModel(LatentWorldModel(recipe, precision), fast_head)
         for name, precision in VARIANTS.items()
     }
 
@@ -160,7 +160,7 @@ def _engines(case: Case, device: str) -> dict[str, Engine]:
 def _measure(
     recipe: str,
     preset: str,
-    engines: dict[str, Engine],
+    engines: dict[str, TimedModel],
     robots: int,
     config: BenchmarkConfig,
     peaks: dict[Precision, float],
@@ -204,7 +204,7 @@ def _measure(
     return rows
 
 
-def _iterations(case: Case, search: Preset, engine: Engine, robots: int, device: str) -> Iterator[Any]:
+def _iterations(case: Case, search: Preset, engine: TimedModel, robots: int, device: str) -> Iterator[Any]:
     """Optimiser iterations without end, one plan after another."""
     limit = torch.ones(ACTIONS, device=device)
     optimiser, space = build(search, low=-limit, high=limit, control_steps=CONTROL_STEPS)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for whoever measures it: where it listens, which process it is, on which core."""
+"""Runs a server in a process of its own, on a core of its own, to be measured."""
 
 import json
 import os
@@ -22,9 +22,9 @@ class Served:
 
 @contextmanager
 def served(module: str, arguments: Sequence[str], *, log: Path, core: int | None = None) -> Iterator[Served]:
-    """`python -m module arguments`, until the block ends. It says its ports in a line of JSON once it is ready.
+    """Run `python -m module arguments` until the block ends; once ready, the server says its ports in a line of JSON.
 
-    With `core`, it and the processes that it starts stay on that one. Raises RuntimeError when it ends before.
+    With `core`, it and the processes that it starts stay on that core. Raises RuntimeError when it ends too early.
     """
     command = [sys.executable, "-m", module, *arguments]
     with log.open("wb") as file:

@@ -1,4 +1,4 @@
-"""How many plans a second a server answers in time, what a request costs beside its plan, and what too many do to it.
+"""Measures how many plans a second a server answers in time, what a request costs beside its plan, and overload.
 
 Server and load generator are processes of their own, on a core each where there are two.
 """
@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,18 +19,20 @@ import numpy as np
 from PIL import Image
 
 from server.benchmark.instant_engine import NAME as INSTANT
-from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, Sample, LoadTarget, offer, summary
+from server.benchmark.load import OK, REFUSED, GrpcTarget, HttpTarget, LoadTarget, Sample, offer, summary
 from server.benchmark.served import Served, served
 from server.benchmark.targets import Row, judge
+from telos.http_planner import HttpPlanner
+from telos.replies import SensorInfo
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 
 Transport = Literal["http", "grpc"]
 
 HELD = 0.98
-"""Share of a load that is answered in time, below which a server does not keep up."""
+"""A server keeps up with a load when it answers this share of it in time."""
 BUDGET_OF_DEADLINE = 0.8
-"""What a robot grants the planner; the rest is for the way there and back."""
+"""The share that a robot grants the planner; the rest is for the way there and back."""
 OVERLOAD = 3
 OVERHEAD_RATE = 200
 OVERHEAD_P50_MS: dict[Transport, float] = {"http": 5.0, "grpc": 3.0}
@@ -41,7 +43,7 @@ BODIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceBenchmark:
-    """`plan_ms` None: a real model; else every plan takes so long of an imagined device that makes one at a time."""
+    """One measurement. `plan_ms` is the time that a plan takes of an imagined device; None measures a real model."""
 
     plan_ms: float | None = 0.0
     model: str = INSTANT
@@ -65,7 +67,10 @@ class ServiceBenchmark:
 
 
 def benchmark(config: ServiceBenchmark, say: Callable[[str], None]) -> dict[str, Any]:
-    """The result as JSON data; `tests` holds the figures against their targets."""
+    """The result as JSON data; `tests` holds the figures against their targets.
+
+    Raises TelosError when the server has no such model.
+    """
     result: dict[str, Any] = {"config": asdict(config) | {"checkpoints": str(config.checkpoints)}, "transports": {}}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, own_core() as (server_core, generator_core):
@@ -73,7 +78,8 @@ def benchmark(config: ServiceBenchmark, say: Callable[[str], None]) -> dict[str,
         for transport in config.transports:
             say(f"starting a server for {transport}")
             with start(config, Path(folder) / "log", server_core) as server:
-                measured = asyncio.run(_measure(config, server, transport, say))
+                bodies = plan_bodies(config, sensors_of(config.model, server), transport)
+                measured = asyncio.run(_measure(config, server, transport, bodies, say))
             result["transports"][transport] = measured
             rows += overhead_rows(transport, measured) if config.plan_ms == 0 else overload_rows(transport, measured)
     return result | {"tests": [asdict(row) for row in rows]}
@@ -88,7 +94,7 @@ def start(config: ServiceBenchmark, log: Path, core: int | None) -> AbstractCont
 
 @contextmanager
 def own_core() -> Iterator[tuple[int | None, int | None]]:
-    """A core for the server, and another that this process stays on until the block ends; None where there is one."""
+    """A core for the server, and another on which this process stays until the block ends; None with a single core."""
     before = os.sched_getaffinity(0)
     first, *others = sorted(before)
     if not others:
@@ -102,9 +108,8 @@ def own_core() -> Iterator[tuple[int | None, int | None]]:
 
 
 async def _measure(
-    config: ServiceBenchmark, server: Served, transport: Transport, say: Callable[[str], None]
+    config: ServiceBenchmark, server: Served, transport: Transport, bodies: list[bytes], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    bodies = [plan_body(config, seed, transport) for seed in range(BODIES)]
     target = HttpTarget(server.http_port, "/v1/plan") if transport == "http" else GrpcTarget(server.grpc_port, "Plan")
     steps: list[dict[str, Any]] = []
     for rate in config.rates:
@@ -132,7 +137,7 @@ async def _step(config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes
 async def _overload(
     config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes], knee: dict[str, Any]
 ) -> dict[str, Any]:
-    """Three times what it keeps up with, and then half of that at once."""
+    """Offer three times the load that the server keeps up with, and then at once half of that load."""
     rate, seconds = OVERLOAD * knee["rate_per_s"], 2 * config.seconds
     storm = asyncio.create_task(offer(target, bodies, rate, seconds, config.seed + 1))
     await asyncio.sleep(seconds)
@@ -149,13 +154,13 @@ async def _overload(
 
 
 def recovery_s(samples: list[Sample], deadline_s: float) -> float:
-    """From when the load was back to normal until every request was answered in time again."""
+    """Seconds from the return to a normal load until every request was answered in time again."""
     late = [s.due_s + s.latency_s for s in samples if s.outcome not in OK or s.latency_s > deadline_s]
     return round(max(late, default=0.0), 3)
 
 
 def overhead_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
-    """At the rate that has targets, when it was among those offered."""
+    """Rows of the rate that has targets, when that rate was offered."""
     step = next((step for step in measured["steps"] if step["rate_per_s"] == OVERHEAD_RATE), None)
     if step is None:
         return []
@@ -168,7 +173,7 @@ def overhead_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
 
 
 def overload_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
-    """Nothing to judge when no load was kept up with: then that is the row."""
+    """Rows of the overload; a single failed row when the server kept up with no load at all."""
     overload = measured.get("overload")
     if overload is None:
         return [judge(7, f"{transport}: loads that the server keeps up with", 0, at_least=1)]
@@ -184,18 +189,43 @@ def overload_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
     ]
 
 
-def plan_body(config: ServiceBenchmark, seed: int, transport: Transport) -> bytes:
-    """A request as it goes over the wire: two JPEG images, a frame and a goal."""
+def sensors_of(model: str, server: Served) -> tuple[SensorInfo, ...]:
+    """The sensors that an observation for the model must have. Raises TelosError."""
+    token = os.environ.get("TELOS_TOKEN") or None  # the server reads the same variable
+    with HttpPlanner(f"http://127.0.0.1:{server.http_port}", token=token) as planner:
+        return planner.model(model).sensors
+
+
+def plan_bodies(config: ServiceBenchmark, sensors: Sequence[SensorInfo], transport: Transport) -> list[bytes]:
+    """Requests as they go over the wire, each with one frame and one goal of its own."""
+    return [plan_body(config, sensors, seed, transport) for seed in range(BODIES)]
+
+
+def plan_body(config: ServiceBenchmark, sensors: Sequence[SensorInfo], seed: int, transport: Transport) -> bytes:
+    """One request: a frame and a goal that differ with `seed`."""
     payload = {
         "model": {"name": config.model},
-        "context": [{"images": {"top": jpeg(seed, config.image_side_px)}}],
-        "goals": [{"observation": {"images": {"top": jpeg(seed + BODIES, config.image_side_px)}}}],
+        "context": [observation(sensors, seed, config.image_side_px)],
+        "goals": [{"observation": observation(sensors, seed + BODIES, config.image_side_px)}],
         "planning_budget_ms": round(BUDGET_OF_DEADLINE * config.deadline_ms),
         **({"planner": {"preset": config.preset, "seed": seed}} if config.plan_ms is None else {}),
     }
     if transport == "grpc":
         return to_message(pb.PlanRequest, payload).SerializeToString()
-    return json.dumps(payload, default=lambda data: base64.b64encode(data).decode()).encode()
+    return json.dumps(payload, default=_as_json).encode()
+
+
+def observation(sensors: Sequence[SensorInfo], seed: int, side_px: int) -> dict[str, Any]:
+    """A JPEG of each camera, and numbers of each vector in the middle of their range."""
+    cameras, vectors = ([each for each in sensors if (each.kind == "camera") == wanted] for wanted in (True, False))
+    return {
+        "images": {camera.name: jpeg(seed, side_px) for camera in cameras},
+        "arrays": {vector.name: (np.asarray(vector.low) + np.asarray(vector.high)) / 2 for vector in vectors},
+    }
+
+
+def _as_json(value: bytes | np.ndarray) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.tolist()
 
 
 def jpeg(seed: int, side_px: int) -> dict[str, Any]:

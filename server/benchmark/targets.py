@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class Row:
     id: int
-    """Of the reliability test, as in the table of `benchmarks/reliability.py`."""
+    """Number of the reliability test, as in the table of `benchmarks/reliability.py`."""
     name: str
     target: str
     measured: str
@@ -25,7 +25,7 @@ def judge(
     at_least: float | None = None,
     unit: str = "",
 ) -> Row:
-    """The row of one figure. What is not a number misses every target. Raises ValueError without a target."""
+    """The row of one figure. NaN misses every target. Raises ValueError without a target."""
     if at_most is None and at_least is None:
         raise ValueError(f"{name} has no target; give at_most, at_least or both")
     targets = [f"{word} {_text(bound, unit)}" for word, bound in (("≥", at_least), ("≤", at_most)) if bound is not None]

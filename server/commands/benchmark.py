@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What was measured, for people."""
+    """The measurements as text for a terminal."""
     used = result["machine_used"]
     flags = ", ".join(flag for flag, there in used["cpu_flags"].items() if there)
     peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in result["matmul_peak_gflops"].items())

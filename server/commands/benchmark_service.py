@@ -1,4 +1,4 @@
-"""`telos benchmark service`: how many plans a second a server answers in time, and what is around each plan."""
+"""`telos benchmark service`: how many plans a second a server answers in time, and what a request costs beside them."""
 
 import argparse
 import json
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     from server.benchmark.instant_engine import NAME
     from server.benchmark.service import ServiceBenchmark, benchmark
     from server.provenance import provenance
+    from telos.errors import TelosError
 
     try:
         config = ServiceBenchmark(
@@ -53,7 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    result = {**provenance(), **benchmark(config, lambda text: _say(text + "\n"))}
+    try:
+        result = {**provenance(), **benchmark(config, lambda text: _say(text + "\n"))}
+    except TelosError as error:
+        raise CommandError(str(error)) from error
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -61,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def plan_ms(cost: str) -> float | None:
-    """Raises ValueError."""
+    """Milliseconds a plan; None for a real model. Raises ValueError."""
     try:
         return {"zero": 0.0, "model": None}[cost] if cost in ("zero", "model") else float(cost)
     except ValueError as error:
@@ -69,7 +73,7 @@ def plan_ms(cost: str) -> float | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What was measured, for people."""
+    """The measurements as text for a terminal."""
     lines = [f"{'':<6}{'offered/s':>10}{'in time/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'refused p99':>13}"]
     for transport, measured in result["transports"].items():
         overload = [measured["overload"]] if "overload" in measured else []

@@ -108,23 +108,26 @@ def _driver(arguments: argparse.Namespace) -> "Driver | None":
 
 def run(arguments: argparse.Namespace) -> None:
     from envs.collect import collect
+    from envs.collect_config import CollectConfig
     from server.commands.graphics import check_graphics
 
     check_graphics()
     try:
         collect(
-            arguments.env,
+            CollectConfig(
+                env_id=arguments.env,
+                episodes=arguments.episodes,
+                steps=arguments.steps,
+                seed=arguments.seed,
+                image_size=arguments.image_size,
+                sensor_names=tuple(None if arguments.sensors is None else arguments.sensors.split(",")),
+                variation=arguments.variation,
+                randomisation=_randomisation(arguments),
+                lapses=arguments.lapses,
+                driver=_driver(arguments),
+            ),
             arguments.out,
-            episodes=arguments.episodes,
-            steps=arguments.steps,
-            seed=arguments.seed,
             workers=arguments.workers,
-            image_size=arguments.image_size,
-            sensors=None if arguments.sensors is None else arguments.sensors.split(","),
-            variation=arguments.variation,
-            randomisation=_randomisation(arguments),
-            lapses=arguments.lapses,
-            driver=_driver(arguments),
             progress=not arguments.quiet,
         )
     except (ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""`telos compare`: whether one evaluation went better than another, on the same episodes."""
+"""`telos compare`: differences between two evaluations of the same episodes."""
 
 import argparse
 import json
@@ -44,13 +44,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    a, b = (f"{who['model']} ({who['preset']})" for who in (result["a"], result["b"]))
+    a, b = (_named(result[which]) for which in ("a", "b"))
     lines = [f"A {a}, B {b}: {result['task']}, {result['protocol']}, {result['episodes']} episodes of both\n"]
     lines += [_line(name, rate) for name, rate in result["rates"].items()]
     if result["worlds"]:
         lines.append("success in other worlds\n")
     lines += [_line(name, rate) for name, rate in result["worlds"].items()]
     return "".join(lines)
+
+
+def _named(of: dict[str, Any]) -> str:
+    """The model, its preset and its disturbed sensors, which older result files leave out."""
+    return f"{of['model']} ({', '.join([of['preset'], *(f'{s} {way}' for s, way in (of['disturbed'] or {}).items())])})"
 
 
 def _line(name: str, rate: dict[str, Any]) -> str:

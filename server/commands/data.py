@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from server.commands.errors import CommandError
 
 if TYPE_CHECKING:
-    from envs.interchange.action_limits import ActionLimits
+    from envs.interchange.action_limits import DatasetLimits
     from envs.interchange.source import Description, Source
 
 FORMATS = ("lerobot", "hdf5")
@@ -35,7 +35,8 @@ def _add_import(actions: argparse._SubParsersAction) -> None:
         help="fill an episode store from recorded episodes",
         description="Read a LeRobotDataset v3 or an HDF5 file, which it is shows, into an episode store for telos "
         "train. Everything that cannot be used is refused, nothing is repaired; run again after an interruption to go "
-        "on. Limits that neither the data set nor you give are the recorded range and 5 % of it at either end.",
+        "on. Limits that neither the data set nor you give are the recorded range and 5 % of it at either end; so are "
+        "the ranges of vector sensors that the data set does not say.",
     )
     parser.add_argument("source", type=Path, help="folder or file of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the store")
@@ -68,7 +69,7 @@ def _add_preview(actions: argparse._SubParsersAction) -> None:
         "preview",
         help="draw some episodes of a store or of a data set",
         description="Write contact_sheet.png and episodes.webp: evenly spaced episodes, from their first frame to "
-        "their last, and in motion.",
+        "their last, and in motion; cameras side by side, vector sensors as curves under them.",
     )
     parser.add_argument("source", type=Path, help="store, or folder or file of a data set")
     parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")
@@ -78,8 +79,15 @@ def _add_preview(actions: argparse._SubParsersAction) -> None:
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--camera", help="whose pictures (default: the only one)")
-    parser.add_argument("--state", help="column of the robot's state, or none (default: the usual one, if there)")
+    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="the main one first (default: every camera)")
+    parser.add_argument(
+        "--vectors",
+        nargs="+",
+        metavar="NAME",
+        help="columns of numbers that are sensors too, such as observation.state, or none (default: none; those of an "
+        "export of Telos)",
+    )
+    parser.add_argument("--state", help="column that probes look for, or none (default: the usual one, if there)")
     parser.add_argument("--dt-s", type=float, help="seconds of a control step, where the data set has no word for it")
 
 
@@ -99,26 +107,26 @@ def run_import(arguments: argparse.Namespace) -> None:
 
     from envs.interchange.importing import import_episodes
     from envs.interchange.stored_episodes import StoredEpisodes
-    from worldmodel.data.preprocessing import fit_image
-    from worldmodel.manifest import ObservationSpec
+    from worldmodel import SensorSpec
 
     source = _open(arguments)
     if isinstance(source, StoredEpisodes):
         raise CommandError(f"{arguments.source} is an episode store already: telos train --data {arguments.source}")
     said = _described(arguments, source.description)
     size = arguments.image_size
-    spec = ObservationSpec(camera=said.camera, height_px=size, width_px=size)
+    spec = SensorSpec(name=said.cameras[0], kind="camera", shape=(size, size, 3))
     with tqdm(total=len(source.lengths), unit="episode", disable=arguments.quiet) as bar:
         limits = import_episodes(
             source,
             arguments.out,
             description=said,
             limits=_limits(arguments, len(said.action_names)),
-            fit=lambda frame: fit_image(frame, spec),
+            fit=spec.reading,
             image_size=size,
             report=bar.update,
         )
-    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes, camera {said.camera!r}\n")
+    sensors = [f"camera {name!r}" for name in said.cameras] + [f"vector {each.name!r}" for each in said.vectors]
+    sys.stdout.write(f"wrote {arguments.out}: {len(source.lengths)} episodes, {', '.join(sensors)}\n")
     for name, unit, low, high in zip(said.action_names, said.action_units, limits.low, limits.high, strict=True):
         sys.stdout.write(f"  {name} ({unit}): {low:g} to {high:g} ({limits.source})\n")
 
@@ -150,7 +158,13 @@ def run_preview(arguments: argparse.Namespace) -> None:
 def _open(arguments: argparse.Namespace) -> "Source":
     from envs.interchange.opening import open_source
 
-    return open_source(arguments.source, camera=arguments.camera, state=arguments.state, dt_s=arguments.dt_s)
+    return open_source(
+        arguments.source,
+        cameras=arguments.cameras,
+        vectors=arguments.vectors,
+        state=arguments.state,
+        dt_s=arguments.dt_s,
+    )
 
 
 def _described(arguments: argparse.Namespace, said: "Description") -> "Description":
@@ -161,7 +175,7 @@ def _described(arguments: argparse.Namespace, said: "Description") -> "Descripti
     return dataclasses.replace(said, action_names=names, action_units=units)
 
 
-def _limits(arguments: argparse.Namespace, width: int) -> "ActionLimits | None":
+def _limits(arguments: argparse.Namespace, width: int) -> "DatasetLimits | None":
     from envs.interchange.action_limits import given_limits
 
     if arguments.action_low is None and arguments.action_high is None:

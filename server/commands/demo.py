@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process as Ctrl-C does, through every `finally`: the server must not be left behind."""
+    """Let SIGTERM end this process through every `finally`, as Ctrl-C does, so that the server ends too."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

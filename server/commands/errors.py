@@ -1,5 +1,5 @@
-"""What a user of the command line did wrong, said without a traceback."""
+"""Mistakes of a user of the command line, reported without a traceback."""
 
 
 class CommandError(Exception):
-    """The message says what was given, what is wanted, and what to do."""
+    """A command cannot be run; the message says what was given, what is wanted, and what to do."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from telos.planner import Planner
 
 MOST_ROBOTS = 32
-"""What a server takes from one client by default, with room to spare."""
+"""As many as a server serves one client by default, with room to spare."""
 PLAN_TIMEOUT_S = 120.0
-"""Of a server: robots of an evaluation wait for each other."""
+"""How long a plan of a server may take: robots of an evaluation wait for each other."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -42,6 +42,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of episodes and plans (default %(default)s)")
     parser.add_argument("--preset", default="default", help="planner preset (default %(default)s)")
     parser.add_argument(
+        "--disturb",
+        action="append",
+        default=[],
+        type=_disturbed,
+        metavar="SENSOR=WAY",
+        help="disturb what a sensor sees now, its goal stays as it is: black or frozen for a camera, frozen (at its "
+        "first value) or offset (by a tenth of its range) for a vector; may be given several times",
+    )
+    parser.add_argument(
         "--robots",
         type=int,
         default=16,
@@ -59,6 +68,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run_command=run)
 
 
+def _disturbed(text: str) -> tuple[str, str]:
+    name, _, way = text.partition("=")
+    if not name or not way:
+        raise argparse.ArgumentTypeError(f"{text!r} disturbs nothing; wanted SENSOR=WAY, such as wrist=black")
+    return name, way
+
+
 def run(arguments: argparse.Namespace) -> None:
     from server.commands.graphics import check_graphics
     from server.commands.progress import StageProgress
@@ -74,24 +90,27 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"protocol {arguments.protocol!r} is not known; choose one of {', '.join(PROTOCOLS)}")
     if not 1 <= arguments.robots <= MOST_ROBOTS:
         raise CommandError(f"robots={arguments.robots}; give 1 to {MOST_ROBOTS}")
+    if len({name for name, _ in arguments.disturb}) < len(arguments.disturb):
+        raise CommandError("--disturb names a sensor twice; give one way for each sensor")
     try:
         config = EvaluationConfig(
             protocol=PROTOCOLS[arguments.protocol],
             episodes=arguments.episodes,
             seed=arguments.seed,
             preset=arguments.preset,
+            disturbed=dict(arguments.disturb),
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
     if arguments.out is not None and arguments.out.suffix == ".html":
         raise CommandError(f"--out {arguments.out} is the JSON file; its page comes beside it as .html: give .json")
-    record = provenance()  # of the tree as the evaluation begins, not as it is minutes later
+    record = provenance()  # now: minutes later the source tree may be another
     out = arguments.out
     try:
         with open_planners(arguments.server, arguments.checkpoints, min(arguments.robots, config.episodes)) as planners:
             model = planners[0].model(arguments.model)
             decided = settings(model, config)
-            record["renderer"] = check_graphics()  # once it is known that there is something to simulate
+            record["renderer"] = check_graphics()  # not before: a robot's model is refused without drawing
             identity = {**decided, "commit": record["commit"], "renderer": record["renderer"]}
             with Journal(None if out is None else journal_path(out), identity) as journal:
                 with StageProgress(arguments.quiet) as progress:
@@ -105,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def open_planners(server: str | None, checkpoints: Path | None, robots: int) -> "Iterator[list[Planner]]":
-    """One for each robot: connections to a running server, or the one planner in this process, that all may ask."""
+    """One planner a robot: connections to a running server, or one planner in this process that all robots share."""
     import os
 
     from server.settings import Settings
@@ -123,12 +142,12 @@ def open_planners(server: str | None, checkpoints: Path | None, robots: int) -> 
 
 
 def journal_path(out: Path) -> Path:
-    """Where the episodes of an unfinished evaluation are."""
+    """The file that keeps the episodes of an unfinished evaluation."""
     return out.with_name(f"{out.name}.unfinished.jsonl")
 
 
 def _write(out: Path | None, result: dict[str, Any], page: Callable[[], str]) -> None:
-    """The JSON, and the page beside it."""
+    """Write the JSON file, and the page beside it."""
     if out is not None:
         out.write_text(_json(result), encoding="utf-8")
         out.with_suffix(".html").write_text(page(), encoding="utf-8")
@@ -140,13 +159,14 @@ def _json(result: dict[str, Any]) -> str:
 
 def _summary(result: dict[str, Any]) -> str:
     low, high = result["ci95"]
+    disturbed = "".join(f", {name} {way}" for name, way in result["disturbed"].items())
     text = (
-        f"{result['model']} {result['protocol']}: {result['success_rate']:.1%} of {result['episodes']} episodes "
-        f"(95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within half the "
-        f"distance {result['tight_success_rate']:.1%}; all of the goal image {result['whole_success_rate']:.1%}; "
-        f"random policy {result['random_success_rate']:.1%}, no action {result['noop_success_rate']:.1%}; plan latency "
-        f"p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 {result['plan_latency_ms']['p95']:.0f} ms with "
-        f"{result['robots']} robots at a time\n"
+        f"{result['model']} {result['protocol']}{disturbed}: {result['success_rate']:.1%} of {result['episodes']} "
+        f"episodes (95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within "
+        f"half the distance {result['tight_success_rate']:.1%}; all of the goal image "
+        f"{result['whole_success_rate']:.1%}; random policy {result['random_success_rate']:.1%}, no action "
+        f"{result['noop_success_rate']:.1%}; plan latency p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 "
+        f"{result['plan_latency_ms']['p95']:.0f} ms with {result['robots']} robots at a time\n"
     )
     return text + "".join(f"  {name:<24} {_world(world)}\n" for name, world in result["worlds"].items())
 

@@ -1,4 +1,4 @@
-"""Whether this machine can draw, found out before anything long is started."""
+"""Checks that this machine can draw, before a command starts anything long."""
 
 import os
 
@@ -11,10 +11,15 @@ _ADVICE = (
 
 
 def check_graphics() -> str:
-    """What draws, as OpenGL names it. Raises CommandError that says what to install."""
+    """The renderer's name, as OpenGL gives it.
+
+    Raises CommandError that says what to install, and ModuleNotFoundError without the extra `sim`.
+    """
     try:
         from envs.pixel_camera import gl_renderer_name
 
         return gl_renderer_name()
+    except ModuleNotFoundError:
+        raise
     except Exception as error:  # every OpenGL platform fails in its own way, some while they are imported
         raise CommandError(_ADVICE.format(platform=os.environ.get("MUJOCO_GL", "(unset)"), error=error)) from error

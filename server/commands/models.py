@@ -1,17 +1,18 @@
-"""`telos models`: what checkpoints there are, what they say of themselves, and whether they are intact."""
+"""`telos models`: lists, shows, verifies and imports checkpoints."""
 
 import argparse
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.commands import published
 from server.commands.errors import CommandError
 from server.settings import Settings
-from worldmodel.errors import CheckpointError
-from worldmodel.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from worldmodel import Manifest
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -48,6 +49,8 @@ def _folders(checkpoints: Path, name: str | None) -> list[Path]:
 
 
 def _list(folders: list[Path], as_json: bool) -> None:
+    from worldmodel import read_manifest
+
     settings = Settings.from_environment(os.environ)
     lines = [_line(read_manifest(folder), settings) for folder in folders]
     if as_json:
@@ -56,37 +59,46 @@ def _list(folders: list[Path], as_json: bool) -> None:
     for line in lines:
         sys.stdout.write(
             f"{line['name']:<16} version {line['version']}  {line['recipe']}  {line['task']}  "
-            f"{line['megabytes']:.1f} MB  actions {', '.join(line['actions'])}  served in {line['precision']} on "
-            f"{line['device']}\n"
+            f"{line['megabytes']:.1f} MB  sensors {', '.join(line['sensors'])}  actions "
+            f"{', '.join(line['actions']) or 'none'}  served in {line['precision']} on {line['device']}\n"
         )
 
 
-def _line(manifest: Manifest, settings: Settings) -> dict[str, Any]:
-    """`telos serve` in the same environment would load it to this device; `auto` precision is measured then."""
+def _line(manifest: "Manifest", settings: Settings) -> dict[str, Any]:
+    """One line of the list: device and precision are those of `telos serve` in this environment."""
     return {
         "name": manifest.name,
         "version": manifest.version,
         "recipe": manifest.recipe,
         "task": manifest.task,
         "megabytes": manifest.weights.bytes / 1e6,
-        "actions": [f"{n} [{u}]" for n, u in zip(manifest.action.names, manifest.action.units, strict=True)],
+        "sensors": [sensor.name for sensor in manifest.sensors],
+        "actions": _actions(manifest),
         "sha256": manifest.weights.sha256,
         "device": settings.device,
         "precision": settings.precision,
     }
 
 
+def _actions(manifest: "Manifest") -> list[str]:
+    """Names and units; a model that encodes only has none."""
+    action = manifest.action
+    return [] if action is None else [f"{n} [{u}]" for n, u in zip(action.names, action.units, strict=True)]
+
+
 def _show(folders: list[Path], as_json: bool) -> None:
+    from worldmodel import read_manifest
+
     data = [json.loads(read_manifest(folder).to_json()) for folder in folders]
     if not as_json:
         for manifest in data:
             manifest["training"].pop("curves", None)
-            manifest["surprise"].pop("quantiles", None)
+            (manifest["calibration"] or {}).pop("quantiles", None)
     _print_json(data[0] if len(data) == 1 else data)
 
 
 def _verify(folders: list[Path], as_json: bool) -> None:
-    from worldmodel.checkpoint import verify_checkpoint
+    from worldmodel import CheckpointError, verify_checkpoint
 
     results = []
     for folder in folders:

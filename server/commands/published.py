@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from worldmodel.manifest import ActionSpec
-    from worldmodel.published.lewm import Published, import_lewm
+    from worldmodel import ActionSpec, Published, import_lewm
 
     if arguments.name != "lewm":
         raise CommandError(f"published files of {arguments.name!r} cannot be imported; this build knows lewm")

@@ -1,4 +1,4 @@
-"""`telos replay`: recorded plans asked again, to see whether a server still plans the same."""
+"""`telos replay`: asks for recorded plans again and checks that a server still plans the same."""
 
 import argparse
 import dataclasses
@@ -31,10 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    try:
-        from server.recording.mcap_file import PlanFileError, read_plans
-    except ImportError as error:
-        raise CommandError("replaying wants the extra `record`: pip install 'telos[record]'") from error
+    from server.recording.mcap_file import PlanFileError, read_plans
     from server.recording.replay import ReplayConnection, replay
 
     plans = (plan for file in arguments.file for plan in read_plans(file))

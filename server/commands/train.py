@@ -177,7 +177,7 @@ def run(arguments: argparse.Namespace) -> None:
     if manifest is None:  # the first process writes
         return
     if arguments.steps:
-        curves = plot_curves(manifest.name, manifest.training["curves"], manifest.latent.size)
+        curves = plot_curves(manifest.name, manifest.training["curves"], manifest.training["learned_size"])
         (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:
         sys.stderr.write(f"alarm: {alarm}\n")

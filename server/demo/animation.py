@@ -9,7 +9,7 @@ MOST_BYTES = 1_000_000
 
 
 def animation(task: DemoTask) -> bytes:
-    """A WebP of the first episodes, not chosen by how well they went; fewer when they would not fit."""
+    """A WebP of the first episodes, whether they succeeded or not; fewer when they exceed MOST_BYTES."""
     films = [_film(task, recording, number) for number, recording in enumerate(task.recordings[:EPISODES], start=1)]
     while len(data := webp(films)) > MOST_BYTES and len(films) > 1:
         films.pop()
@@ -26,7 +26,7 @@ def _film(task: DemoTask, recording: Recording, number: int) -> Film:
         goal=recording.goal_image,
         distances=recording.planned.distances,
         distance_unit=task.distance_unit,
-        costs=[plan.predicted_cost or 0.0 for plan in recording.plans],
+        costs=[plan.predicted_cost for plan in recording.plans],
         surprises=[plan.surprise for plan in recording.plans],
         surprise_threshold=task.model.surprise_threshold,
         success=recording.planned.success,

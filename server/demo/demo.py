@@ -40,7 +40,7 @@ class DemoConfig:
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:
-    """Write every file of the demo; returns what summary.json holds. Raises DemoError, CheckpointError."""
+    """Write every file of the demo and return the data of summary.json. Raises DemoError, CheckpointError."""
     began = time.monotonic()
     names, skipped = simulated_models(config.checkpoints)
     try:
@@ -98,5 +98,5 @@ def _write(out: Path, summary: dict[str, Any], tasks: list[DemoTask]) -> None:
 
 
 def file_stem(model: str) -> str:
-    """A model's name as that of a file."""
+    """A file name for a model, which has no path in it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", model).lstrip(".") or "model"

@@ -1,5 +1,5 @@
-"""A demo that cannot be made, said without a traceback."""
+"""Reasons for which a demo cannot be made."""
 
 
 class DemoError(Exception):
-    """The message says what was given, what is wanted, and what to do."""
+    """A demo cannot be made; the message says what was given, what is wanted, and what to do."""

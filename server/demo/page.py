@@ -1,4 +1,4 @@
-"""The page of a demo: one HTML file with everything in it, that asks nothing of any network."""
+"""The page of a demo: one HTML file that needs no other file and no network."""
 
 import json
 from importlib.resources import files
@@ -13,7 +13,7 @@ _STYLE = files("server.evaluation") / "assets" / "page.css"
 
 
 def page(summary: dict[str, Any], tasks: list[DemoTask]) -> str:
-    """`summary` is what summary.json holds; its tasks are `tasks`, in the same order."""
+    """The page as HTML. `summary` is the data of summary.json; its tasks are `tasks`, in the same order."""
     sheets = [[_sheet(r.frames, r.goal_image) for r in task.recordings] for task in tasks]
     html = _part("page.html")
     for mark, text in (
@@ -28,7 +28,7 @@ def page(summary: dict[str, Any], tasks: list[DemoTask]) -> str:
 
 
 def _sheet(frames: list[Any], goal_image: Any) -> dict[str, Any]:
-    """All frames of an episode, the goal behind them."""
+    """All frames of an episode in one picture; the goal comes last."""
     sheet = sprite_sheet([*frames, goal_image])
     return {"src": sheet.data_url, "columns": sheet.columns, "frames": len(frames)}
 

@@ -24,7 +24,7 @@ class SpriteSheet:
 
 
 def sprite_sheet(frames: list[Frame]) -> SpriteSheet:
-    """As square as they lie; what is left of the last row is black."""
+    """All frames in one picture, as square as possible; the rest of the last row is black."""
     height, width = frames[0].shape[:2]
     columns = math.ceil(math.sqrt(len(frames)))
     sheet = np.zeros((math.ceil(len(frames) / columns) * height, columns * width, 3), np.uint8)

@@ -1,10 +1,10 @@
-"""One episode as it is shown: what the camera saw at every control step, and what each plan said."""
+"""One episode as it is shown: the main camera's picture at every control step, and the reply of each plan."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from envs.mujoco_env import Image, MujocoGoalEnv, State
+from envs.mujoco_env import Image, MujocoGoalEnv, SensorReadings, State
 from server.evaluation.agents import Agent, PlanningAgent, RandomAgent
 from server.evaluation.episode import EpisodeResult, run_episode
 from server.evaluation.protocols import StartAndGoal
@@ -28,30 +28,28 @@ class Recording:
 
     @property
     def actions(self) -> np.ndarray:
-        """What was executed, [control steps, actions] in physical units."""
+        """The executed actions, [control steps, actions] in physical units."""
         return np.concatenate([plan.next_actions for plan in self.plans])[: len(self.frames) - 1]
 
 
 def record_episode(
     env: MujocoGoalEnv, planner: Planner, model: ModelInfo, pair: StartAndGoal, budget_steps: int, seed: int
 ) -> Recording:
-    """Both end at success or at the budget. Raises TelosError."""
-    goal_images: list[Image] = []
+    """Play the planned and the random episode, each to success or to the end of the budget. Raises TelosError."""
     agents: list[PlanningAgent] = []
     frames: list[Image] = []
 
-    def planning(goal: Image) -> Agent:
-        goal_images.append(goal)
+    def planning(goal: SensorReadings) -> Agent:
         agents.append(PlanningAgent(planner, model.name, goal, PlannerConfig(preset="default", seed=seed)))
         return agents[0]
 
     def watch(state: State) -> None:
         frames.append(env.render_state(state))
 
+    def chance(goal: SensorReadings) -> Agent:
+        return RandomAgent(model.required_action, seed)
+
     planned = run_episode(env, pair, budget_steps, planning, watch, stop_at_success=True)
-    random = run_episode(
-        env, pair, budget_steps, lambda goal: RandomAgent(model.required_action, seed), stop_at_success=True
-    )
-    return Recording(
-        pair=pair, goal_image=goal_images[0], planned=planned, plans=agents[0].replies, frames=frames, random=random
-    )
+    random = run_episode(env, pair, budget_steps, chance, stop_at_success=True)
+    goal = env.render_state(pair.goal)
+    return Recording(pair=pair, goal_image=goal, planned=planned, plans=agents[0].replies, frames=frames, random=random)

@@ -5,12 +5,13 @@ from typing import Any
 
 from server.demo.recording import Recording
 from server.demo.tasks import DemoTask
+from server.evaluation.rows import rounded
 from server.evaluation.statistics import ci95, percentiles_ms
 
 
 def task_summary(task: DemoTask) -> dict[str, Any]:
     """One model at its task, episode rows included. Steps are control steps."""
-    model, recordings = task.model, task.recordings
+    model, action, recordings = task.model, task.model.required_action, task.recordings
     steps = [r.planned.steps_to_success for r in recordings if r.planned.steps_to_success is not None]
     return {
         "task": model.task,
@@ -18,12 +19,13 @@ def task_summary(task: DemoTask) -> dict[str, Any]:
         "version": model.version,
         "recipe": model.recipe,
         "weights_sha256": model.weights_sha256,
-        "image_px": list(model.cameras[0].shape[:2]),
-        "dt_s": model.required_action.dt_ms / 1e3,
-        "control_steps": model.required_action.control_steps,
+        "image_px": list(recordings[0].goal_image.shape[:2]),
+        "sensors": [sensor.name for sensor in model.sensors],
+        "dt_s": action.dt_ms / 1e3,
+        "control_steps": action.control_steps,
         "horizon": model.horizon,
-        "action_names": list(model.required_action.names),
-        "action_units": list(model.required_action.units),
+        "action_names": list(action.names),
+        "action_units": list(action.units),
         "distance_unit": task.distance_unit,
         "surprise_threshold": model.surprise_threshold,
         "episodes": len(recordings),
@@ -60,8 +62,8 @@ def _row(recording: Recording) -> dict[str, Any]:
         "plans": [
             {
                 "step": plan.first_step,
-                "predicted_cost": None if plan.predicted_cost is None else round(plan.predicted_cost, 4),
-                "surprise": None if plan.surprise is None else round(plan.surprise, 4),
+                "predicted_cost": rounded(plan.predicted_cost),
+                "surprise": rounded(plan.surprise),
                 "status": plan.status,
                 "latency_ms": round(1e3 * seconds, 1),
                 "server_ms": round(plan.timing.total_us / 1e3, 1),

@@ -1,4 +1,4 @@
-"""The server that the demo talks to: a process of its own, as a robot would find it, and gone when the demo ends."""
+"""The server of a demo: a process of its own, as a robot would find it, which ends with the demo."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from telos.http_planner import HttpPlanner
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 PLAN_TIMEOUT_S = 20.0
-"""Also how long a server that died is asked again."""
+"""The client also asks a server that died for so long."""
 _LOG_LINES = 12
 
 
@@ -47,7 +47,7 @@ def _start(checkpoints: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _await_port(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Where a server listens, once it says on its stdout that it is ready."""
+    """Wait until the server says on its stdout that it is ready; returns its HTTP port. Raises DemoError."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -66,7 +66,7 @@ def _end_of(log: Path) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to finish; insist when it does not, or when whoever waits is interrupted."""
+    """Ask the server to finish, and kill it when it does not or when this wait is interrupted."""
     assert process.stdout is not None
     process.terminate()
     try:

@@ -1,4 +1,4 @@
-"""What a demo can show, checkpoints whose task is simulated here, and all episodes of one."""
+"""The tasks of a demo: checkpoints whose task is simulated here, and all episodes of one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from envs import ENVS, MujocoGoalEnv
 from server.demo.errors import DemoError
 from server.demo.recording import Recording, record_episode
 from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
+from server.evaluation.simulation import simulation
 from telos.planner import Planner
 from telos.replies import ModelInfo
-from worldmodel.manifest import read_manifest
+from worldmodel import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +25,26 @@ class DemoTask:
 
 
 def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
-    """Names of models with a simulated task, and of those without. Raises DemoError, CheckpointError."""
+    """Names of models that can plan and have a simulated task, and of the others. Raises DemoError, CheckpointError."""
     manifests = [read_manifest(path.parent) for path in sorted(checkpoints.glob("*/manifest.json"))]
-    shown = [manifest.name for manifest in manifests if manifest.task in ENVS]
+    shown = [manifest.name for manifest in manifests if manifest.task in ENVS and manifest.planning is not None]
     if not shown:
         found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint at all"
         raise DemoError(
             f"{checkpoints} holds no checkpoint of a simulated task but {found}; tasks are {', '.join(ENVS)}: "
             "train one (telos collect, telos train) or give --checkpoints"
         )
-    return shown, [manifest.name for manifest in manifests if manifest.task not in ENVS]
+    return shown, [manifest.name for manifest in manifests if manifest.name not in shown]
 
 
 def record_task(
     planner: Planner, model: ModelInfo, protocol: Protocol, episodes: int, seed: int, on_episode: Callable[[bool], None]
 ) -> DemoTask:
-    """`on_episode(whether it succeeded)` after each. Raises DemoError, TelosError."""
-    env = ENVS[model.task](image_size=model.cameras[0].shape[0])
+    """Record every episode, and call `on_episode(whether it succeeded)` after each.
+
+    Raises DemoError, TelosError, and ValueError when the task has other sensors than the model.
+    """
+    env = simulation(model)
     try:
         _check_fit(model, env)
         pairs = draw_pairs(env, model.task, protocol, seed)

@@ -103,9 +103,7 @@ class Executor:
         finally:
             self._decoding -= 1
 
-    async def compute(
-        self, request: QueuedRequest, steps: Steps[T], on_best: Callable[[T], None] | None = None
-    ) -> T:
+    async def compute(self, request: QueuedRequest, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
         """The answer of `steps`, computed on the torch thread; at the deadline, the best answer so far.
 
         `on_best` is called on the torch thread with the answer so far, after each step that leaves one. Raises what

@@ -60,7 +60,9 @@ class FrameReader:
         """[1 t n d] of one robot's frames. Runs on the torch thread."""
         each = [self.latents(frame) for frame in frames]
         states = [latents.state for latents in each if latents.state is not None]
-        return Latents(torch.stack([latents.tokens for latents in each])[None], torch.stack(states)[None] if states else None)
+        return Latents(
+            torch.stack([latents.tokens for latents in each])[None], torch.stack(states)[None] if states else None
+        )
 
     def latents(self, frame: Frame) -> Latents:
         """[n d]. Runs on the torch thread, frame by frame, so that latents never depend on what a frame came with."""

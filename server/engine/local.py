@@ -180,9 +180,7 @@ class LocalEngine:
         question = prepare(model, request, self._settings, warm_start)
         with self.executor.admitted(self._queued(question, request, arrived, deadline)) as queued:
             see = await self.executor.decode(lambda: _open(model, question, request))
-            replier = Replier(
-                model=model, request=request, question=question, arrived=arrived, queued=time.monotonic()
-            )
+            replier = Replier(model=model, request=request, question=question, arrived=arrived, queued=time.monotonic())
             if on_incumbent is None:
                 return replier.reply(await self._compute(queued, solve(question, see)))
             with Improvements(lambda found: on_incumbent(replier.reply(found))) as improvements:

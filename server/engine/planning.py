@@ -16,7 +16,7 @@ from planner.costs import SquaredDistance
 from planner.goal_sequence import GoalSequence
 from planner.policy import Verifier, continued, policy_plan
 from planner.presets import Preset
-from planner.protocols import Cost, Policy
+from planner.protocols import CostFunction, Policy
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance
 from server.engine.question import CostTerms, Question, cost_of, plain_question
 from server.errors import Code, ServiceError
@@ -50,7 +50,7 @@ class SharedSearch:
     """[1 n d]"""
     avoid: tuple[Tensor, ...]
     """[1 m n d] each"""
-    cost: Cost
+    cost: CostFunction
     """The cost for this robot alone."""
 
     @property

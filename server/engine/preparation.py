@@ -21,6 +21,7 @@ from server.errors import Code, refuse
 from server.settings import Settings
 from server.validation import check_most
 
+
 def prepare(
     model: ServedModel, request: schemas.PlanRequest, settings: Settings, warm_start: WarmStart | None = None
 ) -> Question:

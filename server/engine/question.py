@@ -10,7 +10,7 @@ from torch import Tensor
 from planner.costs import (
     ControlEffort,
     DistanceName,
-    KeepOut,
+    KeepOutCost,
     Over,
     Smoothness,
     SquaredDistance,
@@ -18,7 +18,7 @@ from planner.costs import (
     goal_cost,
 )
 from planner.presets import Preset, build_space
-from planner.protocols import Cost
+from planner.protocols import CostFunction
 from planner.search_space import SearchSpace
 from server.engine.actions import Bounds, bounds
 from worldmodel import ActionSpec, Checkpoint, PlanningSpec
@@ -46,7 +46,7 @@ class Target:
 
     latents: Tensor | None = None
     """[n d]; None when the goal is an observation."""
-    terms: CostTerms = CostTerms()  # noqa: RUF009 - frozen
+    terms: CostTerms = CostTerms()
     """The cost of a plan while this goal is the active one."""
     tolerance: float = GOAL_TOLERANCE
 
@@ -119,7 +119,9 @@ def plain_question(checkpoint: Checkpoint, preset: Preset, seed: int, past_actio
         preset=preset,
         bounds=limits,
         space=space_of(preset, limits, checkpoint),
-        past_actions=torch.zeros(1, 0, action.width, device=checkpoint.device) if past_actions is None else past_actions,
+        past_actions=torch.zeros(1, 0, action.width, device=checkpoint.device)
+        if past_actions is None
+        else past_actions,
         seed=seed,
     )
 
@@ -136,18 +138,18 @@ def space_of(preset: Preset, limits: Bounds, checkpoint: Checkpoint) -> SearchSp
     )
 
 
-def cost_of(checkpoint: Checkpoint, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor] = ()) -> Cost:
+def cost_of(checkpoint: Checkpoint, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor] = ()) -> CostFunction:
     """The cost for robots whose goals are [b n d], and which keep out of each of `avoid`, [b m n d]."""
     scale = planning_spec(checkpoint).goal_distance_scale
     learned = tuple(checkpoint.distances.values())
     to_goal = goal_cost(goals, scale=scale, learned=learned, over=terms.over, distance=terms.distance)
     distance = SquaredDistance(scale)
-    weighted: list[tuple[float, Cost]] = [
+    weighted: list[tuple[float, CostFunction]] = [
         (terms.goal_weight, to_goal),
         (terms.smoothness, Smoothness(action_spec(checkpoint).control_steps)),
         (terms.effort, ControlEffort()),
         *(
-            (weight, KeepOut(distance, latents, radius))
+            (weight, KeepOutCost(distance, latents, radius))
             for (weight, radius, _), latents in zip(terms.keep_out, avoid, strict=True)
         ),
     ]

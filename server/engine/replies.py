@@ -1,4 +1,4 @@
-"""From found plans to replies: in physical units, with what the request asks to include; the last one, and incumbents."""
+"""From plans to replies: in physical units, with the parts that the request asks for; the final one, and incumbents."""
 
 import asyncio
 import math

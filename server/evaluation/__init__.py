@@ -1,1 +1,1 @@
-"""How good is a model at its task? Held-out starts and goals, named protocols, controls, intervals."""
+"""Measures a model at its task: held-out starts and goals, named protocols, controls, intervals."""

@@ -1,18 +1,20 @@
-"""Who acts in an evaluation: the planner, and the controls that it is held against."""
+"""The agents of an evaluation: the planner, and the controls that it is held against."""
 
 from typing import Protocol
 
 import numpy as np
 
-from envs.mujoco_env import Image
+from envs.mujoco_env import SensorReadings
 from telos.controller import Controller
 from telos.planner import Planner
 from telos.replies import ActionInfo, PlannerConfig, PlanReply
-from telos.requests import PlanOptions
+from telos.requests import Observation, PlanOptions
 
 
 class Agent(Protocol):
-    def act(self, image: Image) -> np.ndarray:
+    """Chooses actions from what the sensors see."""
+
+    def act(self, readings: SensorReadings) -> np.ndarray:
         """Actions of the next model step, [control_steps, actions] in physical units."""
         ...
 
@@ -20,34 +22,35 @@ class Agent(Protocol):
 class PlanningAgent:
     """Plans anew after every model step, through a Planner: in this process or behind a wire."""
 
-    def __init__(self, planner: Planner, model: str, goal: Image, config: PlannerConfig) -> None:
-        self._controller = Controller(planner, model=model, goal=goal, options=PlanOptions(config=config))
+    def __init__(self, planner: Planner, model: str, goal: SensorReadings, config: PlannerConfig) -> None:
+        options = PlanOptions(config=config)
+        self._controller = Controller(planner, model=model, goal=Observation.of_readings(goal), options=options)
         self.replies: list[PlanReply] = []
         """One for each model step so far."""
 
-    def act(self, image: Image) -> np.ndarray:
-        reply = self._controller.plan(image)
+    def act(self, readings: SensorReadings) -> np.ndarray:
+        reply = self._controller.plan(Observation.of_readings(readings))
         self._controller.executed(reply.next_actions)
         self.replies.append(reply)
         return reply.next_actions
 
 
 class RandomAgent:
-    """Uniform over the action limits, held for one model step: what chance reaches."""
+    """Draws actions uniformly from their limits and holds each for one model step: what chance reaches."""
 
     def __init__(self, action: ActionInfo, seed: int) -> None:
         self._action = action
         self._rng = np.random.default_rng(seed)
 
-    def act(self, image: Image) -> np.ndarray:
+    def act(self, readings: SensorReadings) -> np.ndarray:
         return np.tile(self._rng.uniform(self._action.low, self._action.high), (self._action.control_steps, 1))
 
 
 class NoOpAgent:
-    """Commands zero: what happens by itself."""
+    """Commands zero: shows what happens without the robot."""
 
     def __init__(self, action: ActionInfo) -> None:
         self._actions = np.zeros((action.control_steps, len(action.names)))
 
-    def act(self, image: Image) -> np.ndarray:
+    def act(self, readings: SensorReadings) -> np.ndarray:
         return self._actions

@@ -1,4 +1,4 @@
-"""What the page of an evaluation draws from its rows, as SVG."""
+"""The charts on the page of an evaluation, drawn from its rows as SVG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from server.evaluation.statistics import wilson_interval
 
 BINS = 6
-"""At most, with as many episodes in each."""
+"""The most groups; all have about as many episodes."""
 
 
 def success_by_distance(rows: Sequence[Mapping[str, Any]], unit: str) -> bytes:
@@ -31,7 +31,7 @@ def success_by_distance(rows: Sequence[Mapping[str, Any]], unit: str) -> bytes:
 
 
 def latencies(rows: Sequence[Mapping[str, Any]], robots: int) -> bytes:
-    """A histogram."""
+    """A histogram of plan latencies, in ms."""
     figure, axes = _figure()
     ms = [each for row in rows for each in row["plan_latencies_ms"]]
     axes.hist(ms, bins=30, color="#0b63c4")

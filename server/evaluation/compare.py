@@ -25,8 +25,8 @@ def compare(a: Result, b: Result) -> dict[str, Any]:
     known = [name for name in RATES if all(name in row for pair in pairs for row in pair)]
     worlds = {name: shared(world["rows"], b["worlds"][name]["rows"]) for name, world in _worlds(a, b)}
     return {
-        "a": _who(a),
-        "b": _who(b),
+        "a": _identity(a),
+        "b": _identity(b),
         **{name: a[name] for name in SAME},
         "episodes": len(pairs),
         "rates": {name: _difference(pairs, name) for name in known},
@@ -45,7 +45,7 @@ def shared(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Resul
 
 
 def _worlds(a: Result, b: Result) -> list[tuple[str, Result]]:
-    """Those of A, beside the nominal one, that B was evaluated in too."""
+    """Every world of A, beside the nominal one, that B was evaluated in too."""
     return [(name, world) for name, world in a.get("worlds", {}).items() if name in b.get("worlds", {})]
 
 
@@ -57,8 +57,8 @@ def _key(row: Result) -> tuple[int, int, tuple[float, ...], tuple[float, ...]]:
     return row["episode"], row["first_step"], tuple(row["start"]), tuple(row["goal"])
 
 
-def _who(result: Result) -> dict[str, Any]:
-    return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "commit")}
+def _identity(result: Result) -> dict[str, Any]:
+    return {name: result.get(name) for name in ("model", "weights_sha256", "preset", "disturbed", "commit")}
 
 
 def rate_difference(paired: Paired) -> dict[str, Any]:

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.mujoco_env import Image, MujocoGoalEnv, State
+from envs.mujoco_env import MujocoGoalEnv, SensorReadings, State
 from server.evaluation.agents import Agent
 from server.evaluation.protocols import StartAndGoal
 
 
 @dataclass(kw_only=True)
 class EpisodeResult:
-    """`success` is at any control step, as published; `success_at_end` at the last step of the budget; `tight_success`
-    within half the distance, at any step; `whole_success` of everything in the goal image, at any step."""
+    """How one episode went.
+
+    `success` is at any control step, as published; `success_at_end` at the last step of the budget; `tight_success`
+    within half the distance, at any step; `whole_success` of everything in the goal image, at any step.
+    """
 
     success: bool = False
     success_at_end: bool = False
@@ -27,7 +30,7 @@ class EpisodeResult:
 
     @property
     def least_distance(self) -> float:
-        """After any control step."""
+        """The least after any control step, in the task's unit."""
         return min(self.distances[1:], default=np.inf)
 
 
@@ -35,21 +38,25 @@ def run_episode(
     env: MujocoGoalEnv,
     pair: StartAndGoal,
     budget_steps: int,
-    make_agent: Callable[[Image], Agent],
+    make_agent: Callable[[SensorReadings], Agent],
     on_state: Callable[[State], None] = lambda state: None,
     stop_at_success: bool = False,
 ) -> EpisodeResult:
-    """`make_agent` gets the goal image; `on_state` the simulator's state at the start and after each control step."""
+    """Play one episode, to success or to the end of the budget.
+
+    `make_agent` gets what the sensors see in the goal state, and the agent what they see at each model step; `on_state`
+    gets the simulator's state at the start and after each control step.
+    """
     options = {"state": pair.start, "goal_state": pair.goal, "variation": pair.world or {}}
     observation, info = env.reset(options=options)
-    agent = make_agent(observation["goal_image"])
+    agent = make_agent(observation["goal"])
     result = EpisodeResult(distances=[info["distance"]])
     on_state(env.get_state())
     step = 0
     while step < budget_steps and not (result.success and stop_at_success):
-        image = env.render_state(env.get_state())
+        readings = env.observe(env.get_state())
         began = time.perf_counter()
-        actions = agent.act(image)
+        actions = agent.act(readings)
         result.latencies_s.append(time.perf_counter() - began)
         for action in actions[: budget_steps - step]:
             state = env.advance(action.astype(np.float32))

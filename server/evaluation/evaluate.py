@@ -1,17 +1,18 @@
 """A whole evaluation: the planner and both controls on the same held-out starts and goals."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from envs import env_class
 from envs.mujoco_env import MujocoGoalEnv
+from server.evaluation.disturbance import Disturbance
 from server.evaluation.journal import Journal
 from server.evaluation.protocols import Protocol, draw_pairs
 from server.evaluation.robots import EXCLUDED, Job, Setting, run_jobs
 from server.evaluation.rows import FILM
+from server.evaluation.simulation import task_of
 from server.evaluation.summary import against, figures
 from server.evaluation.worlds import NOMINAL, world_names
 from telos.planner import Planner
@@ -27,6 +28,8 @@ class EvaluationConfig:
     episodes: int
     seed: int
     preset: str = "default"
+    disturbed: Mapping[str, str] = field(default_factory=dict)
+    """How sensors are disturbed, by their names: `server.evaluation.disturbance`."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -34,10 +37,12 @@ class EvaluationConfig:
 
 
 def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
-    """All that decides what comes out. Raises ValueError when the model's task is not a simulated one."""
-    if not model.task:
-        raise ValueError(f"{model.name} has no task in its manifest: it belongs to a robot, and is measured there")
-    env_class(model.task)
+    """Everything that decides the result, as JSON data.
+
+    Raises ValueError when the model cannot be simulated (see `task_of`) or its sensors cannot be disturbed so.
+    """
+    task_of(model)
+    Disturbance(config.disturbed, model.sensors)
     return {
         "model": model.name,
         "weights_sha256": model.weights_sha256,
@@ -45,6 +50,8 @@ def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
         "task": model.task,
         "device": model.device,
         "dtype": model.dtype,
+        "sensors": [sensor.name for sensor in model.sensors],
+        "disturbed": dict(config.disturbed),
         "protocol": config.protocol.name,
         "offset_steps": config.protocol.offset_steps,
         "budget_steps": config.protocol.budget_steps,
@@ -59,10 +66,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """The result as JSON data, with one robot at a time for each planner. Episodes that `journal` has are not repeated.
 
-    Raises TelosError, SimulationError, and ValueError when the model's task is not a simulated one.
+    Raises TelosError, SimulationError, and ValueError as `settings` does.
     """
-    setting = Setting(model=model, protocol=config.protocol, preset=config.preset, seed=config.seed)
-    task = env_class(model.task)
+    setting = Setting(
+        model=model, protocol=config.protocol, preset=config.preset, seed=config.seed, disturbed=config.disturbed
+    )
+    task = task_of(model)
     worlds = world_names(task.variation_class) if config.protocol.varied else (NOMINAL,)
     with closing(task(render_mode=None)) as env:
         jobs = _Jobs(env, setting, config.episodes, worlds)
@@ -85,16 +94,16 @@ def evaluate(
 
 
 def rows_of(journal: Journal, config: EvaluationConfig, world: str = NOMINAL) -> list[Row]:
-    """Once all are there, with what a film needs of each failure."""
+    """Every row of one world, in order, once all are known; rows of failures have what a film needs."""
     return [journal.rows[f"{world} {index}"] for index in range(config.episodes)]
 
 
 class _Jobs:
-    """One for each pair and world, drawn as they are asked for."""
+    """Yields a job for each pair and world, and draws pairs only when they are asked for."""
 
     def __init__(self, env: MujocoGoalEnv, setting: Setting, episodes: int, worlds: Sequence[str]) -> None:
         self.excluded = 0
-        """Pairs passed over so far, because the start already was a success."""
+        """Number of pairs passed over so far, because the start already was a success."""
         self._pairs = islice(draw_pairs(env, setting.model.task, setting.protocol, setting.seed), episodes)
         self._worlds = worlds
 

@@ -1,4 +1,4 @@
-"""Finished episodes on disk as soon as they are known, so that a killed evaluation goes on where it was."""
+"""Keeps finished episodes on disk, so that a killed evaluation goes on where it was."""
 
 import fcntl
 import json
@@ -12,14 +12,14 @@ Row = dict[str, Any]
 
 
 class JournalError(ValueError):
-    """What is there cannot be gone on with; the message says why and what to do."""
+    """The file cannot be continued; the message says why and what to do."""
 
 
 class Journal:
     """JSON lines: the settings, then one episode a line. One evaluation writes it at a time, under the file's lock."""
 
     def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
-        """Reads what is there; without a path nothing is kept beyond this process.
+        """Read the episodes that are there; without a path nothing is kept beyond this process.
 
         Raises JournalError when it belongs to an evaluation with other settings, or another process writes it.
         """
@@ -39,17 +39,17 @@ class Journal:
         self._file.close()
 
     def add(self, name: str, row: Row) -> None:
-        """On disk when this returns."""
+        """Write one row; it is on disk when this returns."""
         self.rows[name] = row
         self._write({"name": name, "row": row})
 
     def remove(self) -> None:
-        """Once a result holds everything."""
+        """Delete the file, once a result holds all rows."""
         if self.path is not None:
             self.path.unlink()
 
     def _lock(self) -> None:
-        """Held until the file is closed, by the kernel if need be."""
+        """Lock the file until it is closed; the kernel closes it when this process dies."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

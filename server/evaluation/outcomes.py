@@ -1,11 +1,11 @@
-"""How an episode went, from its distances to the goal: the one place that says what kinds of failure there are."""
+"""Names the outcome of an episode from its distances to the goal; no other place knows kinds of failure."""
 
 from collections.abc import Sequence
 
 CLOSE = 2.0
-"""In success distances: nearer than this is close to the goal."""
+"""Nearer than so many success distances is close to the goal."""
 PROGRESS = 0.1
-"""Of the first distance: less is no progress."""
+"""A smaller share of the first distance is no progress."""
 
 OUTCOMES = {
     "reached": "a success at some step, and at the last one",

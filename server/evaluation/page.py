@@ -1,4 +1,4 @@
-"""The page of an evaluation: one HTML file with everything in it, that asks nothing of any network."""
+"""The page of an evaluation: one HTML file that needs no other file and no network."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from envs import env_class
 from envs.mujoco_env import MujocoGoalEnv
 from server.evaluation.charts import latencies, success_by_distance
 from server.evaluation.outcomes import OUTCOMES, SUCCESSES
 from server.evaluation.rows import FILM
+from server.evaluation.simulation import simulation
 from server.film.film import Film, webp
 from telos.replies import ModelInfo
 
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 MOST_FILMS = 24
 MOST_BYTES = 8_000_000
-"""Of all films together, before they are made text."""
+"""The most bytes of all films together, before they are encoded as text."""
 _RATES = {
     "": "at any step",
     "at_end_": "at the last step of the budget",
@@ -32,9 +32,9 @@ _RATES = {
 
 
 def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> str:
-    """`rows` are those of the nominal world, with what a film needs of each failure."""
+    """The page as HTML. `rows` are those of the nominal world; rows of failures have what a film needs."""
     failures = [row for row in rows if FILM in row]
-    with closing(env_class(model.task)(image_size=model.cameras[0].shape[0])) as env:
+    with closing(simulation(model)) as env:
         films = list(_films(env, _spread(failures), model))
         unit = env.distance_unit
     note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown"
@@ -62,13 +62,18 @@ def _lead(result: Mapping[str, Any]) -> str:
     )
     return (
         f"{result['task']}: {result['episodes']} held-out episodes, {where}, budget {result['budget_steps']} control "
-        f"steps, preset {result['preset']}, seed {result['seed']}. Left out, since the start was a success already: "
-        f"{result['excluded_already_solved']} pairs. Intervals hold 95 %."
+        f"steps, preset {result['preset']}, seed {result['seed']}.{_disturbed(result['disturbed'])} Left out, since "
+        f"the start was a success already: {result['excluded_already_solved']} pairs. Intervals hold 95 %."
     )
 
 
+def _disturbed(disturbed: Mapping[str, str]) -> str:
+    """A sentence, with the space before it; empty when every sensor was as it should be."""
+    return f" Disturbed sensors: {', '.join(f'{name} {way}' for name, way in disturbed.items())}." if disturbed else ""
+
+
 def _rates(result: Mapping[str, Any]) -> str:
-    """The controls stand beside the rates that they can have."""
+    """A table of all rates; the controls stand beside those that they have."""
     lines = []
     for prefix, what in _RATES.items():
         controls = [f"random_{prefix}", f"noop_{prefix}"]
@@ -129,7 +134,7 @@ def _rate(rates: Mapping[str, Any], prefix: str) -> str:
 
 
 def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Of cells that are HTML already."""
+    """A table whose cells are HTML already."""
     head = "".join(f"<th>{heading}</th>" for heading in headings)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -3,8 +3,7 @@
 offsetN: the goal is the state that a held-out episode reached N control steps after the start, so it can be reached
 in that many; the budget is 2 N. random-goal: start and goal are drawn as the environment's own `reset` draws them, and
 the budget is the time limit of the registered environment. variation: offset25, in the nominal world and in worlds that
-differ from it (`worlds.py`). Held-out episodes and such pairs come from random numbers
-that collection never draws.
+differ from it (`worlds.py`). Held-out episodes and such pairs come from random numbers that collection never draws.
 """
 
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import numpy as np
 from envs import MAX_EPISODE_STEPS
 from envs.episode_seeds import RANDOM_GOAL, episode_seed
 from envs.mujoco_env import MujocoGoalEnv, State
-from envs.rollout import rollout
+from envs.rollout import EpisodeKey, rollout
 from envs.variation import Variation
 
 EPISODE_STEPS = 100
@@ -23,14 +22,14 @@ EPISODE_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Steps are control steps."""
+    """One protocol; steps are control steps."""
 
     name: str
     offset_steps: int | None
-    """None: the goal is anywhere."""
+    """None when the goal may be anywhere."""
     budget_steps: int
     varied: bool = False
-    """Also in worlds that differ from the nominal one."""
+    """Whether episodes are also played in worlds that differ from the nominal one."""
 
 
 PROTOCOLS = {
@@ -56,11 +55,11 @@ class StartAndGoal:
     goal: State
     excluded_before: int
     world: Variation | None = None
-    """None: the nominal one."""
+    """None stands for the nominal world."""
 
 
 def draw_pairs(env: MujocoGoalEnv, env_id: str, protocol: Protocol, seed: int) -> Iterator[StartAndGoal]:
-    """Endless and reproducible: one pair for each held-out episode of `seed`, those already solved left out."""
+    """Yield one pair for each held-out episode of `seed`, for ever, without those already solved."""
     excluded, index = 0, 0
     while True:
         pair = pair_of_episode(env, env_id, protocol, seed, index, excluded_before=excluded)
@@ -80,8 +79,11 @@ def pair_of_episode(
     world: Variation | None = None,
     excluded_before: int = 0,
 ) -> StartAndGoal:
-    """The pair of one held-out episode. In another world from the same random numbers: the same start and goal, unless
-    the world makes that one impossible or its dynamics differ. Maybe already solved."""
+    """The pair of one held-out episode, which may already be solved.
+
+    Another world uses the same random numbers. Start and goal stay the same unless the world makes them impossible or
+    moves differently.
+    """
     if protocol.offset_steps is None:
         env.set_variation(world or env.variation_class())
         rng, first = np.random.default_rng(episode_seed(env_id, seed, RANDOM_GOAL, episode)), 0
@@ -91,10 +93,8 @@ def pair_of_episode(
         trajectory = rollout(
             env,
             env_id,
-            seed=seed,
-            episode_index=episode,
+            EpisodeKey(namespace="heldout", seed=seed, index=episode),
             steps=EPISODE_STEPS,
-            namespace="heldout",
             variation=world or "nominal",
         )
         first = int(np.random.default_rng((seed, episode)).integers(len(trajectory.states) - protocol.offset_steps))
@@ -105,5 +105,5 @@ def pair_of_episode(
 
 
 def plan_seed(seed: int, index: int) -> int:
-    """Of every plan in one episode: an evaluation and a demo with the same seed see the same episodes and plans."""
+    """Seed of all plans in one episode, so that evaluations and demos with one seed see the same episodes and plans."""
     return seed * 1_000_003 + index

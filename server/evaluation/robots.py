@@ -1,15 +1,15 @@
 """Simulated robots: the world of each in a process of its own, its agent in a thread of this one.
 
-All robots' plans are in flight at once, so that an engine imagines them together. What a robot does depends on nobody
-else, so an evaluation comes out the same however many there are.
+All robots' plans are in flight at once, so that an engine imagines them together. What a robot does depends on no
+other robot, so an evaluation comes out the same however many there are.
 """
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from envs import env_class
-from envs.mujoco_env import Image, MujocoGoalEnv
+from envs.mujoco_env import MujocoGoalEnv, SensorReadings
 from server.evaluation.agents import PlanningAgent
+from server.evaluation.disturbance import Disturbance
 from server.evaluation.protocols import Protocol, StartAndGoal, pair_of_episode, plan_seed
-from server.evaluation.rows import play
+from server.evaluation.rows import play, rounded
+from server.evaluation.simulation import simulation
 from server.evaluation.worlds import NOMINAL, draw_world
 from telos.planner import Planner
 from telos.replies import ModelInfo, PlannerConfig
@@ -42,17 +43,19 @@ class SimulationError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is the same for all episodes."""
+    """Settings that all episodes share."""
 
     model: ModelInfo
     protocol: Protocol
     preset: str
     seed: int
+    disturbed: Mapping[str, str] = field(default_factory=dict)
+    """How sensors are disturbed, by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One episode. `index` counts pairs, and seeds their plans; `pair` is that of the nominal world."""
+    """One episode. `index` counts pairs and seeds their plans; `pair` is that of the nominal world."""
 
     index: int
     pair: StartAndGoal
@@ -63,8 +66,15 @@ class Job:
         return f"{self.world} {self.index}"
 
 
+@dataclass(frozen=True)
+class SeenReadings:
+    """What the sensors see now, to be answered with the actions of one model step."""
+
+    readings: SensorReadings
+
+
 def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job]) -> Iterator[tuple[Job, Row]]:
-    """Rows as they come, one robot for each planner. Jobs are taken when a robot is free.
+    """Yield each row as soon as it is known. There is one robot for each planner; a free robot takes the next job.
 
     Raises TelosError when no plan can be had, and SimulationError; every process is gone then.
     """
@@ -86,7 +96,7 @@ def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job])
 
 
 class Robot:
-    """A simulation and the planner that its robot asks. For one thread at a time."""
+    """A simulation and the planner that its robot asks; use it from one thread at a time."""
 
     def __init__(self, planner: Planner, setting: Setting) -> None:
         self._planner = planner
@@ -104,18 +114,20 @@ class Robot:
         self._process.join()
 
     def play(self, job: Job) -> Row:
-        """Raises TelosError, SimulationError."""
+        """Play one episode and return its row. Raises TelosError, SimulationError."""
         config = PlannerConfig(preset=self._setting.preset, seed=plan_seed(self._setting.seed, job.index))
         self._send(job)
         goal = self._receive()
         if goal is None:
             return EXCLUDED
         agent = PlanningAgent(self._planner, self._setting.model.name, goal, config)
-        while isinstance(message := self._receive(), np.ndarray):
-            self._send(agent.act(message))
-        costs = [None if reply.predicted_cost is None else round(reply.predicted_cost, 4) for reply in agent.replies]
-        surprises = [None if reply.surprise is None else round(reply.surprise, 4) for reply in agent.replies]
-        return message | {"predicted_costs": costs, "surprises": surprises}
+        disturb = Disturbance(self._setting.disturbed, self._setting.model.sensors)
+        while isinstance(message := self._receive(), SeenReadings):
+            self._send(agent.act(disturb(message.readings)))
+        return message | {
+            "predicted_costs": [rounded(reply.predicted_cost) for reply in agent.replies],
+            "surprises": [rounded(reply.surprise) for reply in agent.replies],
+        }
 
     def _send(self, message: Job | np.ndarray) -> None:
         try:
@@ -124,7 +136,10 @@ class Robot:
             raise self._ended() from error
 
     def _receive(self) -> Any:
-        """The goal image, images to act on, then the row; None instead of it all when the start is a success."""
+        """What the sensors see in the goal state, what they see at each model step (SeenReadings), then the row.
+
+        None instead of all of them when the start is a success.
+        """
         try:
             return self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -137,22 +152,21 @@ class Robot:
 
 
 class _Remote:
-    """The agent as the simulation knows it: at the other end of the pipe."""
+    """Stands for the agent in the process of the simulation: asks it through the pipe."""
 
-    def __init__(self, pipe: Connection, goal: Image) -> None:
+    def __init__(self, pipe: Connection, goal: SensorReadings) -> None:
         self._pipe = pipe
         self._pipe.send(goal)
 
-    def act(self, image: Image) -> np.ndarray:
-        self._pipe.send(image)
+    def act(self, readings: SensorReadings) -> np.ndarray:
+        self._pipe.send(SeenReadings(readings))
         return self._pipe.recv()
 
 
 def _simulate(pipe: Connection, setting: Setting) -> None:
-    """The process of a simulation. It ends with the pipe: whoever started it is done, or gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it ends it
-    model = setting.model
-    with closing(env_class(model.task)(image_size=model.cameras[0].shape[0])) as env:
+    """The process of a simulation. It ends with the pipe, when its parent is done or gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    with closing(simulation(setting.model)) as env:
         try:
             while True:
                 pipe.send(_played(pipe, env, setting, pipe.recv()))
@@ -161,7 +175,7 @@ def _simulate(pipe: Connection, setting: Setting) -> None:
 
 
 def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) -> Row | None:
-    """None when the start is a success in the world of the job."""
+    """The row of one job; None when the start is a success in the world of the job."""
     pair, protocol, task = job.pair, setting.protocol, setting.model.task
     if job.world != NOMINAL:
         world = draw_world(env.variation_class, job.world, setting.seed, pair.episode)
@@ -169,11 +183,12 @@ def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) ->
         if env.is_success(pair.start, pair.goal):
             return None
     seed = plan_seed(setting.seed, job.index)
-    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), setting.model.required_action, seed)
+    action = setting.model.required_action
+    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), action, seed)
 
 
 def _context() -> "SpawnContext | ForkServerContext":
-    """Fork servers import the simulator once; where there are none, every process does."""
+    """A fork server where there is one: it imports the simulator once, and not in every process."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.mujoco_env import Image, MujocoGoalEnv, State
+from envs.mujoco_env import MujocoGoalEnv, SensorReadings, State
 from server.evaluation.agents import Agent, NoOpAgent, RandomAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.outcomes import outcome
@@ -11,19 +11,21 @@ from server.evaluation.protocols import StartAndGoal
 from telos.replies import ActionInfo
 
 FILM = "film"
-"""Only of failures, and only until a result is written: what its page shows of them."""
+"""Key of what the page shows of a failure; no other row has it, and a result file leaves it out."""
 
 
 def play(
     env: MujocoGoalEnv,
     pair: StartAndGoal,
     budget_steps: int,
-    make_agent: Callable[[Image], Agent],
+    make_agent: Callable[[SensorReadings], Agent],
     action: ActionInfo,
     seed: int,
 ) -> dict[str, Any]:
-    """`make_agent` gets the goal image; `action` and `seed` are those of the random policy. Distances in the task's
-    unit, first, least and last of the planned episode."""
+    """The row of one start and goal; its distances, in the task's unit, are of the planned episode.
+
+    `make_agent` gets what the sensors see in the goal state; `action` and `seed` are those of the random policy.
+    """
     states: list[State] = []
     planned = run_episode(env, pair, budget_steps, make_agent, states.append)
     chance = run_episode(env, pair, budget_steps, lambda goal: RandomAgent(action, seed))
@@ -58,6 +60,11 @@ def play(
     if not planned.success:
         row[FILM] = {"states": [_rounded(state, 6) for state in states], "distances": _rounded(planned.distances, 4)}
     return row
+
+
+def rounded(value: float | None) -> float | None:
+    """To four digits, as rows have it; None stays None."""
+    return None if value is None else round(value, 4)
 
 
 def _rounded(values: Sequence[float] | State, digits: int) -> list[float]:

@@ -27,7 +27,7 @@ def ci95(successes: int, trials: int) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """How often two, A and B, succeeded in the same episodes."""
+    """Counts of episodes in which A and B succeeded, both on the same episodes."""
 
     both: int
     only_a: int
@@ -36,7 +36,7 @@ class Paired:
 
     @classmethod
     def of(cls, a: Sequence[bool], b: Sequence[bool]) -> "Paired":
-        """Raises ValueError when the episodes are not as many."""
+        """Count the episodes. Raises ValueError when A and B have different numbers of them."""
         pairs = list(zip(a, b, strict=True))
         return cls(
             both=pairs.count((True, True)),
@@ -51,7 +51,7 @@ class Paired:
 
     @property
     def successes(self) -> tuple[int, int]:
-        """Of A and of B."""
+        """Number of successes of A and of B."""
         return self.both + self.only_a, self.both + self.only_b
 
     @property

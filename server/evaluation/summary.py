@@ -1,4 +1,4 @@
-"""Rows of episodes to figures: every rate with its interval and both controls beside it."""
+"""Makes figures from rows: every rate with its interval, and both controls beside it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ RATES = {
     "noop_": "noop_success",
     "noop_at_end_": "noop_success_at_end",
 }
-"""What a rate's name begins with, and what it counts in the rows."""
+"""The rates: the beginning of each name, and the field of the rows that it counts."""
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of one world."""
+    """All figures of one world."""
     latencies = [ms / 1e3 for row in rows for ms in row["plan_latencies_ms"]]
     kinds = sorted({row["kind"] for row in rows})
     return {

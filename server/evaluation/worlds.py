@@ -9,7 +9,7 @@ from envs.variation import Variation
 
 NOMINAL, ALL = "nominal", "all factors"
 _KEY = 3
-"""Of the random numbers; held-out episodes and random goals have others."""
+"""Key of these random numbers; held-out episodes and random goals have others."""
 
 
 def world_names(variation: type[Variation]) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def world_names(variation: type[Variation]) -> tuple[str, ...]:
 
 
 def draw_world(variation: type[Variation], name: str, seed: int, episode: int) -> Variation:
-    """Drawn anew for each held-out episode, from each factor's whole range."""
+    """Draw a world for one held-out episode, each factor from its whole range."""
     key = (zlib.crc32(f"{variation.__name__} {name}".encode()), _KEY, episode)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     if name == NOMINAL:

@@ -1,1 +1,1 @@
-"""Episodes as animated images: what the camera saw, what the planner expected."""
+"""Pictures: episodes as animated images, and the curves of a training."""

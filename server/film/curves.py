@@ -1,4 +1,4 @@
-"""A picture of how a training went, from the curves in its manifest."""
+"""A picture of a training, from the curves in its manifest."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ _CHARTS_LEFT = 3 * _GAP + 2 * PANEL
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """Entry k of `frames` and `distances` is after k control steps; plans begin every `control_steps` of them."""
+    """One episode. Entry k of `frames` and `distances` is after k control steps; plans are `control_steps` apart."""
 
     title: str
     dt_s: float
@@ -26,14 +26,14 @@ class Film:
     goal: Frame
     distances: Sequence[float]
     distance_unit: str
-    costs: Sequence[float]
+    costs: Sequence[float | None]
     surprises: Sequence[float | None]
     surprise_threshold: float | None
     success: bool
 
 
 def webp(films: Sequence[Film]) -> bytes:
-    """One after the other, in real time."""
+    """An animated WebP that shows the films one after the other, in real time."""
     pictures: list[Image.Image] = []
     durations: list[int] = []
     for film in films:
@@ -52,9 +52,8 @@ def webp(films: Sequence[Film]) -> bytes:
 def _drawn(film: Film) -> list[Image.Image]:
     end_s = (len(film.frames) - 1) * film.dt_s
     times_s = [index * film.control_steps * film.dt_s for index in range(len(film.costs))]
-    cost = Chart("predicted cost", list(zip(times_s, film.costs, strict=True)), end_s, (179, 146, 240))
-    known = [(at, value) for at, value in zip(times_s, film.surprises, strict=True) if value is not None]
-    surprise = Chart("surprise", known, end_s, (240, 163, 94), film.surprise_threshold)
+    cost = Chart("predicted cost", _known(times_s, film.costs), end_s, (179, 146, 240))
+    surprise = Chart("surprise", _known(times_s, film.surprises), end_s, (240, 163, 94), film.surprise_threshold)
     goal = Panel("goal", film.goal)
     drawn = []
     for step, frame in enumerate(film.frames):
@@ -69,3 +68,8 @@ def _drawn(film: Film) -> list[Image.Image]:
         surprise.draw(picture, (_CHARTS_LEFT, _TOP + CHART_SIZE[1] + _GAP), step * film.dt_s)
         drawn.append(picture)
     return drawn
+
+
+def _known(times_s: Sequence[float], values: Sequence[float | None]) -> list[tuple[float, float]]:
+    """Points of a chart, without what was not measured."""
+    return [(at, value) for at, value in zip(times_s, values, strict=True) if value is not None]

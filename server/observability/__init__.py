@@ -1,1 +1,1 @@
-"""What a running server says of itself: metrics, logs and traces."""
+"""Metrics, logs and traces of a running server."""

@@ -15,7 +15,7 @@ from server.settings import LogFormat, LogLevel
 
 
 def set_up_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
-    """For the whole process; libraries are heard only when something is wrong."""
+    """Set up the log of this process; libraries write to it only when something is wrong."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(log_format, colours=handler.stream.isatty()))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -40,7 +40,7 @@ def _formatter(log_format: LogFormat, *, colours: bool) -> structlog.stdlib.Proc
 
 
 def _add_request(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Whose request a line is about, wherever it was written; what is empty is left out."""
+    """Add the current request's id and trace to a line, and remove empty fields."""
     seen = observed()
     event.setdefault("request_id", seen.request_id)
     if seen.trace is not None:

@@ -1,4 +1,4 @@
-"""How late the event loop wakes up: what every answer waits for on top of its own work."""
+"""Measures how late the event loop wakes up; every answer waits for so long on top of its own work."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ INTERVAL_S = 0.25
 
 
 async def watch_loop_lag(lag: Histogram) -> None:
-    """Until cancelled."""
+    """Measure until cancelled."""
     while True:
         due = time.monotonic() + INTERVAL_S
         await asyncio.sleep(INTERVAL_S)

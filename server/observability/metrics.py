@@ -1,4 +1,4 @@
-"""What Prometheus reads: everything that is counted or timed, by labels that no client can multiply.
+"""Metrics for Prometheus: counts and times, by labels that no client can multiply.
 
 A label is the route or method that answered, a problem code, a plan's status, or the name of a model that is served;
 never text out of a request.
@@ -33,12 +33,12 @@ _REFUSALS = frozenset(
         Code.RECEIVE_TIMEOUT,
     }
 )
-"""A request that was not worked on, for a reason other than what it says."""
+"""Refusals that come before any work, for a reason outside the request's own message."""
 
 
 @dataclass(frozen=True)
 class Present:
-    """What is true at the moment that somebody asks."""
+    """The state of a server at one moment."""
 
     in_flight: int = 0
     queue_depth: int = 0
@@ -49,10 +49,10 @@ class Present:
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own. For the event loop."""
+    """The metrics of one server, in a registry of their own; use them from the event loop."""
 
     def __init__(self, present: Callable[[], Present] = Present) -> None:
-        """`present` is asked whenever the metrics are read."""
+        """`present` is called whenever the metrics are read."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Presence(present))
@@ -66,7 +66,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def answered(self, endpoint: str, model: str, code: str, seconds: float) -> None:
-        """`model` is empty where none was found; `code` is ok or that of a problem."""
+        """Count an answered request. `model` is empty where none was found; `code` is ok or a problem's."""
         self.request_seconds.labels(endpoint, model, code).observe(seconds)
         if code in _REFUSALS:
             self.rejected.labels(code).inc()
@@ -78,11 +78,11 @@ class Metrics:
             self.non_finite.labels("input").inc()
 
     def refused(self, code: Code) -> None:
-        """A request that never became one: bytes that are no HTTP, too slow, too large, or one connection too many."""
+        """Count bytes that never became a request: not HTTP, too slow, too large, or one connection too many."""
         self.rejected.labels(code).inc()
 
     def planned(self, model: str, response: schemas.PlanResponse) -> None:
-        """An answer that is about to leave."""
+        """Count a plan that is about to leave."""
         timing = response.timing
         self.queue_seconds.labels(model).observe(timing.queue_us / 1e6)
         self.encode_seconds.labels(model).observe(timing.encode_us / 1e6)
@@ -97,7 +97,7 @@ class Metrics:
             self.surprise.labels(model).observe(response.surprise)
 
     def stepped(self, model: str, robots: int, seconds: float) -> None:
-        """One iteration on the torch thread, of so many robots at once."""
+        """Count one iteration on the torch thread, shared by `robots`."""
         self.batch_size.labels(model).observe(robots)
         self.iteration_seconds.labels(model).observe(seconds)
 
@@ -143,7 +143,7 @@ class Metrics:
 
 
 class _Presence(Collector):
-    """Gauges that are looked up, not kept: they cannot drift from what they measure."""
+    """Gauges whose values are looked up when they are read, so that they cannot be out of date."""
 
     def __init__(self, present: Callable[[], Present]) -> None:
         self._present = present

@@ -1,7 +1,7 @@
-"""One request as it is seen from outside: counted, logged and traced when it ends, whichever way it ends.
+"""Counts, logs and traces every request when it ends, whichever way it ends.
 
-Both transports open `Observer.request` around whatever they do with a request. What is only known further in (which
-model, which problem, what took how long) is noted on the way, on the request that the current task works for.
+Both transports open `Observer.request` around everything they do with a request. Code further in notes what only it
+knows (the model, the problem, the times) on the request that the current task works for.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ log = logging.getLogger("telos.request")
 OK = "ok"
 NO_ENDPOINT = "none"
 QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
-"""Asked every few seconds by machines: in the log only when somebody debugs."""
+"""Machines ask for these every few seconds: they are logged at debug level only."""
 
 
 @dataclass(eq=False)
 class ObservedRequest:
-    """What is known of a request so far."""
+    """Everything that is known of a request so far."""
 
     endpoint: str
     """The route's path or the method's full name."""
@@ -36,7 +36,7 @@ class ObservedRequest:
     model: str = ""
     code: str = OK
     plan: schemas.PlanResponse | None = None
-    """The last one that was made for it."""
+    """The last plan that was made for it."""
     began: float = field(default_factory=time.monotonic)
 
 
@@ -44,23 +44,23 @@ _current: ContextVar[ObservedRequest | None] = ContextVar("telos_request", defau
 
 
 def observed() -> ObservedRequest:
-    """The request that this task works for; outside of one, something to write on that nobody reads."""
+    """The request that this task works for; outside a request, a new object that is never read."""
     return _current.get() or ObservedRequest(NO_ENDPOINT)
 
 
 def observer_for(present: Callable[[], Present], *, tracing: bool) -> "Observer":
-    """Of a server about which `present` knows what is true now. Raises SettingsError when tracing is not installed."""
+    """The observer of a server whose state `present` gives. Raises SettingsError when tracing is not installed."""
     return Observer(Metrics(present), OpenTelemetry() if tracing else NoTracing())
 
 
 def note_problem(code: Code, request_id: str) -> None:
-    """The current request is answered with a problem."""
+    """Note that the current request is answered with a problem."""
     seen = observed()
     seen.code, seen.request_id = code, request_id
 
 
 class Observer:
-    """Of one server."""
+    """Observes the requests of one server."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
@@ -68,7 +68,7 @@ class Observer:
 
     @contextlib.contextmanager
     def request(self, endpoint: str, traceparent: str) -> Iterator[ObservedRequest]:
-        """From the head of a request to the end of its answer."""
+        """Observe one request, from its head to the end of its answer."""
         seen = ObservedRequest(endpoint, parse_traceparent(traceparent))
         token = _current.set(seen)
         try:
@@ -84,12 +84,12 @@ class Observer:
             self._ended(seen, time.monotonic() - seen.began)
 
     def planned(self, response: schemas.PlanResponse) -> None:
-        """An answer of the current request is about to leave."""
+        """Note a plan of the current request that is about to leave."""
         observed().plan = response
         self.metrics.planned(response.provenance.model_name, response)
 
     def close(self) -> None:
-        """Send what is still to be sent."""
+        """Send the spans that are still waiting."""
         self._tracing.close()
 
     def _ended(self, seen: ObservedRequest, seconds: float) -> None:
@@ -105,7 +105,7 @@ def _level(seen: ObservedRequest) -> int:
 
 
 def attributes(seen: ObservedRequest) -> dict[str, str | int | float]:
-    """What logs and traces say: names, codes and times, and nothing else that a client sent."""
+    """The fields of logs and traces: names, codes and times, and nothing else that a client sent."""
     known: dict[str, str | int | float] = {"endpoint": seen.endpoint, "code": str(seen.code)}
     if seen.request_id:
         known["request_id"] = seen.request_id

@@ -1,6 +1,6 @@
-"""Spans for OpenTelemetry, when it is installed and asked for: what was timed anyway, sent on when a request ends.
+"""Sends spans to OpenTelemetry, when it is installed and asked for; every time in them is measured anyway.
 
-Where spans go is OpenTelemetry's own business: `OTEL_EXPORTER_OTLP_ENDPOINT` and its other variables.
+OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, say where spans go.
 """
 
 import time
@@ -13,7 +13,7 @@ from telos import __version__
 
 
 class Tracing(Protocol):
-    """Where a request that ended is told to."""
+    """Takes a record of every request that ended."""
 
     def record(
         self,
@@ -23,19 +23,19 @@ class Tracing(Protocol):
         attributes: Mapping[str, str | int | float],
         stages: Mapping[str, float],
     ) -> str:
-        """A span of so many seconds that ends now, one for each of its stages, the last of which ends now too.
+        """Record a span of `seconds` that ends now, and inside it one for each stage; the last stage ends now too.
 
         Returns the id of its trace; empty when there is none.
         """
         ...
 
     def close(self) -> None:
-        """Send what is still to be sent."""
+        """Send the spans that are still waiting."""
         ...
 
 
 class NoTracing:
-    """The trace that a caller began is named in the log, and that is all."""
+    """Sends nothing; the log still names the trace that a caller began."""
 
     def record(
         self,
@@ -55,7 +55,7 @@ class OpenTelemetry:
     """Spans through an SDK exporter; slow or absent collectors cost spans, never time."""
 
     def __init__(self, exporter: Any = None) -> None:
-        """OTLP over HTTP when no exporter is given. Raises SettingsError without the packages of the extra `otel`."""
+        """Without an exporter, send OTLP over HTTP. Raises SettingsError without the packages of the extra `otel`."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource

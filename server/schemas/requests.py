@@ -183,7 +183,7 @@ class PlanRequest(Request):
     warm_start: bool | None = None
     """Left out: start from the session's last plan when it has one; true: refuse when it has none."""
     max_observation_age_ms: Count | None = None
-    """Of every sensor in the last frame; wants its `capture_time_us`, and `clock_offset`."""
+    """The oldest that any reading of the last frame may be; wants its `capture_time_us`, and `clock_offset`."""
     clock_offset: ClockOffset | None = None
     limits: ActionLimits | None = None
     hold_on_surprise: bool | None = None

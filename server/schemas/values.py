@@ -32,7 +32,7 @@ Microseconds = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 LatentDistance = Annotated[float, Field(ge=0, le=1e3)]
 """1 is that of unrelated frames."""
-BySensor = Annotated[dict[str, V], BeforeValidator(_few), Field(max_length=MOST_SENSORS)]
+BySensor = Annotated[dict[str, V], Field(max_length=MOST_SENSORS), BeforeValidator(_few)]
 """By the name of a sensor; whether the model has it is found out with the model."""
 Encoded = Annotated[
     bytes,

@@ -18,7 +18,7 @@ from server.service import Service
 from server.settings import Settings
 from server.transport.admission import Admission
 from server.transport.http_gate import Gate
-from server.transport.http_observed import Observed
+from server.transport.http_observed import ObservedRequests
 from server.transport.problem import problem_response
 from server.validation import new_request_id, read_json, validate
 from telos import __version__
@@ -34,7 +34,7 @@ def admin_app(service: Service, settings: Settings, admission: Admission) -> Fas
     """Guarded by the same token as everything else, when there is one."""
     app = FastAPI(title="Telos administration", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
-    app.add_middleware(Observed, observer=service.observer)
+    app.add_middleware(ObservedRequests, observer=service.observer)
 
     @app.post("/v1/models/{name}/load", response_model=schemas.ModelInfo)
     async def load(name: str) -> Response:

@@ -7,11 +7,19 @@ from server import schemas
 _GREY = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNsYEAFTAwjWgAAmZAAoFDIQrAAAAAASUVORK5CYII="
 """A PNG of 16 x 16 px."""
 _MODEL = {"name": "tworoom-lewm"}
+"""Its one sensor is the camera `top`."""
+_ARM = {"name": "arm"}
+"""A robot with two cameras and a vector of six joints and a gripper."""
 
 
 def _frame(step: int | None = None) -> dict[str, Any]:
     seen = {"images": {"top": {"encoded": _GREY, "format": "png"}}}
     return seen if step is None else seen | {"step": step}
+
+
+def _arm_frame(**when: Any) -> dict[str, Any]:
+    cameras = {name: {"encoded": _GREY, "format": "png"} for name in ("wrist", "top")}
+    return {"images": cameras, "arrays": {"proprioception": [0.0, -1.2, 1.6, 0.1, 0.8, 0.0, 0.04]}} | when
 
 
 _PLAN: dict[str, Any] = {
@@ -40,6 +48,15 @@ EXAMPLES: dict[type[schemas.Wire], dict[str, dict[str, Any]]] = {
                 "committed_actions": [[0.1, 0.0], [0.2, 0.0]],
             },
         },
+        "several sensors": {
+            "summary": "Every sensor of the model, by name; the wrist camera's image is 12 ms older than the rest",
+            "value": {
+                "model": _ARM,
+                "context": [_arm_frame(capture_time_us=8_120_000, capture_times_us={"wrist": 8_108_000})],
+                "goals": [{"observation": _arm_frame()}],
+                "planner": {"preset": "fast", "seed": 17},
+            },
+        },
         "sub-goals": {
             "summary": "Goals in order; the active one is planned for",
             "value": {
@@ -61,9 +78,13 @@ EXAMPLES: dict[type[schemas.Wire], dict[str, dict[str, Any]]] = {
     },
     schemas.EncodeRequest: {
         "goal": {
-            "summary": "Latents of a goal image, to be sent as goals[].embedding later",
+            "summary": "Latents of a goal, to be sent as goals[].embedding later",
             "value": {"model": _MODEL, "observations": [_frame()]},
-        }
+        },
+        "several sensors": {
+            "summary": "The same for a model with two cameras and a vector",
+            "value": {"model": _ARM, "observations": [_arm_frame()]},
+        },
     },
     schemas.CreateSessionRequest: {
         "careful": {

@@ -20,7 +20,7 @@ from server.settings import Settings
 from server.transport.admission import Admission
 from server.transport.http_gate import Gate
 from server.transport.http_lines import LINES, LineStream, plan_lines
-from server.transport.http_observed import Observed
+from server.transport.http_observed import ObservedRequests
 from server.transport.http_payload import read_payload
 from server.transport.openapi import accepts, describe
 from server.transport.problem import problem_response
@@ -39,7 +39,7 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
     """The ASGI application, gate included."""
     app = FastAPI(title="Telos", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
-    app.add_middleware(Observed, observer=service.observer)
+    app.add_middleware(ObservedRequests, observer=service.observer)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
     _add_operations(app, service)
@@ -81,14 +81,14 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/encode", response_model=schemas.EncodeResponse, openapi_extra=accepts(schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
-        """Latents of images, each to be sent as a goal later."""
+        """Latents of observations, each to be sent as a goal later."""
         return await _answer(request, schemas.EncodeRequest, service.encode)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=schemas.ListModelsResponse)
     async def models() -> Response:
-        """What can be planned with: cameras, action names, units and limits, presets."""
+        """What can be planned with: sensors, action names, units and limits, presets."""
         return _json(service.models())
 
     @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.observability.observer import NO_ENDPOINT, Observer
 
 
-class Observed:
+class ObservedRequests:
     """ASGI middleware. The endpoint is the route's path as it was declared, never the one that was asked for."""
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:

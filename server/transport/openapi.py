@@ -13,9 +13,12 @@ from server.transport.examples import EXAMPLES
 
 _REFERENCE = "#/components/schemas/{model}"
 _ABOUT = """\
-A robot sends what its camera sees and what it should see; the answer is the actions that get there. Times are in ms or
-us as their names say, actions in the units of `/v1/models`. What is wrong is refused with a problem that names the
-field; nothing is clamped.
+A robot sends what its sensors give and what they should give; the answer is the actions that get there. Times are in
+ms or us as their names say, actions and readings in the units of `/v1/models`. What is wrong is refused with a problem
+that names the field; nothing is clamped.
+
+An observation has exactly the sensors that `/v1/models` lists for the model: cameras in `images`, vectors in `arrays`,
+as lists of numbers or as tensors. Those captured at another time than the others say when in `capture_times_us`.
 
 A reply belongs to one request: compare `request_id` and, in a session, `session_epoch`; execute `chunk.actions` from
 control step `chunk.first_step` on. Stop or hold when `chunk.valid_for_ms` is over without a newer plan. Images may also

@@ -3,42 +3,84 @@
 `planner` owns the protocols and knows no model; `worldmodel` knows no planner. Only here do they meet by name.
 """
 
+from collections.abc import Mapping
+
 from planner.cem import CEM
 from planner.constraints import Constrained
-from planner.costs import AbsoluteDistance, ControlEffort, GoalCost, KeepOut, Smoothness, SquaredDistance, WeightedSum
-from planner.gradient_descent import GradientDescent
-from planner.icem import ICEM
+from planner.costs import (
+    AbsoluteDistance,
+    ControlEffort,
+    GoalCost,
+    KeepOutCost,
+    Smoothness,
+    SquaredDistance,
+    WeightedSum,
+)
+from planner.gradient_descent import DescentSearch, GradientDescent
+from planner.icem import ICEM, ICEMSearch
 from planner.mppi import MPPI
-from planner.optimiser import Optimiser
-from planner.per_step import PerStep
-from planner.predictive_sampling import PredictiveSampling
-from planner.protocols import Cost, Distance, Proposal, WorldModel
-from planner.search_space import SearchSpace
+from planner.optimiser import Optimiser, Search
+from planner.predictive_sampling import PredictiveSampling, VariationSearch
+from planner.protocols import CostFunction, Distance, Policy, RolloutModel
+from planner.sampling import GaussianSearch
+from planner.search_space import PerStep, SearchSpace
 from planner.spline import Spline
+from worldmodel import Checkpoint
 from worldmodel.heads.inverse_dynamics import InverseDynamics
 from worldmodel.heads.steps_to_go import StepsToGo
+from worldmodel.heads.task_distance import TaskDistance
 from worldmodel.inference.fast_steps_to_go import FastStepsToGo
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.recipes import Recipe
-from worldmodel.recipes.gcbc import GCBC
+from worldmodel.inference.world_model import FastEncoder, FastWorldModel
+from worldmodel.parts.frames import FrameEncoder
+from worldmodel.parts.world_model import CausalWorldModel
+from worldmodel.recipe import Encoder, LatentDistance, LatentPolicy, Recipe
+from worldmodel.recipe import WorldModel as ImaginingModel
+from worldmodel.recipes.gcbc import GCBC, ClonedPolicy
 from worldmodel.recipes.lewm import LeWM
 from worldmodel.recipes.pldm import PLDM
 from worldmodel.recipes.random_encoder import RandomEncoder
 
 
-def world_model(model: LatentWorldModel) -> WorldModel:
-    """The trained recipe is a planner's world model."""
+def offered(
+    checkpoint: Checkpoint,
+) -> tuple[RolloutModel | None, Policy | None, Mapping[str, tuple[float, Distance]]]:
+    """What a checkpoint offers is what a planner takes."""
+    return checkpoint.world_model, checkpoint.policy, checkpoint.distances
+
+
+def world_model(model: ImaginingModel) -> RolloutModel:
+    """Whatever imagines for a recipe is a planner's world model."""
     return model
 
 
-def learned_distance(head: StepsToGo | FastStepsToGo) -> Distance:
-    """Steps to go is a planner's distance, as trained and as planned with."""
+def imagining(model: CausalWorldModel | FastWorldModel) -> ImaginingModel:
+    """The plain one and the fast one imagine for a recipe."""
+    return model
+
+
+def distance(learned: LatentDistance) -> Distance:
+    """Whatever a checkpoint measures with is a planner's distance."""
+    return learned
+
+
+def learned_distance(head: StepsToGo | FastStepsToGo | TaskDistance) -> LatentDistance:
+    """Steps to go, as trained and as planned with, and the task distance."""
     return head
 
 
-def proposal(head: InverseDynamics) -> Proposal:
-    """Inverse dynamics propose."""
+def policy(learned: LatentPolicy) -> Policy:
+    """Whatever acts for a recipe or a head is a planner's policy."""
+    return learned
+
+
+def learned_policy(head: InverseDynamics | ClonedPolicy) -> LatentPolicy:
+    """Inverse dynamics and behaviour cloning, policies of one model step."""
     return head
+
+
+def encoder(module: FrameEncoder | FastEncoder) -> Encoder:
+    """As trained and as served."""
+    return module
 
 
 def plain_distance(distance: SquaredDistance | AbsoluteDistance) -> Distance:
@@ -46,14 +88,19 @@ def plain_distance(distance: SquaredDistance | AbsoluteDistance) -> Distance:
     return distance
 
 
-def cost(part: GoalCost | ControlEffort | Smoothness | KeepOut | WeightedSum) -> Cost:
+def cost(part: GoalCost | ControlEffort | Smoothness | KeepOutCost | WeightedSum) -> CostFunction:
     """Every cost is one."""
     return part
 
 
-def optimiser(search: CEM | ICEM | MPPI | PredictiveSampling | GradientDescent) -> Optimiser:
+def optimiser(method: CEM | ICEM | MPPI | PredictiveSampling | GradientDescent) -> Optimiser:
     """Every optimiser is one."""
-    return search
+    return method
+
+
+def search(state: GaussianSearch | ICEMSearch | VariationSearch | DescentSearch) -> Search:
+    """The loop can read every optimiser's state."""
+    return state
 
 
 def search_space(space: PerStep | Spline | Constrained) -> SearchSpace:

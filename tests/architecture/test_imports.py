@@ -30,19 +30,21 @@ def floors(contract: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def empty_tree(tmp_path: Path) -> Path:
-    """The same packages, with nothing in them."""
-    modules = set(SETTINGS["root_packages"])
+    """The same packages, with nothing in them; those whose modules are protected have one, `inside`."""
+    modules, packages = set(), set(SETTINGS["root_packages"])
     for contract in SETTINGS["contracts"]:
         modules |= {module for module in contract.get("source_modules", []) if "." in module}
         modules |= {f"{folder}.{module}" for folder in contract.get("containers", []) for module in floors(contract)}
-    for module in modules:
+        packages |= {pattern.removesuffix(".*") for pattern in contract.get("protected_modules", [])}
+        modules |= {pattern.replace("*", "inside") for pattern in contract.get("protected_modules", [])}
+    for package in packages:
+        folder = tmp_path.joinpath(*package.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "__init__.py").touch()
+    for module in modules - packages:
         path = tmp_path.joinpath(*module.split("."))
-        if "." in module:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".py").touch()
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "__init__.py").touch()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     return tmp_path
 
@@ -50,10 +52,13 @@ def empty_tree(tmp_path: Path) -> Path:
 def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
     """The contracts have power: each of these is found, in its file."""
     planted = {
-        "worldmodel/goal.py": "import planner",
+        "worldmodel/recipe.py": "import planner",
         "planner/model.py": "import worldmodel",
         "planner/sim.py": "import envs",
-        "worldmodel/api.py": "import server",
+        "worldmodel/clips.py": "import server",
+        "worldmodel/observation.py": "import worldmodel.training",
+        "worldmodel/training.py": "import worldmodel.recipes.inside",
+        "worldmodel/checkpoint.py": "import h5py",
         "server/service.py": "import envs",
         "server/demo.py": "import server.commands",
         "server/serve.py": "import torch",
@@ -68,6 +73,48 @@ def test_planted_imports_break_every_contract(empty_tree: Path) -> None:
     assert f"0 kept, {len(SETTINGS['contracts'])} broken" in result.stdout
     for path in planted:
         assert path.removesuffix(".py").replace("/", ".") in result.stdout, path
+
+
+UPWARDS_IN_WORLDMODEL = {
+    "training": "published",
+    "checkpoint": "training",
+    "inference": "checkpoint",
+    "heads": "inference",
+    "recipes.inside": "heads",
+    "parts": "data",
+    "data": "recipes",
+    "manifest": "parts",
+    "recipe": "manifest",
+    "clips": "recipe",
+    "observation": "clips",
+    "json_values": "observation",
+    "errors": "json_values",
+}
+
+
+def test_planted_imports_upwards_and_sideways_in_worldmodel_are_found(empty_tree: Path) -> None:
+    """One from each floor."""
+    for importer, imported in UPWARDS_IN_WORLDMODEL.items():
+        path = empty_tree.joinpath("worldmodel", *importer.split(".")).with_suffix(".py")
+        path.write_text(f"import worldmodel.{imported}\n")
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "1 broken" in result.stdout, result.stdout + result.stderr
+    for importer, imported in UPWARDS_IN_WORLDMODEL.items():
+        assert f"worldmodel.{importer} -> worldmodel.{imported}" in result.stdout, result.stdout
+
+
+@pytest.mark.parametrize("importer", ["worldmodel/heads.py", "worldmodel/published.py", "server/commands.py"])
+def test_a_recipe_imported_past_the_table_is_found(empty_tree: Path, importer: str) -> None:
+    (empty_tree / importer).write_text("from worldmodel.recipes import inside\n")
+    result = lint(empty_tree)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"{importer.removesuffix('.py').replace('/', '.')} -> worldmodel.recipes.inside" in result.stdout
+
+
+def test_a_module_of_worldmodel_without_a_floor_is_found(empty_tree: Path) -> None:
+    (empty_tree / "worldmodel" / "attic.py").touch()
+    result = lint(empty_tree)
+    assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -95,3 +142,19 @@ def test_a_room_without_a_floor_is_found(empty_tree: Path) -> None:
     (empty_tree / "server" / "attic.py").touch()
     result = lint(empty_tree)
     assert result.returncode == 1 and "attic" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("server.serve", "torch"),
+        ("server.cli", "torch"),
+        ("server.engine.__main__", "h5py"),
+        ("envs", "torch"),
+        ("telos", "pydantic"),
+    ],
+)
+def test_a_process_loads_only_what_it_needs(module: str, absent: str) -> None:
+    """What import-linter cannot see: `worldmodel` loads its modules when a name is asked for."""
+    loaded = f"import {module}, sys; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=False).returncode == 0

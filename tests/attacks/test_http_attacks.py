@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.transport.http_payload import MAX_PARTS
 from tests.server.live import Live, http_answer, multipart_body, picture, plan_payload
 
 JSON = {"Content-Type": "application/json"}
@@ -92,6 +93,11 @@ BODIES: dict[str, tuple[bytes, str, int]] = {
         "validation-failed",
         422,
     ),
+    "part that is no name": (
+        json.dumps(text_payload(context=[{"images": {"top": {"part": 5, "format": "png"}}}])).encode(),
+        "validation-failed",
+        422,
+    ),
     "part without a form": (
         json.dumps(text_payload(context=[{"images": {"top": {"part": "x", "format": "png"}}}])).encode(),
         "validation-failed",
@@ -135,7 +141,7 @@ FORMS: dict[str, tuple[bytes, dict[str, bytes], str]] = {
     "unused part": (REQUEST, {"now": NOW, "then": NOW}, "malformed-request"),
     "request that is no JSON": (b"{", {"now": NOW}, "malformed-request"),
     "two parts of one name": (REQUEST, {"request": NOW, "now": NOW}, "malformed-request"),
-    "too many parts": (REQUEST, {f"p{i}": b"" for i in range(200)}, "malformed-request"),
+    "too many parts": (REQUEST, {"now": NOW} | {f"p{i}": b"" for i in range(MAX_PARTS)}, "malformed-request"),
 }
 
 

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,8 @@ import pytest
 
 from envs.interchange.lerobot_layout import expand
 from envs.interchange.opening import open_source
-from tests.envs.test_lerobot import import_all
+from tests.envs.imported import import_all
+from tests.envs.stored import write_counting_store
 from tests.lerobot_set import CAMERA, LeRobotSet, recorded_dot
 
 VIDEO = f"videos/{CAMERA}"
@@ -22,7 +25,7 @@ def lerobot_set(**changes: object) -> LeRobotSet:
     return LeRobotSet(EPISODES, per_file=2, codec="libx264", **changes)
 
 
-def refused(root: Path, out: Path, says: str, **options: str) -> None:
+def refused(root: Path, out: Path, says: str, **options: Any) -> None:
     with pytest.raises(ValueError, match=says):
         import_all(open_source(root, **options), out)
     assert not list(out.glob("shard-*.h5")), "no shard of a set that cannot be read"
@@ -48,7 +51,7 @@ INFO = [
     ({"fps": 30}, "30 frames a second"),
     ({"features": None}, "lacks 'features'"),
     ({"features": {"action": {"dtype": "float32"}}}, "wanted dtype, shape and names"),
-    ({"features": {}}, "no camera was chosen"),
+    ({"features": {}}, "has no camera"),
     ({"total_episodes": 4}, "lists 3 episodes"),
     ({"data_path": "/etc/passwd"}, "outside of itself"),
     ({"data_path": "../set/data/chunk-000/file-000.parquet"}, "outside of itself"),
@@ -124,8 +127,13 @@ def test_a_camera_key_stays_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"camera": "observation.images.wrist"}, "there is no camera 'observation.images.wrist'; .*images.top"),
-        ({"camera": "action"}, "there is no camera 'action'"),
+        ({"cameras": ["observation.images.wrist"]}, "there is no camera 'observation.images.wrist' in .*images.top"),
+        ({"cameras": ["action"]}, "there is no camera 'action'"),
+        ({"cameras": ["top", CAMERA]}, "name each camera once"),
+        ({"vectors": ["observation.force"]}, "there is no vector 'observation.force' in .*observation.state"),
+        ({"vectors": [CAMERA]}, "there is no vector"),
+        ({"vectors": ["action"]}, "there is no vector 'action'"),
+        ({"vectors": ["none", "state"]}, "there is no vector 'none'"),
         ({"state": "observation.force"}, "no column 'observation.force'"),
         ({"dt_s": 0.1}, "leave --dt-s out"),
     ],
@@ -139,7 +147,7 @@ def test_depth_is_no_camera(tmp_path: Path) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     info["features"][CAMERA]["info"] = {"video.is_depth_map": True}
     (root / "meta/info.json").write_text(json.dumps(info))
-    refused(root, tmp_path / "out", "no camera was chosen")
+    refused(root, tmp_path / "out", "has no camera")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +206,27 @@ def test_pictures_that_are_not_in_the_set(tmp_path: Path, picture: object) -> No
     rows[3][CAMERA] = picture if isinstance(picture, dict) else {"bytes": picture, "path": None}
     pq.write_table(pa.Table.from_pylist(rows), path)
     refused(root, tmp_path / "out", "is not in .*file-000.parquet|cannot be decoded")
+
+
+@pytest.mark.parametrize("name", ["../../twins/front", "/actions", ".", "", "a\x00b"])
+def test_a_store_whose_sensors_point_elsewhere(tmp_path: Path, name: str) -> None:
+    store = write_counting_store(tmp_path / "store", [5])
+    said = json.loads((store / "dataset.json").read_text())
+    said["sensors"][0]["name"] = name
+    (store / "dataset.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match="does not say its sensors as Telos does"):
+        open_source(store)
+
+
+@pytest.mark.parametrize("lost", ["sensors/wrist", "sensors/arm", "sensors"])
+def test_a_shard_without_a_sensor(tmp_path: Path, lost: str) -> None:
+    store = write_counting_store(tmp_path / "store", [5])
+    with h5py.File(store / "shard-00000.h5", "a") as shard:
+        del shard[lost]
+    source = open_source(store)
+    with pytest.raises(ValueError, match=r"shard-00000\.h5 lacks sensors/"):
+        list(source.rows())
+        list(source.frames(0, "wrist"))
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:

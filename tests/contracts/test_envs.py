@@ -19,7 +19,7 @@ from envs.arm_control import ToolPose
 from envs.mujoco_env import ASSETS, GoalObservation
 from envs.policies import COLLECTION_POLICIES
 from envs.random_policies import HeldRandomPolicy, WanderingRandomPolicy
-from envs.rollout import rollout, rollout_states
+from envs.rollout import EpisodeKey, rollout, rollout_states
 
 # Where both actuators can move freely; Cube's act on the tool, whose velocity is in tests/envs/test_arm_control.py.
 FREE = {
@@ -60,7 +60,7 @@ def same_observation(one: GoalObservation, other: GoalObservation) -> bool:
 
 
 def test_gymnasium_checker_is_content(env_id: str) -> None:
-    env = gymnasium.make(env_id)
+    env = gymnasium.make(env_id, sensors=[sensor.name for sensor in ENVS[env_id].every_sensor(64)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Actions are in physical units by contract, so Gymnasium's advice to scale them to [-1, 1] does not apply.
@@ -80,12 +80,14 @@ def test_the_time_limit_truncates_and_nothing_else(env_id: str) -> None:
     env.close()
 
 
-def test_observations_are_in_their_space_and_numbers_are_finite(env: MujocoGoalEnv) -> None:
+def test_observations_are_in_their_space_and_numbers_are_finite(env_id: str) -> None:
+    env = ENVS[env_id](image_size=32, sensors=[sensor.name for sensor in ENVS[env_id].every_sensor(32)])
     observation, info = env.reset(seed=1)
     for action in random_actions(env, 20):
         assert env.observation_space.contains(observation)
         assert np.isfinite(info["state"]).all() and np.isfinite(info["distance"]) and info["distance"] >= 0
         observation, _, _, _, info = env.step(action)
+    env.close()
 
 
 def test_tables_of_names_have_the_right_length(env: MujocoGoalEnv) -> None:
@@ -235,6 +237,9 @@ def test_a_wrong_reset_is_refused(env: MujocoGoalEnv) -> None:
 def test_wrong_constructor_arguments_are_refused(env_id: str) -> None:
     with pytest.raises(ValueError, match="image_size"):
         ENVS[env_id](image_size=8)
+    for sensors in ([], ["smell"], [ENVS[env_id].camera_names[0]] * 2):
+        with pytest.raises(ValueError, match=r"sensors=.*; give one or more of"):
+            ENVS[env_id](sensors=sensors)
     with pytest.raises(ValueError, match="render_mode"):
         ENVS[env_id](render_mode="human")
     with pytest.raises(ValueError, match="known ones"):
@@ -333,7 +338,7 @@ def test_every_environment_has_a_collection_policy() -> None:
 def test_an_episode_does_not_depend_on_those_before_it(env: MujocoGoalEnv, env_id: str) -> None:
     """Or a store would depend on which worker collected which shard, and on interruptions."""
     for index in range(4):
-        used = rollout(env, env_id, seed=3, episode_index=index, steps=40, namespace="collect")
+        used = rollout(env, env_id, EpisodeKey(namespace="collect", seed=3, index=index), steps=40)
         fresh = rollout_states(env_id, 3, index, 40, namespace="collect")
         assert np.array_equal(used.states, fresh.states) and np.array_equal(used.actions, fresh.actions)
 

@@ -1,5 +1,6 @@
 """Laws that every optimiser obeys. A new one is one line in OPTIMISERS."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from planner.gradient_descent import GradientDescent
 from planner.icem import ICEM
 from planner.mppi import MPPI
 from planner.names import SearchSpaceName
-from planner.optimiser import GradientOptimiser, Optimiser, Search
+from planner.optimiser import GradientOptimiser, Optimiser, SamplingOptimiser, Search
+from planner.policy import Verifier, policy_plan
 from planner.predictive_sampling import PredictiveSampling
 from planner.search import NoFinitePlan
 from tests.planner.linear import LinearWorldModel, MakeOptimiser, Problem, cem, iterate, same_plan, space
@@ -51,7 +53,8 @@ def make(request: pytest.FixtureRequest) -> MakeOptimiser:
 
 
 def test_it_is_an_optimiser(make: MakeOptimiser) -> None:
-    assert isinstance(make(space()), Optimiser)
+    optimiser = make(space())
+    assert isinstance(optimiser, SamplingOptimiser) is not isinstance(optimiser, GradientOptimiser)
 
 
 def test_it_finds_a_goal_within_reach(make: MakeOptimiser) -> None:
@@ -305,7 +308,8 @@ def test_a_search_is_a_value(make: MakeOptimiser) -> None:
     asked = [optimiser.ask(search, Generator().manual_seed(0)) for _ in range(2)]
     assert torch.equal(*asked)
     one, other = (told(optimiser, search, asked[0]) for _ in range(2))
-    assert torch.equal(one.mean, other.mean) and one.best_cost == other.best_cost
+    assert torch.equal(*(optimiser.ask(after, Generator().manual_seed(1)) for after in (one, other)))
+    assert one.best_cost == other.best_cost
     assert search.best_cost == math.inf
 
 
@@ -321,3 +325,94 @@ def test_a_higher_start_does_not_move_the_answer(make: MakeOptimiser) -> None:
 def test_every_robot_has_a_generator_of_its_own(make: MakeOptimiser) -> None:
     one, other = iterate([TO_THE_RIGHT, Problem(goal=(0.6, -0.3), seed=9)], make(space()), space())[0]
     assert not torch.equal(one.actions, other.actions)
+
+
+READ_BY_THE_LOOP = {"std", "best", "best_cost", "converged"}
+
+
+def test_a_state_has_no_field_that_its_optimiser_never_moves(make: MakeOptimiser) -> None:
+    """A field that belongs to another optimiser would stay as it began, like an iteration that nobody counts."""
+    optimiser = make(space())
+    began = optimiser.start(3, None)
+    search = began
+    for _ in range(2):
+        search = told(optimiser, search, optimiser.ask(search, Generator().manual_seed(0)))
+    assert type(search) is type(began)
+    assert READ_BY_THE_LOOP <= {name for name in dir(search) if not name.startswith("_")}
+    for name in {field.name for field in dataclasses.fields(search)} - READ_BY_THE_LOOP:
+        before, after = getattr(began, name), getattr(search, name)
+        same = torch.equal(before, after) if isinstance(before, Tensor) else before == after
+        assert after is not None and not same, name
+
+
+def test_a_plan_does_not_depend_on_how_many_candidates_are_imagined_at_once(
+    make: MakeOptimiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 45 candidates, the last one smaller. Plans are equal to the last bit where a world rounds the same."""
+    problems = [TO_THE_RIGHT, Problem(goal=(9.0, 9.0), seed=1)]
+    whole = iterate(problems, make(space()), space())
+    monkeypatch.setattr("planner.search.candidates_at_once", lambda **sizes: 45)
+    model = LinearWorldModel()
+    chunked = iterate(problems, make(space()), space(), model=model)
+    assert len(chunked) == len(whole) < len(model.rollouts), "there was a single chunk"
+    assert max(actions.shape[1] for actions in model.rollouts) == 45
+    for one, other in zip(whole, chunked, strict=True):
+        assert all(same_plan(*each) for each in zip(one, other, strict=True))
+
+
+@dataclass
+class PoisonedChunk:
+    """A cost that is NaN for the candidates of every second chunk."""
+
+    poison: float
+    calls: int = 0
+
+    def __call__(self, latents: Tensor, actions: Tensor) -> Tensor:
+        self.calls += 1
+        costs = GoalCost(SquaredDistance(), torch.tensor([[[0.6, -0.3]]]))(latents, actions)
+        return torch.where(torch.tensor(self.calls % 2 == 0), self.poison, costs)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_a_chunk_without_a_finite_cost_never_wins(
+    make: MakeOptimiser, monkeypatch: pytest.MonkeyPatch, poison: float
+) -> None:
+    monkeypatch.setattr("planner.search.candidates_at_once", lambda **sizes: 30)
+    for (plan,) in iterate([TO_THE_RIGHT], make(space()), space(), cost=PoisonedChunk(poison)):
+        latents = LinearWorldModel().rollout(torch.zeros(1, 1, 2), plan.actions[None, None])
+        assert plan.latents is not None and torch.equal(plan.latents, latents[0, 0]), "another candidate's future"
+        assert plan.cost == pytest.approx(float(PoisonedChunk(poison)(latents, plan.actions[None, None])), rel=1e-6)
+
+
+class Counting:
+    """A policy of one model step, which counts its questions."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+
+    def __call__(self, context: Tensor, goal: Tensor) -> Tensor:
+        self.questions += 1
+        return ((goal - context[:, -1]) / 2).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+def test_a_policys_plan_is_imagined_once_to_verify_it_after_it_was_continued(horizon: int) -> None:
+    model, policy, goal = LinearWorldModel(), Counting(), torch.tensor([[[0.6, -0.3]]])
+    start = torch.zeros(1, 1, 2)
+    cost = GoalCost(SquaredDistance(), goal)
+    verifier = Verifier(model=model, state=start, cost=cost, horizon=horizon)
+    plan = policy_plan(policy, start[:, None], goal, space(), verifier)
+    steps = [actions.shape[:3] for actions in model.rollouts]
+    assert steps == [*((1, 1, step) for step in range(1, horizon)), (1, 1, horizon)]
+    assert policy.questions == horizon
+    assert torch.equal(model.rollouts[-1][0, 0], plan.actions)
+
+
+def test_a_policys_plan_asks_once_and_imagines_nothing_without_a_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rollout(*given: object) -> None:
+        raise AssertionError("a rollout without a world model")
+
+    monkeypatch.setattr(LinearWorldModel, "rollout", rollout)
+    policy, start = Counting(), torch.zeros(1, 1, 2)
+    plan = policy_plan(policy, start[:, None], torch.tensor([[[0.6, -0.3]]]), space())
+    assert policy.questions == 1 and plan.cost is None and plan.latents is None and plan.iterations == 0

@@ -23,7 +23,7 @@ ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "telos.json").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
-NOT_RUN = {".md", ".proto", ".pyi"}
+NOT_RUN = {".md", ".proto", ".pyi", ".typed"}
 SETTINGS = {f"TELOS_{name.upper()}" for name in Settings.__dataclass_fields__}
 
 

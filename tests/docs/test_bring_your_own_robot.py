@@ -15,10 +15,10 @@ from PIL import Image
 
 from server.cli import main
 from tests.lerobot_set import LeRobotSet, recorded_dot
-from worldmodel import fit, heads
 from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.heads.steps_to_go import StepsToGoTraining
 from worldmodel.heads.task_distance import TaskDistanceTraining
+from worldmodel.training import head_stage
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "bring-your-own-robot.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "inverse_dynamics": InverseDynamicsTraining(steps=2, batch=8),
         "task_distance": TaskDistanceTraining(steps=2, batch=8),
     }
-    monkeypatch.setattr(heads, "HeadsConfig", functools.partial(fit.HeadsConfig, **trainings))
+    monkeypatch.setattr(head_stage, "HeadsConfig", functools.partial(head_stage.HeadsConfig, trainings=trainings))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

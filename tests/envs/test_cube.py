@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -205,3 +206,55 @@ def test_the_cube_stays_within_the_picture(env: CubeEnv) -> None:
     play = CubePlay(env, rng)
     cube = np.stack([env.advance(play.act(env.get_state()))[CUBE] for _ in range(400)])
     assert (np.abs(cube[:, :2]) < WORKSPACE.high[:2] + 0.08).all()
+
+
+@pytest.fixture
+def sensing() -> Iterator[CubeEnv]:
+    made = CubeEnv(sensors=["front", "wrist", "proprioception"])
+    yield made
+    made.close()
+
+
+def red_px(image: np.ndarray) -> np.ndarray:
+    """Where the cube is seen: rows and columns, [n, 2]."""
+    red, green, blue = image.astype(int).transpose(2, 0, 1)
+    return np.argwhere(red > 2 * np.maximum(green, blue))
+
+
+@pytest.mark.parametrize(("x", "y", "z", "yaw"), [(0, 0, 0.1, 0), (0.08, -0.1, 0.17, 0.8), (-0.1, 0.12, 0.05, -0.7)])
+def test_the_wrist_sees_a_held_cube_between_the_fingers_wherever_the_arm_is(
+    sensing: CubeEnv, x: float, y: float, z: float, yaw: float
+) -> None:
+    seen = red_px(sensing.render_state(sensing.holding_state(ToolPose(np.array([x, y, z]), yaw)), "wrist"))
+    assert len(seen) > 200, "well visible: a twentieth of the picture and more"
+    assert np.abs(seen.mean(0) - (23, 31.5)).max() < 3, "in the same place, for the camera moves with the hand"
+
+
+@pytest.mark.parametrize("height_m", [0.02, 0.05, 0.1, 0.15, 0.18])
+def test_the_wrist_sees_the_cube_that_the_gripper_is_over(sensing: CubeEnv, height_m: float) -> None:
+    over_the_cube(sensing, height_m)
+    seen = red_px(sensing.observe(sensing.get_state())["wrist"])
+    assert len(seen) > 20 and 0 < seen.min() and seen.max() < 63, "whole, not cut off by the picture's edge"
+
+
+def test_the_wrist_sees_more_of_the_cube_than_the_front_does(sensing: CubeEnv) -> None:
+    """Or there would be no need for it."""
+    rng = np.random.default_rng(0)
+    held = [sensing.holding_state(ToolPose(rng.uniform([-0.1, -0.1, 0.04], [0.1, 0.1, 0.18]), 0.0)) for _ in range(20)]
+    wrist, front = (
+        np.mean([len(red_px(sensing.render_state(s, camera))) for s in held]) for camera in ("wrist", "front")
+    )
+    assert wrist > 5 * front
+
+
+def test_proprioception_is_joint_angles_and_the_grippers_opening(sensing: CubeEnv) -> None:
+    sensing.reset(seed=0)
+    act(sensing, OPEN, 5)
+    state = sensing.get_state()
+    reading = sensing.observe(state)["proprioception"]
+    np.testing.assert_allclose(reading, [*state[:6], state[6] + state[7]], rtol=1e-6)
+    (sensor,) = (each for each in sensing.sensors if each.name == "proprioception")
+    assert sensor.units == ("rad",) * 6 + ("m",)
+    low, high = sensing._model.jnt_range[:6].T
+    np.testing.assert_allclose((sensor.low[:6], sensor.high[:6]), (low - 0.1, high + 0.1))
+    np.testing.assert_allclose((sensor.low[6], sensor.high[6]), (-0.01, 0.095))

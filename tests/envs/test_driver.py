@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.collect import collect
+from envs.collect_config import CollectConfig
 from envs.driver import Driver
 from envs.mujoco_env import Action, MujocoGoalEnv, State
 
@@ -27,15 +28,9 @@ class AlwaysRight:
 
 def store(folder: Path, driver: Driver | None, workers: int = 1) -> h5py.File:
     collect(
-        ENV_ID,
+        CollectConfig(env_id=ENV_ID, episodes=EPISODES, steps=STEPS, seed=3, image_size=16, lapses=0.3, driver=driver),
         folder,
-        episodes=EPISODES,
-        steps=STEPS,
-        seed=3,
-        image_size=16,
         progress=False,
-        lapses=0.3,
-        driver=driver,
         workers=workers,
     )
     return h5py.File(folder / "shard-00000.h5")

@@ -9,6 +9,7 @@ import pytest
 
 from envs import ENVS, MujocoGoalEnv
 from envs.collect import collect
+from envs.collect_config import CollectConfig
 from envs.randomisation import FRAMES_A_TWIN_WORLD, Randomisation
 from envs.two_room import TwoRoomVariation
 
@@ -17,7 +18,11 @@ LIGHT_AND_CAMERA = TwoRoomVariation.factors(["light", "camera"])
 
 
 def store(folder: Path, randomisation: Randomisation | None) -> h5py.File:
-    collect(ENV_ID, folder, episodes=6, steps=8, seed=3, image_size=16, progress=False, randomisation=randomisation)
+    collect(
+        CollectConfig(env_id=ENV_ID, episodes=6, steps=8, seed=3, image_size=16, randomisation=randomisation),
+        folder,
+        progress=False,
+    )
     return h5py.File(folder / "shard-00000.h5")
 
 
@@ -117,4 +122,4 @@ def test_factors_that_would_not_vary_are_refused(tmp_path: Path) -> None:
         Randomisation(factors=())
     with pytest.raises(ValueError, match="varies every factor already"):
         every = Randomisation(factors=LIGHT_AND_CAMERA)
-        collect(ENV_ID, tmp_path, episodes=1, seed=0, variation="random", randomisation=every)
+        collect(CollectConfig(env_id=ENV_ID, episodes=1, seed=0, variation="random", randomisation=every), tmp_path)

@@ -11,9 +11,8 @@ import pytest
 from envs.interchange.opening import open_source
 from envs.interchange.stored_episodes import StoredEpisodes
 from envs.interchange.world_model_hdf5 import write_world_model_hdf5
-from tests.envs.test_lerobot import columns, import_all
-from tests.episodes import write_dot_store
-from worldmodel.data.episodes import EpisodeStore
+from tests.envs.imported import import_all
+from tests.envs.stored import SENSORS, check_store, columns, write_counting_store
 
 
 def theirs(path: Path, lengths: tuple[int, ...] = (6, 9), **changes: np.ndarray) -> Path:
@@ -42,36 +41,65 @@ def test_a_file_of_theirs_becomes_a_store(tmp_path: Path) -> None:
     out = import_all(open_source(path, dt_s=0.2), tmp_path / "store")
     store = columns(out)
     with h5py.File(path) as file:
-        np.testing.assert_array_equal(store["frames"], file["pixels"][:])
+        np.testing.assert_array_equal(store["sensors/pixels"], file["pixels"][:])
+        np.testing.assert_array_equal(store["sensors/proprio"], file["proprio"][:].astype(np.float32))
         np.testing.assert_array_equal(store["actions"], file["action"][:])
         np.testing.assert_array_equal(store["state"], file["proprio"][:])
         assert store["lengths"].tolist() == [6, 9]
     said = json.loads((out / "dataset.json").read_text())
     assert said["dt_s"] == 0.2 and said["action"]["names"] == ["action_0", "action_1"]
-    assert len(EpisodeStore(out).episodes) == 2
+    assert said["origin"]["ranges"] == {"proprio": "recorded, widened by 5% a side"}
+    check_store(out)
+
+
+def test_several_cameras_and_other_columns_of_theirs(tmp_path: Path) -> None:
+    """Their wrapper calls the pictures of several views `pixels.<name>`."""
+    views = {f"pixels.{name}": np.full((15, 32, 32, 3), shade, np.uint8) for name, shade in (("side", 9), ("top", 5))}
+    path = theirs(tmp_path / "theirs.h5", **views, pixels=None)
+    assert open_source(path, dt_s=0.2).description.cameras == ["side", "top"]
+    source = open_source(path, dt_s=0.2, cameras=["pixels.top", "side"], vectors=["reward"], state="none")
+    out = import_all(source, tmp_path / "store")
+    check_store(out)
+    store = columns(out)
+    assert (store["sensors/top"] == 5).all() and (store["sensors/side"] == 9).all()
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(store["sensors/reward"][:, 0], file["reward"][:])
+    said = json.loads((out / "dataset.json").read_text())
+    assert [each["name"] for each in said["sensors"]] == ["top", "side", "reward"]
 
 
 def test_out_and_back_is_exact(tmp_path: Path) -> None:
-    collected = write_dot_store(tmp_path / "store", episodes=7, steps=13)
+    collected = write_counting_store(tmp_path / "store", [13] * 7)
     write_world_model_hdf5(StoredEpisodes(collected), tmp_path / "dots.h5")
-    back = import_all(open_source(tmp_path / "dots.h5"), tmp_path / "back", episodes_per_shard=3)
+    kept = {"fit": lambda frame: frame, "image_size": 16}
+    back = import_all(open_source(tmp_path / "dots.h5"), tmp_path / "back", episodes_per_shard=3, **kept)
     before, after = columns(collected), columns(back)
-    for name in ("frames", "actions", "state", "features", "lengths", "episode_id"):
+    for name in before.keys() - {"policy", "task"}:
         np.testing.assert_array_equal(after[name], before[name])
         assert after[name].dtype == before[name].dtype
-    words = ("action", "state", "features", "dt_s", "env_id", "image", "policy")
+    words = ("action", "state", "features", "dt_s", "env_id", "sensors", "policy")
     said, says = (json.loads((store / "dataset.json").read_text()) for store in (collected, back))
     assert {word: said[word] for word in words} == {word: says[word] for word in words}
 
 
+def test_an_export_keeps_the_order_of_the_cameras(tmp_path: Path) -> None:
+    """A description says which camera is the main one, and the names of `pixels` and `proprio`."""
+    collected = write_counting_store(tmp_path / "store", [4])
+    write_world_model_hdf5(StoredEpisodes(collected), tmp_path / "dots.h5")
+    source = open_source(tmp_path / "dots.h5")
+    assert source.description.cameras == ["front", "wrist"]
+    assert [each.sensor() for each in source.description.vectors] == [SENSORS[2]]
+    assert open_source(tmp_path / "dots.h5", cameras=["wrist"], vectors=["none"]).origin["cameras"] == ["pixels.wrist"]
+
+
 def test_an_export_is_laid_out_as_they_read_it(tmp_path: Path) -> None:
-    collected = write_dot_store(tmp_path / "store", episodes=3, steps=13)
+    collected = write_counting_store(tmp_path / "store", [13] * 3)
     write_world_model_hdf5(StoredEpisodes(collected), tmp_path / "dots.h5")
     with h5py.File(tmp_path / "dots.h5", "r", swmr=False) as file:
         lengths, offsets = file["ep_len"][:], file["ep_offset"][:]
         assert lengths.tolist() == [14] * 3 and offsets.tolist() == [0, 14, 28]
         per_step = set(file) - {"ep_len", "ep_offset"}
-        assert per_step == {"pixels", "action", "state", "features", "step_idx"}
+        assert per_step == {"pixels", "pixels.wrist", "proprio", "action", "state", "features", "step_idx"}
         assert all(len(file[name]) == 42 for name in per_step)
         assert np.flatnonzero(np.isnan(file["action"][:]).any(1)).tolist() == [13, 27, 41]
         assert file["pixels"].dtype == np.uint8 and file["action"].dtype == np.float32
@@ -81,7 +109,8 @@ def test_an_export_is_laid_out_as_they_read_it(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"action": None}, "has no column 'action'"),
-        ({"pixels": None}, "has no column 'pixels'"),
+        ({"pixels": None}, "has no camera"),
+        ({"pixels.side": np.zeros((14, 32, 32, 3), np.uint8)}, "wanted RGB uint8"),
         ({"ep_len": None}, "has no column 'ep_len'"),
         ({"pixels": np.zeros((15, 3, 32, 32), np.uint8)}, "wanted RGB uint8"),
         ({"pixels": np.zeros((15, 32, 32, 3), np.float32)}, "wanted RGB uint8"),
@@ -92,6 +121,8 @@ def test_an_export_is_laid_out_as_they_read_it(tmp_path: Path) -> None:
         ({"action": np.zeros((15, 0), np.float32)}, "no action column"),
         ({"action": np.array([b"x"] * 15)}, "wanted numbers"),
         ({"proprio": np.full((15, 3), np.inf)}, "state column 0 of frame 0"),
+        ({"proprio": np.full((15, 3), 1e300)}, "proprio column 0 of frame 0"),
+        ({"proprio": np.zeros((14, 3))}, "one row for each of the 15 frames"),
         ({"ep_len": np.array([6, 10])}, "lies in rows 6 to 16 of 15"),
         ({"ep_len": np.array([6, -9])}, "lies in rows 6 to -3"),
         ({"ep_len": np.array([6.0, 9.0])}, "whole numbers"),

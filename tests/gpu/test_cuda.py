@@ -12,18 +12,19 @@ from torch import Generator, Tensor
 
 from planner.costs import goal_cost
 from planner.names import AlgorithmName, SearchSpaceName
-from planner.plan import Plan
 from planner.presets import OPTIMISERS, PRESETS, build
-from planner.search import plan_iterations
+from planner.search import Plan, RobotSearch, plan_iterations
 from server.benchmark.planning import BenchmarkConfig, benchmark
 from tests.episodes import write_dot_store
 from tests.tiny import tiny_recipe
 from worldmodel.checkpoint import load_checkpoint
 from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.inference.fast_steps_to_go import FastStepsToGo
-from worldmodel.inference.world_model import LatentWorldModel
+from worldmodel.inference.world_model import FastWorldModel
 from worldmodel.parts.precision import CLOSE, Precision
 from worldmodel.parts.rollout import naive_rollout
+from worldmodel.recipe import Latents
+from worldmodel.recipes.network import imagining
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -41,33 +42,28 @@ def test_imagining_on_a_gpu_is_imagining_plainly_on_a_cpu(precision: Precision, 
     context, past, _, actions = given("cpu")
     with torch.inference_mode():
         wanted = naive_rollout(tiny_recipe().predictor, context.squeeze(2), past, actions)
-    model = LatentWorldModel(tiny_recipe().to("cuda"), precision)
+    model = FastWorldModel(imagining(tiny_recipe().to("cuda")), precision)
     context, past, _, actions = given("cuda")
     with torch.inference_mode():
-        imagined = model.rollout(model.begin(context, past), actions)
+        imagined = model.rollout(model.begin(Latents(context), past), actions)
     assert imagined.is_cuda
     assert float((imagined.squeeze(3).cpu() - wanted).norm() / wanted.norm()) < allowed
 
 
 def plans(device: str, algorithm: AlgorithmName, search_space: SearchSpaceName) -> tuple[Plan, ...]:
     torch.manual_seed(0)
-    head = FastStepsToGo(StepsToGo(StepsToGoConfig(width=16), 16).to(device))
-    model = LatentWorldModel(tiny_recipe().to(device))
+    head = FastStepsToGo(StepsToGo(StepsToGoConfig(width=16), 1, 16).to(device))
+    model = FastWorldModel(imagining(tiny_recipe().to(device)))
     context, past, goal, _ = given(device)
     preset = dataclasses.replace(PRESETS["fast"], algorithm=algorithm, search_space=search_space)
     limit = torch.ones(2, device=device)
     optimiser, space = build(preset, low=-limit, high=limit, control_steps=5)
-    iterations = plan_iterations(
-        model,
-        model.begin(context, past),
-        goal_cost(goal, scale=32.0, steps_to_go=head),
-        optimiser=optimiser,
-        space=space,
-        horizon=5,
-        warm_starts=[None, None],
-        generators=[Generator().manual_seed(robot) for robot in range(2)],
-    )
-    return list(iterations)[-1]
+    searches = [
+        RobotSearch(optimiser=optimiser, space=space, horizon=5, generator=Generator().manual_seed(robot))
+        for robot in range(2)
+    ]
+    cost = goal_cost(goal, scale=32.0, learned=[(1.0, head)])
+    return list(plan_iterations(model, model.begin(Latents(context), past), cost, searches, (1, 16)))[-1]
 
 
 @pytest.mark.parametrize("search_space", ["constant", "free", "cubic_spline"])
@@ -90,7 +86,7 @@ def test_the_benchmark_says_which_gpu_it_measured() -> None:
 def losses_of_a_training(folder: Path, store: Path, device: str, processes: int) -> list[dict[str, float]]:
     """In processes of its own, since what is compiled cannot be watched by the tests' type checker."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    module = ["-m", "tests.worldmodel.train_dot", str(store), str(folder / "run"), str(folder / "dot"), device]
+    module = ["-m", "tests.worldmodel.training.train_dot", str(store), str(folder / "run"), str(folder / "dot"), device]
     subprocess.run([*torchrun, *module], check=True, timeout=300)
     return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()[:10]]
 

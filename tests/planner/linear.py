@@ -10,9 +10,8 @@ from planner.cem import CEM
 from planner.costs import GoalCost, Over, SquaredDistance
 from planner.names import SearchSpaceName
 from planner.optimiser import Optimiser
-from planner.plan import Plan
-from planner.protocols import Cost
-from planner.search import plan_iterations
+from planner.protocols import CostFunction
+from planner.search import Plan, RobotSearch, plan_iterations
 from planner.search_space import SearchSpace, make_search_space
 
 
@@ -23,20 +22,8 @@ class LinearWorldModel:
     rollouts: list[Tensor] = field(default_factory=list)
     """Every batch of actions that it was asked about."""
 
-    def encode(self, observation: Tensor) -> Tensor:
-        """Mean colour."""
-        return observation.float().mean((1, 2))[:, None, :]
-
-    def begin(self, context: Tensor, past_actions: Tensor) -> Tensor:
-        """The newest frame is all that matters."""
-        return context[:, -1]
-
-    def stack(self, states: Sequence[Tensor]) -> Tensor:
-        """One row a robot."""
-        return torch.cat(list(states))
-
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
-        """Latents after each action."""
+        """Latents after each action, from the latents [b 1 d] of the newest frame."""
         self.rollouts.append(actions)
         return (state[:, None, None, 0] + actions.cumsum(2)).unsqueeze(3)
 
@@ -76,31 +63,32 @@ def iterate(
     *,
     horizon: int = 3,
     model: LinearWorldModel | None = None,
-    cost: Cost | None = None,
+    cost: CostFunction | None = None,
     over: Over = "mean",
 ) -> list[tuple[Plan, ...]]:
     """The plans of all robots after each iteration."""
     model = LinearWorldModel() if model is None else model
     width = within.decode(torch.zeros(within.rows(horizon), len(within.low))).shape[-1]
     starts, goals = (torch.tensor(rows)[:, None] for rows in zip(*((p.start, p.goal) for p in problems), strict=True))
-    context = starts.repeat(1, 1, width // starts.shape[-1])[:, None]
+    state = starts.repeat(1, 1, width // starts.shape[-1])
     goal = goals.repeat(1, 1, width // goals.shape[-1])
-    return list(
-        plan_iterations(
-            model,
-            model.begin(context, torch.zeros(len(problems), 0, width)),
-            GoalCost(SquaredDistance(), goal, over) if cost is None else cost,
+    searches = [
+        RobotSearch(
             optimiser=optimiser,
             space=within,
             horizon=horizon,
-            warm_starts=[problem.warm_start for problem in problems],
-            generators=[Generator().manual_seed(problem.seed) for problem in problems],
+            generator=Generator().manual_seed(problem.seed),
+            warm_start=problem.warm_start,
         )
-    )
+        for problem in problems
+    ]
+    cost = GoalCost(SquaredDistance(), goal, over) if cost is None else cost
+    return list(plan_iterations(model, state, cost, searches, (1, width)))
 
 
 def same_plan(one: Plan, other: Plan) -> bool:
     """To the last bit, evidence included."""
+    assert one.latents is not None and other.latents is not None
     return (
         torch.equal(one.actions, other.actions)
         and torch.equal(one.latents, other.latents)

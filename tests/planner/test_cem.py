@@ -9,7 +9,6 @@ import torch
 from torch import Generator
 
 from planner.cem import CEM
-from planner.optimiser import Search
 from tests.planner.linear import Problem, iterate, space
 
 
@@ -74,7 +73,7 @@ def test_a_worse_iteration_does_not_replace_the_best() -> None:
 def test_sampling_never_gets_narrower_than_its_floor(floor: float) -> None:
     """A search that is sure of itself can still move when its mean was wrong."""
     cem = CEM(space=space(), candidates=64, elites=8, iterations=12, std_floor=floor)
-    search: Search = cem.start(3, None)
+    search = cem.start(3, None)
     generator = Generator().manual_seed(0)
     for _ in range(cem.iterations):
         candidates = cem.ask(search, generator)

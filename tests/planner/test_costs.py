@@ -11,7 +11,7 @@ from planner.costs import (
     AbsoluteDistance,
     ControlEffort,
     GoalCost,
-    KeepOut,
+    KeepOutCost,
     Over,
     Smoothness,
     SquaredDistance,
@@ -19,7 +19,7 @@ from planner.costs import (
     goal_cost,
     latent_distance,
 )
-from planner.protocols import Cost, Distance
+from planner.protocols import CostFunction, Distance
 
 GOAL = torch.tensor([[[1.0, 2.0]]])  # [b n d]
 LATENTS = torch.tensor([[[[[1.0, 0.0]], [[1.0, 2.0]], [[4.0, 6.0]]]]])  # [b s h n d]: distances 4, 0, 25
@@ -98,24 +98,24 @@ def test_smoothness_goes_from_0_to_4() -> None:
 
 def test_keep_out_by_hand() -> None:
     """Distances 4, 0 and 25 to the one; radius 8: (1/2)^2, 1 and nothing, mean over three steps."""
-    assert float(KeepOut(SquaredDistance(), GOAL[:, None], radius=8.0)(LATENTS, ACTIONS)) == pytest.approx(1.25 / 3)
+    assert float(KeepOutCost(SquaredDistance(), GOAL[:, None], radius=8.0)(LATENTS, ACTIONS)) == pytest.approx(1.25 / 3)
 
 
 def test_keep_out_counts_the_nearest_of_several() -> None:
     far = torch.full_like(GOAL, 100.0)
-    alone = KeepOut(SquaredDistance(), GOAL[:, None], radius=8.0)
-    both = KeepOut(SquaredDistance(), torch.stack([far, GOAL], 1), radius=8.0)
+    alone = KeepOutCost(SquaredDistance(), GOAL[:, None], radius=8.0)
+    both = KeepOutCost(SquaredDistance(), torch.stack([far, GOAL], 1), radius=8.0)
     assert torch.equal(both(LATENTS, ACTIONS), alone(LATENTS, ACTIONS))
-    assert float(KeepOut(SquaredDistance(), far[:, None], radius=8.0)(LATENTS, ACTIONS)) == 0
+    assert float(KeepOutCost(SquaredDistance(), far[:, None], radius=8.0)(LATENTS, ACTIONS)) == 0
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, float("nan")])
 def test_keep_out_needs_a_radius(radius: float) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
-        KeepOut(SquaredDistance(), GOAL[:, None], radius=radius)
+        KeepOutCost(SquaredDistance(), GOAL[:, None], radius=radius)
 
 
-EVERY_COST: dict[str, Cost] = {
+EVERY_COST: dict[str, CostFunction] = {
     **{
         f"{type(distance).__name__} {over}": GoalCost(distance, random(2, 1, 6), over)
         for distance in (SquaredDistance(), AbsoluteDistance())
@@ -123,9 +123,9 @@ EVERY_COST: dict[str, Cost] = {
     },
     "ControlEffort": ControlEffort(),
     "Smoothness": Smoothness(control_steps=2),
-    "KeepOut": KeepOut(SquaredDistance(), random(2, 3, 1, 6), radius=6.0),
+    "KeepOutCost": KeepOutCost(SquaredDistance(), random(2, 3, 1, 6), radius=6.0),
 }
-LIMIT = {"ControlEffort": 1, "Smoothness": 4, "KeepOut": 1}
+LIMIT = {"ControlEffort": 1, "Smoothness": 4, "KeepOutCost": 1}
 
 
 @pytest.mark.parametrize("name", EVERY_COST)
@@ -198,4 +198,4 @@ def test_without_a_learned_distance_the_squared_one_is_all() -> None:
 def test_they_are_what_the_planner_asks_for() -> None:
     near = GoalCost(SquaredDistance(), GOAL)
     assert isinstance(SquaredDistance(), Distance)
-    assert all(isinstance(cost, Cost) for cost in (near, ControlEffort(), WeightedSum(((1.0, near),))))
+    assert all(isinstance(cost, CostFunction) for cost in (near, ControlEffort(), WeightedSum(((1.0, near),))))

@@ -7,7 +7,6 @@ import torch
 from torch import Generator, Tensor
 
 from planner.gradient_descent import MEMORY, TINY, GradientDescent
-from planner.optimiser import Search
 from tests.planner.linear import Problem, iterate, space
 
 WIDE = space()
@@ -45,7 +44,7 @@ def test_candidates_go_their_own_way() -> None:
     asked = method.ask(search, Generator().manual_seed(0))
     other = slope(asked)
     other[2] *= -1
-    one, two = (method.follow(search, asked, cost(asked), each).kept for each in (slope(asked), other))
+    one, two = (method.follow(search, asked, cost(asked), each).positions for each in (slope(asked), other))
     assert one is not None and two is not None
     assert (one != two).flatten(1).any(1).tolist() == [False, False, True, False]
 
@@ -64,19 +63,19 @@ def test_who_has_no_finite_slope_goes_on_from_the_best(poison: float, of: str) -
         else:
             gradients[1, 0, 0] = poison
         search = method.follow(search, asked, costs, gradients)
-        assert search.kept is not None and search.moments is not None
-        assert torch.equal(search.kept[1], search.best) and not search.moments[:, 1].any()
-        assert search.kept.isfinite().all() and search.moments.isfinite().all()
+        assert search.positions is not None
+        assert torch.equal(search.positions[1], search.best) and not search.moments[:, 1].any()
+        assert search.positions.isfinite().all() and search.moments.isfinite().all()
     assert search.best_cost == float(min(float(cost(search.best)), search.best_cost)) < float(cost(torch.zeros(3, 2)))
 
 
 def test_a_search_without_any_finite_cost_stays_where_it_was() -> None:
     method = GradientDescent(space=WIDE, candidates=3)
-    search: Search = method.start(3, torch.full((3, 2), 0.25))
+    search = method.start(3, torch.full((3, 2), 0.25))
     asked = method.ask(search, Generator().manual_seed(0))
     told = method.follow(search, asked, torch.full((3,), math.nan), torch.full((3, 3, 2), math.nan))
-    assert told.best_cost == math.inf and told.kept is not None
-    assert torch.equal(told.kept, torch.full((3, 3, 2), 0.25))
+    assert told.best_cost == math.inf and told.positions is not None
+    assert torch.equal(told.positions, torch.full((3, 3, 2), 0.25))
 
 
 def test_one_candidate_is_enough_and_converges_where_sampling_would_not() -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Generator
 
 from planner.icem import ICEM
-from planner.optimiser import Search
 from tests.planner.linear import LinearWorldModel, Problem, iterate, space
 
 COSTS = torch.tensor([3.0, 1.0, 2.0, 4.0])
@@ -54,7 +53,7 @@ def test_elites_are_candidates_again_best_first_after_the_mean() -> None:
 def test_the_best_is_kept_when_no_share_is() -> None:
     icem = ICEM(space=space(), candidates=4, elites=3, kept_share=0.0)
     search = icem.tell(icem.start(1, None), CANDIDATES, COSTS)
-    assert search.kept is not None and torch.equal(search.kept, CANDIDATES[1:2])
+    assert torch.equal(search.kept, CANDIDATES[1:2])
 
 
 def test_mean_and_std_move_with_momentum() -> None:
@@ -79,7 +78,7 @@ def test_samples_have_the_standard_deviation_asked_for_and_keep_their_direction(
 
 def test_it_has_converged_when_every_variable_is_at_the_floor() -> None:
     icem = ICEM(space=space(), candidates=4, elites=2, std=0.1, std_floor=0.1)
-    search: Search = icem.start(1, None)
+    search = icem.start(1, None)
     for _ in range(2):
         search = icem.tell(search, torch.zeros(4, 1, 2), COSTS)
     assert search.converged

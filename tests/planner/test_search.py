@@ -6,8 +6,7 @@ from torch import Generator
 
 from planner.cem import CEM
 from planner.costs import GoalCost, SquaredDistance, goal_cost
-from planner.plan import Plan
-from planner.search import NoFinitePlan, RobotSearch, advance, plan_iterations
+from planner.search import NoFinitePlan, Plan, RobotSearch, advance, plan_iterations
 from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, same_plan, space
 from tests.tiny import tiny_recipe
 from worldmodel.inference.world_model import LatentWorldModel
@@ -23,17 +22,8 @@ def test_the_model_is_asked_once_an_iteration_for_all_robots() -> None:
 
 def test_the_caller_can_stop_after_any_iteration() -> None:
     """A deadline ends the search by not asking again: nothing more is computed."""
-    model, within = LinearWorldModel(), space()
-    iterations = plan_iterations(
-        model,
-        model.begin(torch.zeros(1, 1, 1, 2), torch.zeros(1, 0, 2)),
-        goal_cost(torch.ones(1, 1, 2), scale=1.0, steps_to_go=None),
-        optimiser=cem(within),
-        space=within,
-        horizon=3,
-        warm_starts=[None],
-        generators=[Generator().manual_seed(0)],
-    )
+    model, cost = LinearWorldModel(), goal_cost(torch.ones(1, 1, 2), scale=1.0, steps_to_go=None)
+    iterations = plan_iterations(model, torch.zeros(1, 1, 2), cost, [search(0)], (1, 2))
     assert not model.rollouts, "work before anybody asked"
     first = next(iterations)
     assert len(model.rollouts) == 1 and first[0].iterations == 1
@@ -49,28 +39,27 @@ def test_a_robot_whose_search_is_over_rests() -> None:
     assert {plans[0].iterations for plans in together[alone - 1 :]} == {alone}
 
 
-def test_every_robot_needs_its_own_randomness() -> None:
-    model, within = LinearWorldModel(), space()
-    with pytest.raises(ValueError, match="shorter"):
-        next(
-            plan_iterations(
-                model,
-                torch.zeros(2, 1, 2),
-                goal_cost(torch.ones(2, 1, 2), scale=1.0, steps_to_go=None),
-                optimiser=cem(within),
-                space=within,
-                horizon=3,
-                warm_starts=[None, None],
-                generators=[Generator()],
-            )
-        )
+def test_every_robot_needs_its_own_search() -> None:
+    """One search must not be spread over the states and goals of two robots."""
+
+    def cost(latents: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        return latents.square().sum((-3, -2, -1))
+
+    with pytest.raises(ValueError, match=r"\(2, 256\) costs for \(1, 256\) .*exactly the robots"):
+        next(plan_iterations(LinearWorldModel(), torch.zeros(2, 1, 2), cost, [search(0)], (1, 2)))
+
+
+def test_the_candidates_are_decoded_once_an_iteration() -> None:
+    """A caller may look at them before they are imagined; with splines and constraints decoding is most of the work."""
+    robot = search(0)
+    assert robot.ask() is robot.ask()
 
 
 def search(seed: int, *, low: float = -1.0, high: float = 1.0, **settings: float) -> RobotSearch:
     """Three steps ahead, with limits and settings of its own."""
     within = space((low, low), (high, high))
     optimiser, generator = cem(within, **settings), Generator().manual_seed(seed)
-    return RobotSearch(optimiser=optimiser, space=within, horizon=3, warm_start=None, generator=generator)
+    return RobotSearch(optimiser=optimiser, space=within, horizon=3, generator=generator)
 
 
 GOALS = torch.tensor([[[0.6, -0.3]], [[9.0, 9.0]], [[-0.4, 0.2]]])
@@ -83,10 +72,9 @@ def searches() -> list[RobotSearch]:
 def run(robots: list[RobotSearch], goals: torch.Tensor) -> list[Plan]:
     """All that are not over share each rollout."""
     model = LinearWorldModel()
-    states = [torch.zeros(1, 1, 2)] * len(robots)
     while going := [index for index, robot in enumerate(robots) if not robot.is_over]:
-        state = model.stack([states[index] for index in going])
-        advance(model, state, GoalCost(SquaredDistance(), goals[going]), [robots[index] for index in going])
+        cost, state = GoalCost(SquaredDistance(), goals[going]), torch.zeros(len(going), 1, 2)
+        advance(model, state, cost, [robots[index] for index in going], (1, 2))
     return [robot.plan for robot in robots]
 
 
@@ -116,7 +104,8 @@ def test_asking_again_before_the_answer_asks_the_same() -> None:
     robot = search(0)
     asked = robot.ask()
     assert torch.equal(robot.ask(), asked)
-    robot.tell(asked[:, :, None], asked.square().sum((-2, -1)))
+    costs = asked.square().sum((-2, -1))
+    robot.tell(costs, asked[int(costs.argmin()), :, None])
     assert not torch.equal(robot.ask(), asked)
 
 
@@ -138,17 +127,14 @@ def lewm_plans(model: LatentWorldModel, seats: tuple[int, ...]) -> tuple[Plan, .
     with torch.inference_mode():
         latents = torch.stack([torch.stack([model.encode(frame[None])[0] for frame in frames[r]]) for r in seats])
         within = space(control_steps=5)
-        iterations = plan_iterations(
-            model,
-            model.begin(latents[:, :3], past[list(seats)]),
-            goal_cost(latents[:, 3], scale=32.0, steps_to_go=None),
-            optimiser=CEM(space=within, candidates=64, elites=8, iterations=6),
-            space=within,
-            horizon=5,
-            warm_starts=[None] * len(seats),
-            generators=[Generator().manual_seed(100 + robot) for robot in seats],
-        )
-        return list(iterations)[-1]
+        optimiser = CEM(space=within, candidates=64, elites=8, iterations=6)
+        robots = [
+            RobotSearch(optimiser=optimiser, space=within, horizon=5, generator=Generator().manual_seed(100 + robot))
+            for robot in seats
+        ]
+        state = model.begin(latents[:, :3], past[list(seats)])
+        cost = goal_cost(latents[:, 3], scale=32.0, steps_to_go=None)
+        return list(plan_iterations(model, state, cost, robots, latents.shape[2:]))[-1]
 
 
 @pytest.mark.parametrize("seats", SEATS)
@@ -170,16 +156,8 @@ def test_with_a_real_model_a_plans_cost_is_that_of_its_actions(model: LatentWorl
         latents = model.encode(frames)
         state = model.begin(latents[None, :3], torch.zeros(1, 2, 10))
         cost = goal_cost(latents[3:], scale=32.0, steps_to_go=None)
-        for (plan,) in plan_iterations(
-            model,
-            state,
-            cost,
-            optimiser=CEM(space=within),
-            space=within,
-            horizon=5,
-            warm_starts=[None],
-            generators=[generator],
-        ):
+        robot = RobotSearch(optimiser=CEM(space=within), space=within, horizon=5, generator=generator)
+        for (plan,) in plan_iterations(model, state, cost, [robot], latents.shape[1:]):
             actions = plan.actions[None, None]
             again = model.rollout(state, actions)
             assert float(cost(again, actions)) == pytest.approx(plan.cost, rel=1e-4)

@@ -1,12 +1,16 @@
 """Search variables become actions, and back."""
 
+from typing import get_args
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from planner.names import SearchSpaceName
 from planner.search_space import make_search_space
+from tests.planner.linear import space
 
+HORIZON = 3
 LOW, HIGH = torch.tensor([-0.5, 0.0]), torch.tensor([1.0, 0.25])
 
 
@@ -64,3 +68,26 @@ def test_limits_that_are_none_are_refused(low: Tensor, high: Tensor) -> None:
 def test_a_fixed_action_is_allowed() -> None:
     fixed = torch.tensor([0.3])
     assert make_search_space("constant", low=fixed, high=fixed, control_steps=2).clamp(torch.zeros(1)) == fixed
+
+
+@pytest.mark.parametrize("name", get_args(SearchSpaceName))
+def test_what_a_space_can_say_survives_encoding(name: SearchSpaceName) -> None:
+    made = space(low=(-1.0, -0.5), high=(0.25, 1.0), control_steps=4, name=name, horizon=HORIZON)
+    generator = Generator().manual_seed(0)
+    spread = torch.rand(made.rows(HORIZON), len(made.low), generator=generator)
+    variables = made.low + spread * (made.high - made.low)
+    if name == "cubic_spline":
+        variables = variables * 0.5  # a curve that stays within bounds is not clamped
+    torch.testing.assert_close(made.encode(made.decode(variables)), variables, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", get_args(SearchSpaceName))
+def test_what_is_encoded_is_within_bounds(name: SearchSpaceName) -> None:
+    made = space(low=(-1.0, -0.5), high=(0.25, 1.0), control_steps=4, name=name, horizon=HORIZON)
+    variables = made.encode(torch.full((HORIZON, 8), 7.0))
+    assert ((variables >= made.low) & (variables <= made.high)).all()
+
+
+def test_the_mean_stands_for_actions_that_a_held_one_cannot_follow() -> None:
+    encoded = space(control_steps=2).encode(torch.tensor([[0.0, 0.5, 1.0, 0.5]]))
+    assert encoded.tolist() == [[0.5, 0.5]]

@@ -1,14 +1,17 @@
-"""Few candidates keep to one thread; a full batch has all of them."""
+"""Few rows keep to one thread; a full batch has all of them."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Generator
 
-from planner.search import advance
-from planner.threads import CANDIDATES_PER_THREAD, threads_for
-from tests.planner.linear import LinearWorldModel
+from planner.cem import CEM
+from planner.search import RobotSearch, advance
+from planner.threads import ROWS_PER_THREAD, threads_for
+from tests.planner.linear import LinearWorldModel, space
 from tests.planner.test_search import GOALS, GoalCost, SquaredDistance, searches
+from tests.planner.tokens import TokenWorldModel, token_world
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +24,7 @@ def eight_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize(("of_a_thread", "threads"), [(0.5, 1), (1.5, 1), (2, 2), (3.9, 3), (100, 8)])
 def test_as_many_threads_as_are_worth_it(of_a_thread: float, threads: int) -> None:
-    with threads_for(int(of_a_thread * CANDIDATES_PER_THREAD)):
+    with threads_for(int(of_a_thread * ROWS_PER_THREAD)):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 8
 
@@ -41,7 +44,25 @@ def test_an_iteration_counts_the_candidates_of_all_robots() -> None:
             return super().rollout(state, actions)
 
     robots = searches()
-    assert len(robots[0].ask()) == 4 * CANDIDATES_PER_THREAD
+    assert len(robots[0].ask()) == 4 * ROWS_PER_THREAD
     for count in (1, 3):
-        advance(Watched(), torch.zeros(count, 1, 2), GoalCost(SquaredDistance(), GOALS[:count]), robots[:count])
+        advance(Watched(), torch.zeros(count, 1, 2), GoalCost(SquaredDistance(), GOALS[:count]), robots[:count], (1, 2))
     assert used == [4, 8]
+
+
+def test_a_chunk_counts_its_tokens() -> None:
+    """Few candidates of many tokens are as many rows as many candidates of one."""
+    used: list[int] = []
+
+    class Watched(TokenWorldModel):
+        def rollout(self, state: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+            used.append(torch.get_num_threads())
+            return super().rollout(state, actions)
+
+    model = Watched(**vars(token_world(tokens=64, width=8)))
+    within = space()
+    optimiser = CEM(space=within, candidates=4, elites=2)
+    robot = RobotSearch(optimiser=optimiser, space=within, horizon=3, generator=Generator())
+    start = torch.zeros(1, 64, 8)
+    advance(model, start, GoalCost(SquaredDistance(), start), [robot], (64, 8))
+    assert 4 * 64 == 4 * ROWS_PER_THREAD and used == [4]

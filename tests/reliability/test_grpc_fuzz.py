@@ -131,14 +131,22 @@ def extreme(kind: Descriptor, dice: random.Random, depth: int) -> Message:
         if dice.random() < 0.4 or (field.message_type is not None and depth == 0):
             continue
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            continue  # maps of messages are reached through the good messages
-        if field.is_repeated:
+            _fill_map(getattr(message, field.name), field.message_type.fields_by_name["value"], dice, depth)
+        elif field.is_repeated:
             getattr(message, field.name).extend([_extreme_value(field, dice, depth) for _ in range(dice.randrange(3))])
         elif field.message_type is not None:
             getattr(message, field.name).CopyFrom(_extreme_value(field, dice, depth))
         else:
             setattr(message, field.name, _extreme_value(field, dice, depth))
     return message
+
+
+def _fill_map(entries: Any, of_value: FieldDescriptor, dice: random.Random, depth: int) -> None:
+    for name in dice.sample(["", "top", "\0", "a/../b", "ﷺ" * 99, "x" * 10_000], dice.randrange(3)):
+        if of_value.message_type is not None:
+            entries[name].CopyFrom(extreme(of_value.message_type, dice, depth - 1))
+        else:
+            entries[name] = _extreme_value(of_value, dice, depth)
 
 
 def _extreme_value(field: FieldDescriptor, dice: random.Random, depth: int) -> Any:

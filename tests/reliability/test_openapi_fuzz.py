@@ -66,6 +66,7 @@ FIELDS = {
     "limits": '{"min": [-1, %s], "max": [1, 1]}',
     "action_history": "[[[0, 0], [0, %s], [0, 0], [0, 0], [0, 0]]]",
     "committed_actions": "[[%s, 0]]",
+    "context": '[{"images": {}, "arrays": {"joints": [0, %s]}}]',
     "session_id": "%s",
     "unknown": "%s",
 }

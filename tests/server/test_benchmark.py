@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from planner.protocols import WorldModel
+from planner.protocols import RolloutModel
 from server.benchmark import machine
 from server.benchmark.planning import CASES, PUBLISHED, REFERENCE, SEARCHES, _engines, _flops
 from server.cli import main
@@ -77,7 +77,7 @@ def test_what_cannot_be_measured(arguments: list[str], message: str, capsys: pyt
 
 
 def test_both_models_fit_the_planner() -> None:
-    assert all(isinstance(engine.model, WorldModel) for engine in _engines(CASES["small"], "cpu").values())
+    assert all(isinstance(engine.model, RolloutModel) for engine in _engines(CASES["small"], "cpu").values())
 
 
 def test_arithmetic_is_counted_as_the_analysis_has_it() -> None:

@@ -56,6 +56,19 @@ def test_clocks_are_never_compared_without_an_offset() -> None:
     assert pointer(clock, missing, Code.VALIDATION_FAILED) == "/context/0/capture_time_us"
 
 
+def test_every_sensor_of_the_last_frame_counts() -> None:
+    clock = ServerClock(Clock())
+    asked = question(clock.now_us(), clock.clock_id)
+    for late_us, stale in ((100_000, False), (100_001, True), (-AHEAD_US, False), (-AHEAD_US - 1, True)):
+        times = {"top": clock.now_us(), "wrist": clock.now_us() - late_us}
+        frame = asked.context[0].model_copy(update={"capture_times_us": times})
+        late = asked.model_copy(update={"context": [frame]})
+        if stale:
+            assert pointer(clock, late, Code.OBSERVATION_STALE) == "/context/0/capture_times_us/wrist"
+        else:
+            clock.check_age(late)
+
+
 def test_an_offset_to_another_server_is_void() -> None:
     other = question(1, ServerClock(Clock()).clock_id)
     assert pointer(ServerClock(Clock()), other, Code.OBSERVATION_STALE) == "/clock_offset/clock_id"

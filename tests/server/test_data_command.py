@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from server.cli import main
-from tests.episodes import write_dot_store
+from tests.envs.stored import write_counting_store
 from tests.lerobot_set import LeRobotSet, recorded_dot
 
 
@@ -42,7 +42,8 @@ def test_the_users_words_go_into_the_store(recorded: Path, tmp_path: Path, capsy
         (["--action-names", "pan", "pan"], "wanted different ones"),
         (["--action-units", "rad"], "1 action units"),
         (["--image-size", "4"], "16..4096"),
-        (["--camera", "wrist"], "no camera 'wrist'"),
+        (["--cameras", "wrist"], "no camera 'wrist'"),
+        (["--vectors", "force"], "no vector 'force'"),
     ],
 )
 def test_a_users_mistake(
@@ -52,24 +53,39 @@ def test_a_users_mistake(
     assert says in capsys.readouterr().err and not (tmp_path / "store").exists()
 
 
+def test_sensors_are_chosen_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = LeRobotSet([recorded_dot(seed, steps=9, wrist=True) for seed in range(2)], codec="libx264")
+    folder = recorded.write(tmp_path / "set")
+    assert telos_data("import", folder, "--out", tmp_path / "all", "--quiet") == 0
+    assert "2 episodes, camera 'top', camera 'wrist', vector 'state'" in capsys.readouterr().out
+    few = ("--cameras", "wrist", "--vectors", "none", "--state", "none")
+    assert telos_data("import", folder, "--out", tmp_path / "few", *few, "--quiet") == 0
+    sensors = json.loads((tmp_path / "few" / "dataset.json").read_text())["sensors"]
+    assert [each["name"] for each in sensors] == ["wrist"]
+
+
 def test_a_store_goes_out_and_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = write_dot_store(tmp_path / "store", episodes=5, steps=12)
-    for layout, out in (("lerobot", tmp_path / "set"), ("hdf5", tmp_path / "dots.h5")):
+    store = write_counting_store(tmp_path / "store", [12] * 5)
+    for layout, out in (("lerobot", tmp_path / "set"), ("hdf5", tmp_path / "counted.h5")):
         assert telos_data("export", store, "--to", layout, "--out", out) == 0
         assert telos_data("preview", out, "--out", tmp_path / layout, "--episodes", 4) == 0
         assert telos_data("export", store, "--to", layout, "--out", out) == 2
         assert "is there already" in capsys.readouterr().err
         with Image.open(tmp_path / layout / "contact_sheet.png") as sheet:
-            # The first tile of the first row: the dark floor of the dots, enlarged.
-            assert sheet.getpixel((10, 60)) != sheet.getpixel((1, 1))
+            assert sheet.size == (4 + 8 * (2 * 128 + 4), 4 + 4 * (16 + 128 + 4 + 48 + 4))
+            front, wrist = (sheet.getpixel((x, 60)) for x in (60, 200))
+            assert isinstance(front, tuple) and isinstance(wrist, tuple)
+            assert front[2] < 40 and wrist[2] > 160, "the cameras stand side by side"
         with Image.open(tmp_path / layout / "episodes.webp") as motion:
             assert getattr(motion, "n_frames", 1) == 13
     assert telos_data("import", store, "--out", tmp_path / "again") == 2
     assert "is an episode store already" in capsys.readouterr().err
+    assert telos_data("preview", store, "--out", tmp_path / "drawn", "--cameras", "wrist") == 2
+    assert "is read whole" in capsys.readouterr().err
 
 
 def test_a_frame_rate_that_lerobot_cannot_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = write_dot_store(tmp_path / "store", episodes=2, steps=12)
+    store = write_counting_store(tmp_path / "store", [12] * 2)
     said = json.loads((store / "dataset.json").read_text())
     (store / "dataset.json").write_text(json.dumps({**said, "dt_s": 0.03}))
     assert telos_data("export", store, "--to", "lerobot", "--out", tmp_path / "set") == 2

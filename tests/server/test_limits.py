@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from server.arrays import MOST_READING_NUMBERS
 from server.errors import Code
+from server.schemas.values import MOST_SENSORS
 from server.settings import Settings, SettingsError
+from worldmodel.observation import MOST_VALUES
 
 ROWS = {
     row[0].strip("` "): [cell.strip() for cell in row[1:]]
@@ -43,3 +46,10 @@ def test_default_and_unit_are_the_codes(name: str) -> None:
 def test_a_limit_of_nothing_is_a_mistake(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_what_the_contract_fixes_is_said_too() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    assert f"at most {MOST_SENSORS} images, {MOST_SENSORS} arrays and {MOST_SENSORS} capture times" in page
+    assert re.search(rf"an array at most\s+{MOST_READING_NUMBERS} numbers", page)
+    assert MOST_READING_NUMBERS == MOST_VALUES, "a model may have a vector as large as the wire carries"

@@ -17,7 +17,7 @@ from tests.server.live import picture, plan_payload
 from tests.server.scripted_engine import ScriptedEngine
 
 
-class Robot:
+class StreamingRobot:
     """The other end of a stream. None ends its side."""
 
     def __init__(self) -> None:
@@ -66,9 +66,9 @@ def kind(answer: schemas.PlanStreamResponse) -> str:
     return name
 
 
-def run(work: Callable[[Robot], Coroutine[Any, Any, None]]) -> None:
+def run(work: Callable[[StreamingRobot], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        robot = Robot()
+        robot = StreamingRobot()
         try:
             await work(robot)
         finally:
@@ -84,7 +84,7 @@ async def settle() -> None:
 
 
 def test_each_observation_gets_its_plan() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.open()
         await settle()
         robot.see(5, 1)
@@ -99,7 +99,7 @@ def test_each_observation_gets_its_plan() -> None:
 
 
 def test_the_newest_observation_waits_and_older_ones_are_told_so() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.open()
         await settle()
@@ -115,7 +115,7 @@ def test_the_newest_observation_waits_and_older_ones_are_told_so() -> None:
 
 
 def test_frames_add_up_to_a_context_while_it_is_said_what_was_executed() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.open()
         await settle()
         for seq in (1, 2, 3):
@@ -132,7 +132,7 @@ def test_frames_add_up_to_a_context_while_it_is_said_what_was_executed() -> None
 
 
 def test_incumbents_come_before_their_plan() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.incumbents = [3.0, 2.0]
         robot.open()
         assert await robot.end() == [("incumbent", 0), ("incumbent", 0), ("final", 0)]
@@ -141,7 +141,7 @@ def test_incumbents_come_before_their_plan() -> None:
 
 
 def test_new_goals_end_the_plan_under_way_and_are_planned_for_at_once() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.open(session_id="arm")
         await settle()
@@ -159,7 +159,7 @@ def test_new_goals_end_the_plan_under_way_and_are_planned_for_at_once() -> None:
 
 
 def test_what_the_robot_runs_is_known_after_new_goals_too() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.open(session_id="arm", committed_actions=np.zeros((2, 2)), inference_delay_steps=2)
         await settle()
         robot.tell(goals={"goals": [{"observation": {"images": {"top": picture(9)}}}]}, seq=1)
@@ -174,7 +174,7 @@ def test_what_the_robot_runs_is_known_after_new_goals_too() -> None:
 
 
 def test_a_plan_is_cancelled_by_its_name_while_it_waits_or_runs() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.open(request_id="first")
         await settle()
@@ -193,7 +193,7 @@ def test_a_plan_is_cancelled_by_its_name_while_it_waits_or_runs() -> None:
 
 
 def test_a_plan_that_is_refused_ends_nothing() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.refusal = ServiceError(Code.SURPRISE_HOLD, "hold")
         robot.open(request_id="r")
         await settle()
@@ -207,7 +207,7 @@ def test_a_plan_that_is_refused_ends_nothing() -> None:
 
 
 def test_progress_keeps_the_session_and_says_where_the_robot_is() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.open(session_id="arm")
         await settle()
         robot.tell(progress={"executed_step": 3})
@@ -219,7 +219,7 @@ def test_progress_keeps_the_session_and_says_where_the_robot_is() -> None:
 
 @pytest.mark.parametrize("events", [[{"progress": {"executed_step": 1}}], ["open", "open"]])
 def test_events_in_another_order_end_the_stream(events: list[Any]) -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         for event in events:
             robot.open() if event == "open" else robot.tell(**event)
         with pytest.raises(ServiceError, match="validation-failed"):
@@ -230,7 +230,7 @@ def test_events_in_another_order_end_the_stream(events: list[Any]) -> None:
 
 
 def test_the_session_of_a_stream_ends_with_it_and_one_that_was_there_stays() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.open()
         await settle()
         assert len(robot.service.sessions) == 1
@@ -241,7 +241,7 @@ def test_the_session_of_a_stream_ends_with_it_and_one_that_was_there_stays() -> 
 
 
 def test_who_does_not_read_is_let_go() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.reads.clear()
         robot.open()
         with pytest.raises(ServiceError, match="slow-reader"):
@@ -252,7 +252,7 @@ def test_who_does_not_read_is_let_go() -> None:
 
 
 def test_a_flood_of_observations_waits_for_its_reader() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.reads.clear()
         robot.open()
@@ -269,7 +269,7 @@ def test_a_flood_of_observations_waits_for_its_reader() -> None:
 
 
 def test_a_server_that_shuts_down_says_so_and_finishes_what_is_under_way() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.open()
         await settle()
@@ -285,7 +285,7 @@ def test_a_server_that_shuts_down_says_so_and_finishes_what_is_under_way() -> No
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
-    async def work(robot: Robot) -> None:
+    async def work(robot: StreamingRobot) -> None:
         robot.engine.go.clear()
         robot.open()
         await settle()

@@ -9,8 +9,9 @@ import pytest
 
 from envs import env_class
 from envs.collect import collect
+from envs.collect_config import CollectConfig
 from envs.mujoco_env import Action, State
-from envs.rollout import rollout
+from envs.rollout import EpisodeKey, rollout
 from server import planned_policy
 from server.planned_policy import PlannedPolicy, plans_of
 from tests.tiny import write_tiny_checkpoint
@@ -47,7 +48,9 @@ def test_plans_are_carried_out_whole_and_made_from_where_the_last_one_led(
     monkeypatch.setattr(PlannedPolicy, "_planned", planned)
     env = env_class(ENV_ID)(image_size=32)
     driver = plans_of(model, ENV_ID, 32, 1.0)
-    trajectory = rollout(env, ENV_ID, seed=1, episode_index=0, steps=60, namespace="collect", policies=driver.policies)
+    trajectory = rollout(
+        env, ENV_ID, EpisodeKey(namespace="collect", seed=1, index=0), steps=60, policies=driver.policies
+    )
     assert [len(each) for each in made] == [PLAN_STEPS] * 3
     assert np.array_equal(np.concatenate(made)[:60], trajectory.actions)
     for plan_index, step in enumerate((0, 25, 50)):
@@ -69,16 +72,12 @@ def test_the_same_episodes_come_again_whoever_collects_them(model: Path, tmp_pat
     driver = plans_of(model, ENV_ID, 32, 0.5)
     for name, workers in (("one", 1), ("two", 2)):
         collect(
-            ENV_ID,
+            CollectConfig(
+                env_id=ENV_ID, episodes=4, steps=30, seed=2, image_size=32, episodes_per_shard=2, driver=driver
+            ),
             tmp_path / name,
-            episodes=4,
-            steps=30,
-            seed=2,
-            image_size=32,
-            episodes_per_shard=2,
             workers=workers,
             progress=False,
-            driver=driver,
         )
     for shard in ("shard-00000.h5", "shard-00001.h5"):
         with h5py.File(tmp_path / "one" / shard) as one, h5py.File(tmp_path / "two" / shard) as two:

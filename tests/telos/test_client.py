@@ -44,7 +44,7 @@ def test_a_robot_installs_numpy_and_pillow_only() -> None:
 def answering(answer: Callable[[str, dict[str, Any]], Any]) -> Iterator[str]:
     """An HTTP server that gives every POST what `answer` says, and one model. Its address."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class AnswerHandler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -64,7 +64,7 @@ def answering(answer: Callable[[str, dict[str, Any]], Any]) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), AnswerHandler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

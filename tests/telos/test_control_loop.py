@@ -39,7 +39,7 @@ class TimedPlanner(ScriptedPlanner):
         return answer
 
 
-class Robot:
+class SteppedRobot:
     """Acts step by step at 10 ms of its own time, and can wait for an answer to arrive between two steps."""
 
     def __init__(self, planner: TimedPlanner, **options: Any) -> None:
@@ -74,24 +74,24 @@ def planner() -> TimedPlanner:
 
 
 @pytest.fixture
-def holding(planner: TimedPlanner) -> Iterator[Robot]:
-    robot = Robot(planner, hold=HOLD, inference_delay_steps=4)
+def holding(planner: TimedPlanner) -> Iterator[SteppedRobot]:
+    robot = SteppedRobot(planner, hold=HOLD, inference_delay_steps=4)
     yield robot
     planner.free.release()
     robot.loop.close()
 
 
 @pytest.fixture
-def stopping(planner: TimedPlanner) -> Iterator[Robot]:
+def stopping(planner: TimedPlanner) -> Iterator[SteppedRobot]:
     """Without a hold action; its first plan is there at once."""
-    robot = Robot(planner, inference_delay_steps=2)
+    robot = SteppedRobot(planner, inference_delay_steps=2)
     planner.free.release()
     yield robot
     planner.free.release()
     robot.loop.close()
 
 
-def test_it_holds_until_there_is_a_plan_and_splices_it_where_it_continues(holding: Robot) -> None:
+def test_it_holds_until_there_is_a_plan_and_splices_it_where_it_continues(holding: SteppedRobot) -> None:
     assert holding.act(2) == [0.5, 0.5]
     holding.answer_arrives()
     # committed: 4 steps of holding; the plan says so itself, and goes on from there
@@ -101,7 +101,7 @@ def test_it_holds_until_there_is_a_plan_and_splices_it_where_it_continues(holdin
     np.testing.assert_array_equal(asked[1]["committed_actions"], [[0.5, 0.5]] * 2 + [[0.01, 0.01]] * 2)
 
 
-def test_it_stops_where_the_plan_ends_and_never_before(holding: Robot) -> None:
+def test_it_stops_where_the_plan_ends_and_never_before(holding: SteppedRobot) -> None:
     holding.act(1)
     holding.answer_arrives()
     assert holding.act(9) == [0.5] * 3 + [0.01] * 6
@@ -111,7 +111,7 @@ def test_it_stops_where_the_plan_ends_and_never_before(holding: Robot) -> None:
     assert holding.loop.last_error is not None and holding.loop.last_error.code == "late-plan"
 
 
-def test_a_plan_is_valid_for_a_time_too(holding: Robot) -> None:
+def test_a_plan_is_valid_for_a_time_too(holding: SteppedRobot) -> None:
     holding.act(1)
     holding.answer_arrives()
     assert holding.act(4)[-1] == 0.01
@@ -119,7 +119,7 @@ def test_a_plan_is_valid_for_a_time_too(holding: Robot) -> None:
     assert holding.act(1) == [0.5]
 
 
-def test_a_plan_that_is_late_waits_for_the_next(holding: Robot) -> None:
+def test_a_plan_that_is_late_waits_for_the_next(holding: SteppedRobot) -> None:
     holding.act(5)  # 4 were committed
     holding.answer_arrives()
     assert holding.act(1) == [0.5] and holding.loop.plan is None
@@ -144,7 +144,7 @@ def test_a_plan_that_is_late_waits_for_the_next(holding: Robot) -> None:
         ({"actions": "none"}, "unreadable-reply"),
     ],
 )
-def test_what_must_not_be_executed_is_not(holding: Robot, changes: dict[str, Any], code: str) -> None:
+def test_what_must_not_be_executed_is_not(holding: SteppedRobot, changes: dict[str, Any], code: str) -> None:
     holding.planner.changes = changes
     holding.act(1)
     holding.answer_arrives()
@@ -152,7 +152,7 @@ def test_what_must_not_be_executed_is_not(holding: Robot, changes: dict[str, Any
     assert holding.loop.last_error is not None and holding.loop.last_error.code == code
 
 
-def test_a_refusal_is_kept_and_the_next_plan_forgets_it(holding: Robot) -> None:
+def test_a_refusal_is_kept_and_the_next_plan_forgets_it(holding: SteppedRobot) -> None:
     holding.planner.failure = TelosError("queue-full", "busy")
     holding.act(1)
     holding.answer_arrives()
@@ -164,7 +164,7 @@ def test_a_refusal_is_kept_and_the_next_plan_forgets_it(holding: Robot) -> None:
     assert holding.loop.last_error is None and holding.loop.plan is not None
 
 
-def test_without_a_hold_action_it_waits_for_the_first_plan_only(stopping: Robot) -> None:
+def test_without_a_hold_action_it_waits_for_the_first_plan_only(stopping: SteppedRobot) -> None:
     assert stopping.act(10) == [0.01] * 10
     with pytest.raises(TelosError, match="plan-expired: no valid plan says what to do at step 10"):
         stopping.act()
@@ -178,7 +178,7 @@ def test_without_a_hold_action_it_waits_for_the_first_plan_only(stopping: Robot)
 
 
 def test_a_first_plan_that_fails_moves_nothing(planner: TimedPlanner) -> None:
-    robot = Robot(planner)
+    robot = SteppedRobot(planner)
     planner.failure = TelosError("unauthenticated", "send the token")
     planner.free.release()
     with pytest.raises(TelosError, match="unauthenticated"):
@@ -188,7 +188,7 @@ def test_a_first_plan_that_fails_moves_nothing(planner: TimedPlanner) -> None:
 
 
 def test_the_delay_follows_the_slowest_of_the_last_plans(planner: TimedPlanner) -> None:
-    robot = Robot(planner, hold=HOLD)
+    robot = SteppedRobot(planner, hold=HOLD)
     assert robot.loop.inference_delay_steps == 0  # the model's whole horizon is one model step
     robot.loop.model = robot.loop.model.__class__(**vars(robot.loop.model) | {"horizon": 5})
     assert robot.loop.inference_delay_steps == 3
@@ -205,7 +205,7 @@ def test_the_delay_follows_the_slowest_of_the_last_plans(planner: TimedPlanner) 
 
 
 def test_uncommitted_plans_take_over_in_mid_course(planner: TimedPlanner) -> None:
-    robot = Robot(planner, hold=HOLD, commit=False)
+    robot = SteppedRobot(planner, hold=HOLD, commit=False)
     robot.act(5)
     robot.answer_arrives()
     assert robot.act(6) == [0.01] * 5 + [0.5]
@@ -215,7 +215,7 @@ def test_uncommitted_plans_take_over_in_mid_course(planner: TimedPlanner) -> Non
 
 
 def test_steps_without_an_image_go_on_with_the_plan(planner: TimedPlanner) -> None:
-    robot = Robot(planner)
+    robot = SteppedRobot(planner)
     planner.free.release()
     robot.act(1)
     for _ in range(9):
@@ -224,7 +224,7 @@ def test_steps_without_an_image_go_on_with_the_plan(planner: TimedPlanner) -> No
     robot.loop.close()
 
 
-def test_a_camera_may_draw_into_the_same_array(stopping: Robot) -> None:
+def test_a_camera_may_draw_into_the_same_array(stopping: SteppedRobot) -> None:
     picture = image(0)
     stopping.loop.act(picture)
     (frame,) = stopping.loop._history.frames

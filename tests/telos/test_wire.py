@@ -52,6 +52,13 @@ def test_both_transports_have_the_same_fields(name: str) -> None:
             assert proto.has_presence or proto.is_repeated, f"{name}.{field_name} may be left out: make it optional"
 
 
+def test_maps_survive() -> None:
+    observation = {"arrays": {"joints": np.arange(3.0)}, "capture_time_us": 5, "capture_times_us": {"joints": -(2**53)}}
+    again = to_payload(to_message(pb.Observation, observation))
+    np.testing.assert_array_equal(unpack(again["arrays"]["joints"]), np.arange(3.0))
+    assert again["capture_times_us"] == observation["capture_times_us"] and again["images"] == {}
+
+
 def test_a_message_and_its_dictionary_say_the_same() -> None:
     message = to_message(pb.PlanRequest, plan_payload(warm_start=False, session_id="a", planning_budget_ms=None))
     assert to_message(pb.PlanRequest, to_payload(message)) == message

@@ -7,7 +7,9 @@ import pytest
 from worldmodel.heads.steps_to_go import StepsToGoConfig
 from worldmodel.parts.encoders import ConvConfig, ViTConfig
 from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.recipes.gcbc import GCBCConfig
 from worldmodel.recipes.lewm import LeWMConfig
+from worldmodel.recipes.pldm import PLDMConfig
 from worldmodel.training.loop import TrainingConfig
 
 WRONG = [
@@ -32,6 +34,10 @@ WRONG = [
     (LeWMConfig, {"twin_weight": -0.1}),
     (LeWMConfig, {"rollout_weight": 0.1, "clip_frames": 2}),
     (LeWMConfig, {"pixel_std": (0.5, 0.0, 0.5)}),
+    (LeWMConfig, {"latent_width": 0}),
+    (LeWMConfig, {"projector_width": 0}),
+    (PLDMConfig, {"covariance_weight": -0.1}),
+    (GCBCConfig, {"policy_width": 0}),
     (StepsToGoConfig, {"longest": 0.0}),
     (TrainingConfig, {"steps": -1}),
     (TrainingConfig, {"batch": 1}),

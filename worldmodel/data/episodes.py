@@ -1,7 +1,6 @@
 """Reads episode stores (the format is written down in envs/EPISODE_FORMAT.md) and cuts training clips from them."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +13,18 @@ import torch
 from jaxtyping import Float
 
 from worldmodel.clips import Clips, StepTiming
-from worldmodel.errors import CheckpointError, DatasetError
-from worldmodel.json_values import field_values
+from worldmodel.data.description import (
+    check_alike,
+    chosen_sensors,
+    described_sensors,
+    read_description,
+    twin_factors,
+)
+from worldmodel.errors import DatasetError
 from worldmodel.observation import SensorSpec
 
-FORMAT = 2
 LEAST_STD = 1e-6
 """In a vector's own unit: an entry that varies by less does not vary."""
-DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names",)}
-"""The objects that are read of dataset.json, besides `sensors`, `dt_s` and `env_id`."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ class EpisodeStore:
         """
         self.folders = folders
         self._chosen = sensors
-        self.descriptions = [_read_description(folder) for folder in folders]
+        self.descriptions = [read_description(folder) for folder in folders]
         for folder, description in zip(folders, self.descriptions, strict=True):
-            _check_alike(folders[0], self.description, folder, description)
-        self.sensors = _chosen([_sensor(each, folders[0]) for each in self.description["sensors"]], sensors)
+            check_alike(folders[0], self.description, folder, description)
+        self.sensors = chosen_sensors(described_sensors(folders[0], self.description), sensors)
         """In the order of an observation."""
         row_shapes: dict[str, tuple[int, ...]] = {
             "actions": (len(self.description["action"]["names"]),),
@@ -101,7 +103,7 @@ class EpisodeStore:
     @property
     def has_twins(self) -> bool:
         """Whether every frame of a camera has a second picture, of the same state in another world."""
-        return all(_twin_factors(description) for description in self.descriptions)
+        return all(twin_factors(description) for description in self.descriptions)
 
     @cached_property
     def action_limits(self) -> Float[np.ndarray, "2 x"]:
@@ -206,54 +208,10 @@ class ClipSampler:
         return self.episodes[index], pick - (int(self._ends[index - 1]) if index else 0)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    if not path.is_file():
-        raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}; collect again") from error
-    given = description.get("format") if isinstance(description, dict) else type(description).__name__
-    if given != FORMAT:
-        raise DatasetError(f"{path} says format {given!r}; this build reads format {FORMAT}")
-    for part, keys in DESCRIPTION.items():
-        found = description.get(part)
-        if missing := [key for key in keys if not isinstance(found, dict) or key not in found]:
-            raise DatasetError(f"{path} lacks {part}.{missing[0]}; collect again with this build")
-    action = description["action"]
-    if not isinstance(description.get("sensors"), list) or not description["sensors"]:
-        raise DatasetError(f"{path} lacks sensors; collect again with this build")
-    try:
-        limits = np.asarray([action["low"], action["high"]], np.float64)
-        float(description["dt_s"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: action.low, action.high and dt_s must be numbers: {error}") from error
-    columns = len(action["names"])
-    if limits.shape != (2, columns) or not np.isfinite(limits).all() or not (limits[0] < limits[1]).all():
-        raise DatasetError(f"{path}: action wants finite limits with low < high for each column; given {action}")
-    return description
-
-
-def _check_alike(first: Path, wanted: dict[str, Any], folder: Path, given: dict[str, Any]) -> None:
-    """Raises DatasetError when a model could not learn from both."""
-    for key in (*DESCRIPTION, "sensors", "dt_s", "env_id"):
-        if given.get(key) != wanted.get(key):
-            raise DatasetError(
-                f"{folder} has {key} {given.get(key)}, {first} has {wanted.get(key)}; give stores of the same robot, "
-                "sensors and control rate"
-            )
-
-
 def _shard_paths(folder: Path) -> list[Path]:
     if paths := sorted(folder.glob("shard-*.h5")):
         return paths
     raise DatasetError(f"{folder} holds no finished shard (shard-*.h5); collect episodes first: telos collect --help")
-
-
-def _twin_factors(description: dict[str, Any]) -> Sequence[str]:
-    collection = description.get("collection")
-    return collection.get("twin_factors", ()) if isinstance(collection, dict) else ()
 
 
 def _first_row(episode: Episode, start: int, last: int) -> int:
@@ -278,23 +236,6 @@ def _stacked(clips: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
 
 def _reopened(folders: Sequence[Path], sensors: Sequence[str] | None) -> EpisodeStore:
     return EpisodeStore(*folders, sensors=sensors)
-
-
-def _chosen(known: list[SensorSpec], names: Sequence[str] | None) -> tuple[SensorSpec, ...]:
-    """Raises DatasetError for a sensor that the store lacks."""
-    by_name = {sensor.name: sensor for sensor in known}
-    if names is None:
-        return tuple(known)
-    if missing := [name for name in names if name not in by_name]:
-        raise DatasetError(f"the store has no sensor {missing[0]!r}; it has {', '.join(by_name)}")
-    return tuple(by_name[name] for name in names)
-
-
-def _sensor(data: Any, folder: Path) -> SensorSpec:
-    try:
-        return SensorSpec(**field_values(SensorSpec, data, "sensors"))
-    except (CheckpointError, TypeError) as error:
-        raise DatasetError(f"{folder}/dataset.json: {error}; collect again with this build") from error
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

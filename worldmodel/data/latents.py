@@ -6,6 +6,7 @@ tokens of width 1,408 are 146 MB an episode. Half precision leaves three decimal
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,17 @@ from worldmodel.data.task_truth import TaskTruth
 Shape = tuple[int, int]
 """Tokens and width of a frame."""
 
+NUMBERS_AT_A_TIME = 2**24
+"""Numbers of latents that are read together where all rows are wanted: 64 MB."""
+
 
 class LatentRows:
-    """Rows [n d] in a file. Reads float32 onto one device, whatever it was."""
+    """Rows [n d] in a float16 file, which is never read whole. They are read as float32 onto one device."""
 
     def __init__(self, path: Path, shape: Shape, device: torch.device) -> None:
         self.shape, self.device = shape, device
+        self.name = path.stem
+        """The hash of all that the rows depend on."""
         self._rows = np.memmap(path, dtype=np.float16, mode="r").reshape(-1, *shape)
 
     def __len__(self) -> int:
@@ -36,9 +42,10 @@ class LatentRows:
         return torch.from_numpy(self._rows[rows.cpu().numpy()]).to(self.device, torch.float32)
 
     def variance(self) -> float:
-        """Summed over the numbers of a frame, the variance over the rows."""
-        total = torch.zeros(2, self.shape[0] * self.shape[1], dtype=torch.float64)
-        for part in torch.arange(len(self)).split(4096):
+        """The variance over the rows, summed over the numbers of a frame."""
+        size = self.shape[0] * self.shape[1]
+        total = torch.zeros(2, size, dtype=torch.float64)
+        for part in torch.arange(len(self)).split(max(1, NUMBERS_AT_A_TIME // size)):
             values = self[part].flatten(1).double().cpu()
             total += torch.stack([values.sum(0), values.square().sum(0)])
         mean, square = total / len(self)
@@ -48,9 +55,9 @@ class LatentRows:
 def stored_latents(
     folder: Path, key: Sequence[str], shape: Shape, parts: Callable[[], Iterator[Tensor]], device: torch.device
 ) -> LatentRows:
-    """The rows that `parts` gives, [rows n d] each, read from a file that an earlier call with this `key` has written.
+    """The rows that `parts` gives, [rows n d] each, read from a file that an earlier call may have made.
 
-    `key` names all that the latents depend on: the weights' hash and the episodes. A killed call leaves no file.
+    `key` names all that the latents depend on: the weights' hash and the episodes. A killed call leaves no such file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps([*key, *map(str, shape)]).encode()).hexdigest()[:32]
@@ -60,6 +67,8 @@ def stored_latents(
         with temporary.open("wb") as file:
             for part in parts():
                 part.to("cpu", torch.float16).numpy().tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     return LatentRows(path, shape, device)
 

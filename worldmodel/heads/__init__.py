@@ -23,7 +23,7 @@ from worldmodel.heads.task_distance import (
     Tolerance,
     fit_task_distance,
 )
-from worldmodel.json_values import field_values
+from worldmodel.json_values import field_values, shown
 from worldmodel.manifest import HeadSpec, LatentSpec
 from worldmodel.parts.tokens import Pooling, pooling_of
 
@@ -110,6 +110,6 @@ def head_configs(goal: Goal, latent: LatentSpec) -> dict[str, Any]:
 def make_head(spec: HeadSpec, latent: LatentSpec, action_width: int) -> nn.Module:
     """The head that a manifest describes, with random weights. Raises CheckpointError."""
     if spec.type not in HEADS:
-        raise CheckpointError(f"checkpoint wants a head {spec.type!r}; this build has {sorted(HEADS)}")
+        raise CheckpointError(f"checkpoint wants a head {shown(spec.type)}; this build has {sorted(HEADS)}")
     entry = HEADS[spec.type]
     return entry.module(entry.read_config(spec.config), latent, action_width)

@@ -14,7 +14,7 @@ OnStep = Callable[[int, float], None]
 """Step callback: steps done before this one, and its loss."""
 
 
-class Progress(Protocol):
+class KeptTraining(Protocol):
     """Keeps how far a training came."""
 
     def restore(self) -> int:
@@ -33,7 +33,7 @@ def minimise(
     steps: int,
     learning_rate: float,
     on_step: OnStep,
-    saved_by: Callable[[Optimizer], Progress] | None = None,
+    saved_by: Callable[[Optimizer], KeptTraining] | None = None,
 ) -> None:
     """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
 

@@ -1,1 +1,1 @@
-"""A trained recipe in the form that planning wants."""
+"""Trained models in the form that planning uses."""

@@ -1,4 +1,4 @@
-"""One predictor block for imagining: folded weights, attention over a handful of tokens, nothing that nobody reads.
+"""One predictor block for imagining: folded weights, attention over few tokens, and no output that is not used.
 
 Tokens are [b s m w]: robots, candidates, tokens of one candidate, width. They are float32 between the layers, and so
 are LayerNorm, softmax and attention; `dtype` is what the matrix products compute in.
@@ -21,14 +21,14 @@ Shared = Float[Tensor, "b p 2 heads x"]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the tokens may look back at, and where they stand."""
+class VisibleTokens:
+    """The earlier tokens that the tokens of this pass may attend to, and the positions of the latter."""
 
     shared: Shared | None
     cache: KeysValues | None
-    """Room for keys and values of each candidate's own tokens; None when nobody will ask for them again."""
+    """Room for keys and values of each candidate's own tokens; None when no later step needs them."""
     filled: int
-    """How many of its places hold tokens before these."""
+    """Number of places in `cache` that hold earlier tokens."""
     turns: Complex[Tensor, "m 1 1 half"] | None
     """Rotary positions of the tokens as unit complex numbers; None for learned positions, which are in the tokens."""
 
@@ -55,7 +55,11 @@ class FastBlock:
         self.from_hidden = PackedLinear(*affine(block.mlp[4]), dtype)
 
     def advance(
-        self, tokens: Float[Tensor, "b _ m w"], modulations: Float[Tensor, "b s m 6 w"], seen: Seen, queries: int
+        self,
+        tokens: Float[Tensor, "b _ m w"],
+        modulations: Float[Tensor, "b s m 6 w"],
+        seen: VisibleTokens,
+        queries: int,
     ) -> Float[Tensor, "b s q w"]:
         """The newest `queries` tokens after this block; keys and values of all go into the cache.
 
@@ -101,7 +105,8 @@ class FastBlock:
 def attend(query: Float[Tensor, "b s heads x"], own: KeysValues, shared: Shared | None) -> Float[Tensor, "b s heads x"]:
     """Softmax attention of one query over very few tokens.
 
-    Sums of products beat batched matrix products here, and a candidate's sums do not depend on who shares the batch.
+    Sums of products are faster here than batched matrix products, and a candidate's sums do not depend on the rest of
+    the batch.
     """
     groups = [own] if shared is None else [shared.unsqueeze(1), own]  # [b s k 2 heads x], [b 1 p 2 heads x]
     query = query.unsqueeze(2)

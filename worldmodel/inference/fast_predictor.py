@@ -1,13 +1,13 @@
-"""Imagining many candidates at once, and nothing twice. Gives the latents that `naive_rollout` gives.
+"""Imagines many candidates at once and computes nothing twice. The latents are those of `naive_rollout`.
 
-What is saved, after the analysis of planning cost in LeWorldModel (arXiv:2603.19312) style predictors:
+Predictors in the style of LeWorldModel (arXiv:2603.19312) leave this to save in planning:
 
-- tokens whose action is known are run once a plan (`begin`) and shared over all candidates, never copied;
-- while positions hold still, keys and values are kept: one token a candidate and step. Rotary positions always do;
-  learned ones until the window slides, then the window's own tokens are run again;
-- modulations depend on the action only: all candidates, steps and blocks in one matrix product;
-- the last block's attention and MLP, and the way to the latent, for the newest token only;
-- BatchNorm, affine LayerNorms, attention's scale and AdaLN's `1 +` are in the weights.
+- tokens whose action is known are run once a plan (`begin`) and shared by all candidates, never copied;
+- keys and values are kept as long as no token's position changes, so that each step runs one token a candidate. Rotary
+  positions never change; learned ones change once the window slides, and then the window's own tokens are run again;
+- modulations depend on the action only: one matrix product gives those of all candidates, steps and blocks;
+- the last block's attention and MLP, and the projector to the latent, run for the newest token only;
+- BatchNorm, affine LayerNorms, attention's scale and AdaLN's `1 +` are folded into the weights.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodel.inference.fast_block import FastBlock, KeysValues, Seen, Shared
+from worldmodel.inference.fast_block import FastBlock, KeysValues, Shared, VisibleTokens
 from worldmodel.inference.folding import Affine, FoldedProjector, affine
 from worldmodel.inference.packed_linear import PackedLinear
 from worldmodel.parts.predictor import Predictor
 from worldmodel.parts.rotary import angles
 
 ROWS_AT_ONCE = 512
-"""Candidates that a CPU imagines together: more would fall out of its caches."""
+"""Candidates that a CPU imagines together: more would not fit into its caches."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Prefix:
     """Everything that does not depend on the candidates. Robots are the first axis of each tensor.
 
     `shared[start][block]` are keys and values of the tokens whose action is known, from frame `start` on. Rotary
-    positions need one start; learned ones another for each place where a window over those tokens can begin. The newest
-    frame waits for a candidate's first action.
+    positions need one start; learned ones need one for each frame at which a window over those tokens can begin. The
+    newest frame is not among them: its action is each candidate's first.
     """
 
     context: Float[Tensor, "b t d"]
@@ -43,7 +43,7 @@ class Prefix:
 
 
 class FastPredictor:
-    """A predictor's weights in the form that imagining wants; `dtype` is what matrix products compute in."""
+    """A predictor's weights in the form that imagining uses; matrix products compute in `dtype`."""
 
     def __init__(self, predictor: Predictor, dtype: torch.dtype) -> None:
         self.config = predictor.config
@@ -61,8 +61,8 @@ class FastPredictor:
     def begin(self, context: Float[Tensor, "b t d"], past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
         """Run the tokens that all candidates share, once.
 
-        On a CPU, products of so few rows are rounded by how many there are: each robot is run alone, so that its plan
-        does not depend on who shares the batch.
+        On a CPU, the rounding of products of so few rows depends on their number: each robot is run alone, so that its
+        plan does not depend on the rest of the batch.
         """
         if context.device.type == "cpu" and context.shape[0] > 1:
             rows = [slice(robot, robot + 1) for robot in range(context.shape[0])]
@@ -100,7 +100,7 @@ class FastPredictor:
         return torch.cat(imagined, dim=2)
 
     def _growing(self, prefix: Prefix, horizon: int) -> int:
-        """Steps until positions stop holding still."""
+        """Number of steps before the window slides, during which no token's position changes."""
         return horizon if self.rotary else min(horizon, self.config.window - prefix.past_actions.shape[1])
 
     def _step(
@@ -112,7 +112,7 @@ class FastPredictor:
         caches: list[KeysValues],
         turns: Tensor | None,
     ) -> Float[Tensor, "b s 1 w"]:
-        """The newest token behind the last block."""
+        """The newest token after the last block."""
         known = prefix.past_actions.shape[1]
         growing = step < self._growing(prefix, step + 1)
         start = 0 if growing else known + step + 1 - self.config.window
@@ -124,7 +124,7 @@ class FastPredictor:
         conditions = modulations[:, :, step + 1 - own : step + 1].unbind(3)
         shared = prefix.shared[start] if start < len(prefix.shared) else None
         for index, block in enumerate(self.blocks):
-            seen = Seen(
+            seen = VisibleTokens(
                 shared=shared[index] if shared else None,
                 cache=caches[index] if growing else None,
                 filled=step,
@@ -141,7 +141,7 @@ class FastPredictor:
             tokens = tokens + self.positions[:steps]
         caches = [self._cache(tokens.shape[0], 1, steps) for _ in self.blocks]
         for index, block in enumerate(self.blocks):
-            seen = Seen(shared=None, cache=caches[index], filled=0, turns=self._turns(0, steps))
+            seen = VisibleTokens(shared=None, cache=caches[index], filled=0, turns=self._turns(0, steps))
             tokens = block.advance(tokens, modulations[:, :, :, index], seen, queries=steps)
         return tuple(cache[:, 0] for cache in caches)
 
@@ -153,7 +153,7 @@ class FastPredictor:
         return latents if self.enter is None else self.enter(latents).float()
 
     def _modulations(self, actions: Float[Tensor, "b s t a"]) -> Float[Tensor, "b s t blocks 6 w"]:
-        """Of every block, from one matrix product."""
+        """Modulations of every block, from one matrix product."""
         conditions = F.silu(self.action_condition(F.silu(self.action_hidden(actions))))
         return self.to_modulations(conditions).float().unflatten(-1, (len(self.blocks), 6, self.config.width))
 
@@ -184,7 +184,7 @@ def stack(prefixes: Sequence[Prefix]) -> Prefix:
 
 
 def _side_by_side(tokens: list[Tensor]) -> Float[Tensor, "b s t w"]:
-    """The first may be one row for all candidates."""
+    """The tokens of several steps as one tensor; those of the first may be one row for all candidates."""
     candidates = tokens[-1].shape[1]
     return torch.cat([token.expand(-1, candidates, -1, -1) for token in tokens], dim=2)
 
@@ -195,7 +195,7 @@ def _composed(first: Affine, second: Affine) -> Affine:
 
 
 def _all_modulations(predictor: Predictor) -> Affine:
-    """Every block's, below each other, with the 1 of `1 + scale` added: shift, scale, gate, twice, for each block."""
+    """The modulation layers of all blocks as one, [shift, scale, gate] twice for each; scales have their 1 added."""
     weights, biases = zip(*(affine(block.modulation) for block in predictor.every_block()), strict=True)
     bias = torch.stack(biases).unflatten(1, (6, -1)).clone()
     bias[:, [1, 4]] += 1

@@ -1,10 +1,9 @@
 """Steps to go for planning: many latents, one goal a robot.
 
-The first layer sees latent, goal and their difference. Its weights fold into two parts, so that a goal costs one row
-however many latents are held against it.
+The first layer reads latent, goal and their difference. Its weights fold into two parts, so that the goal's part is
+computed once for all latents.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -15,12 +14,13 @@ from worldmodel.heads.steps_to_go import StepsToGo
 from worldmodel.inference.folding import affine
 from worldmodel.inference.packed_linear import PackedLinear
 from worldmodel.parts.tokens import pool
+from worldmodel.recipe import LatentDistance
 
 
 class FastStepsToGo:
     """`StepsToGo` in evaluation mode, in float32.
 
-    `head` keeps the trained weights, which are what a checkpoint stores: change them before.
+    Made of the weights as they are: later changes to `head`, which keeps the trained form, have no effect here.
     """
 
     def __init__(self, head: StepsToGo) -> None:
@@ -41,6 +41,6 @@ class FastStepsToGo:
         return self.head.in_range(leave(act(hidden_norm(self._hidden(act(norm(entered)))))))
 
 
-def fast_distance(head: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """The same distance, faster where there is a fast form of it."""
+def fast_distance(head: nn.Module) -> LatentDistance:
+    """The same distance, in its fast form where it has one."""
     return FastStepsToGo(head) if isinstance(head, StepsToGo) else head

@@ -1,4 +1,4 @@
-"""Folding: what does not change after training is multiplied into the Linear beside it, once.
+"""Folding: layers that are constant after training are multiplied into the Linear beside them, once.
 
 Exact up to rounding. The stored checkpoint keeps the trained form.
 """
@@ -23,7 +23,10 @@ def affine(layer: nn.Module) -> Affine:
 
 
 def after_norm(norm: nn.Module, layer: nn.Module) -> Affine:
-    """A Linear behind an affine LayerNorm, as one behind a plain LayerNorm. An Identity changes nothing."""
+    """The Linear that gives the same behind a plain LayerNorm as `layer` behind the affine `norm`.
+
+    An Identity changes nothing.
+    """
     weight, bias = affine(layer)
     if isinstance(norm, nn.Identity):
         return weight, bias

@@ -1,8 +1,9 @@
 """A Linear layer for inference: weights laid out once for the machine's matrix units, GELU in the same pass.
 
-On a CPU, PyTorch hands float32 products to MKL, which leaves half of an AMD processor unused; oneDNN, which PyTorch
-carries too, generates code for the instructions that are there (AVX-512, AVX512-BF16, AMX) and keeps the weights in the
-order in which it reads them. Its fused operations are the ones that `torch.compile` emits. Elsewhere: F.linear.
+On a CPU, PyTorch computes float32 products with MKL, which leaves half of an AMD processor unused. oneDNN, which comes
+with PyTorch too, generates code for the processor's instructions (AVX-512, AVX512-BF16, AMX) and keeps the weights in
+the order in which it reads them. The fused operations used here are those that `torch.compile` emits. Other devices,
+and data types that oneDNN lacks, use F.linear.
 """
 
 from typing import Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 Activation = Literal["none", "gelu"]
 
 ROWS = 300
-"""Rows that the packed layout is chosen for: one robot's candidates. Other numbers work as well."""
+"""Rows that the packed layout is optimised for: one robot's candidates. Other numbers work as well."""
 
 
 class PackedLinear:

@@ -1,4 +1,4 @@
-"""Which arithmetic imagines faster on this machine, and stays close? Measured, not assumed."""
+"""Measures which arithmetic imagines faster on this machine and stays close to float32."""
 
 import statistics
 import time
@@ -16,7 +16,10 @@ REPEATS = 5
 
 @torch.inference_mode()
 def measured_precision(predictor: Predictor) -> Precision:
-    """bfloat16 where it is faster and imagines within CLOSE of float32, else float32. Takes turns; medians."""
+    """bfloat16 where it is faster and imagines within CLOSE of float32, else float32.
+
+    The two take turns, and medians are compared, so that other load on the machine does not decide.
+    """
     leave = predictor.leaving
     device, width = leave.weight.device, leave.out_features
     generator = Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""A trained encoder and world model in the form that planning wants: folded, packed, with keys and values kept."""
+"""A trained encoder and world model in the form that planning uses: folded, packed, with keys and values kept."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,19 @@ from worldmodel.observation import ObservationBatch
 from worldmodel.parts.frames import FrameEncoder
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.tokens import vector_token
-from worldmodel.parts.world_model import CausalWorldModel, Seen
+from worldmodel.parts.world_model import CausalWorldModel, SeenFrames
 from worldmodel.recipe import Encoder, Latents, WorldModel
 
 
 class FastEncoder:
     """`FrameEncoder` in evaluation mode, in float32, with BatchNorm folded into the projectors.
 
-    Made of the weights as they are: change or move them before.
+    Puts the module into evaluation mode, without gradients, and is made of the weights as they are: change or move
+    them before.
     """
 
     def __init__(self, module: FrameEncoder) -> None:
-        self._module = module
+        self._module = module.eval().requires_grad_(False)
         self._cameras = {
             spec.name: (encoder, FoldedProjector(head, torch.float32)) for spec, encoder, head in module.cameras
         }
@@ -32,6 +33,11 @@ class FastEncoder:
     def latent_shape(self) -> tuple[int, int]:
         """Tokens and width of a frame."""
         return self._module.latent_shape
+
+    @property
+    def learned(self) -> list[int]:
+        """Which tokens are learned."""
+        return self._module.learned
 
     def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d]. Images have the size, and vectors the entries, that the model was trained on."""
@@ -49,16 +55,17 @@ class FastEncoder:
 
 
 class FastWorldModel:
-    """`CausalWorldModel` without gradients, BatchNorm on its running statistics; `precision` is that of imagining.
+    """`CausalWorldModel` in evaluation mode, without gradients of the weights; `precision` is that of imagining.
 
-    Made of the weights as they are: change or move them before.
+    Puts the predictor into that mode and is made of the weights as they are: change or move them before.
     """
 
     def __init__(self, plain: CausalWorldModel, precision: Precision = "float32") -> None:
+        plain.predictor.eval().requires_grad_(False)
         self.plain = plain
         self._predictor = FastPredictor(plain.predictor, DTYPES[precision])
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Prefix:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Prefix:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
         return self._predictor.begin(context.tokens.flatten(-2), past_actions)
 
@@ -72,7 +79,7 @@ class FastWorldModel:
         Where `actions` want gradients, the plain way, which has them.
         """
         if actions.requires_grad:
-            return self.plain.rollout(Seen(state.context, state.past_actions), actions)
+            return self.plain.rollout(SeenFrames(state.context, state.past_actions), actions)
         return self.plain.split(self._predictor.rollout(state, actions))
 
     def predictions(
@@ -83,10 +90,10 @@ class FastWorldModel:
 
 
 def fast_encoder(plain: Encoder) -> Encoder:
-    """The same encoder, faster where there is a fast form of its parts."""
+    """The same encoder, in its fast form where it has one."""
     return FastEncoder(plain) if isinstance(plain, FrameEncoder) else plain
 
 
 def fast_world_model(plain: WorldModel, precision: Precision) -> WorldModel:
-    """The same world model, faster where there is a fast form of its parts."""
+    """The same world model, in its fast form where it has one."""
     return FastWorldModel(plain, precision) if isinstance(plain, CausalWorldModel) else plain

@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: what recipes are made of."""
+"""The parts of recipes: networks and functions from tensors to tensors."""

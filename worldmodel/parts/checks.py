@@ -1,4 +1,4 @@
-"""What configurations check of themselves."""
+"""Checks that configurations make of their own fields."""
 
 WIDEST = 65536
 

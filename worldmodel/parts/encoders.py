@@ -1,4 +1,4 @@
-"""Encoders: normalised images to one feature vector a frame."""
+"""Encoders, which turn normalised images into one feature vector a frame."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from worldmodel.parts.checks import WIDEST, require_range
 
 @dataclass(frozen=True, kw_only=True)
 class ConvConfig:
-    """A convolution a stage, with GroupNorm and SiLU: what trains on two CPU cores. Defaults: patches, then halvings.
+    """One convolution a stage, with GroupNorm and SiLU; it trains on two CPU cores. Defaults: patches, then halvings.
 
     Against four 4x4 convolutions of stride 2 to (16, 32, 64, 128) channels, the defaults take 0.4 of the time forward
     and backward (64 px, bfloat16, one core of an AMD EPYC Zen 5), and learn as much from as many frames.

@@ -1,4 +1,4 @@
-"""All sensors of a frame to latents, one token a sensor."""
+"""Encodes all sensors of a frame into latents, one token a sensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from worldmodel.recipe import Latents
 
 @dataclass(frozen=True, kw_only=True)
 class FrameConfig:
-    """Defaults are LeWorldModel's published encoder."""
+    """Configuration of a `FrameEncoder`. Defaults are LeWorldModel's published encoder."""
 
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     latent_width: int = 192
-    """Of one sensor's token."""
+    """Numbers in one sensor's token."""
     clip_frames: int = 4
     encoder: ConvConfig | ViTConfig = field(default_factory=ViTConfig)
     projector_width: int = 2048

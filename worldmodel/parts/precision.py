@@ -6,7 +6,7 @@ import torch
 
 Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
-"""`auto` measures."""
+"""`auto` measures which of the two is faster."""
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOSE = 0.03
 """Relative error (L2, over all imagined latents) that bfloat16 imagining may have against float32. A number has eight

@@ -1,4 +1,4 @@
-"""The causal predictor: latents and actions up to now to the next latent, conditioned by AdaLN-zero.
+"""The causal predictor: the next latent from the latents and actions so far, with AdaLN-zero conditioning.
 
 LeWorldModel (arXiv:2603.19312) with AdaLN-zero of DiT (Peebles and Xie 2023, arXiv:2212.09748). The action at step t
 modulates position t only; the output at t predicts the latent of t + 1.
@@ -40,7 +40,7 @@ class PredictorConfig:
     double_norm: bool = True
     """Normalise once more after the modulation, as the published weights do."""
     residual: bool = False
-    """Predict how a latent changes, not what it becomes: what rests need not be learned."""
+    """Predict the change of a latent instead of the next latent: of things that stay still, nothing need be learned."""
 
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "width", "heads", "head_width", "mlp_width", "projector_width", "window")
@@ -52,7 +52,7 @@ class PredictorConfig:
 
 
 class ActionEncoder(nn.Module):
-    """Actions of one model step to a modulation vector. No mixing over time."""
+    """Encodes the actions of one model step as a modulation vector; steps do not mix."""
 
     def __init__(self, action_width: int, config: PredictorConfig) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Block(nn.Module):
         return query, key, value
 
     def finish(self, tokens: Tensor, attended: Tensor, modulations: tuple[Tensor, ...]) -> Tensor:
-        """What follows the attention; `attended` [*b heads t head_width]."""
+        """The tokens after the attention's output and the MLP were added; `attended` is [*b heads t head_width]."""
         _, _, gate, shift_mlp, scale_mlp, gate_mlp = modulations
         tokens = tokens + gate * self.to_out(attended.transpose(-3, -2).flatten(-2))
         return tokens + gate_mlp * self.mlp(self.norm(tokens) * (1 + scale_mlp) + shift_mlp)
@@ -138,13 +138,18 @@ class Pass:
 
 
 class Predictor(nn.Module):
-    """Latents [b t d] and actions [b t a] to predicted next latents [b t d]."""
+    """Predicts the next latents [b t d] from latents [b t d] and actions [b t a]."""
 
-    def __init__(self, config: PredictorConfig, latent_width: int, action_width: int) -> None:
+    def __init__(self, config: PredictorConfig, latent_width: int, action_width: int, tokens: int = 1) -> None:
+        """`latent_width` is that of a frame: of all its tokens side by side.
+
+        A single token of the blocks' width enters as it is, as in the published weights.
+        """
         super().__init__()
         self.config = config
         self.action_encoder = ActionEncoder(action_width, config)
-        self.enter = nn.Identity() if latent_width == config.width else nn.Linear(latent_width, config.width)
+        enters = tokens > 1 or latent_width != config.width
+        self.enter = nn.Linear(latent_width, config.width) if enters else nn.Identity()
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.randn(1, config.window, config.width))
         self.dropout = nn.Dropout(config.dropout)
@@ -160,7 +165,7 @@ class Predictor(nn.Module):
 
     @property
     def head(self) -> nn.Sequential:
-        """From the last block to the change of the latent, or to the latent."""
+        """The projector from the last block to the latent, or to its change."""
         return self.change if self.config.residual else self.leave
 
     @property
@@ -203,7 +208,10 @@ class Predictor(nn.Module):
     def imagine(
         self, context: Float[Tensor, "b t d"], actions: Float[Tensor, "b steps a"]
     ) -> Float[Tensor, "b steps d"]:
-        """The latent after each action: of the first t frames teacher-forced, autoregressive after. Has gradients."""
+        """The latent after each action: predicted from the true latents for the first t, from imagined ones after.
+
+        Has gradients.
+        """
         if self.config.positions != "rotary":
             return self._imagine_again(context, actions)
         seen, conditions, begun = context.shape[1], self.action_encoder(actions), Pass()
@@ -225,7 +233,7 @@ class Predictor(nn.Module):
         return torch.cat(imagined, dim=1)
 
     def leave_from(self, tokens: Float[Tensor, "b t w"], latents: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """The next latents, from what the last block made of these."""
+        """The next latents, from the tokens of these latents after the last block."""
         predicted = self.head(self.norm(tokens).flatten(0, -2)).unflatten(0, tokens.shape[:-1])  # BatchNorm1d: [rows w]
         return latents + predicted if self.config.residual else predicted
 
@@ -235,8 +243,8 @@ def prediction_errors(
 ) -> list[Float[Tensor, ""]]:
     """Mean squares 1, 2, ... `furthest` steps ahead, `furthest` below t. Gradients flow into both sides.
 
-    Each pass feeds the predictor what the pass before imagined, at every place of a clip at once: after it, each
-    latent but the earliest is imagined from latents that were imagined one step less far.
+    Each pass gives the predictor the predictions of the pass before, at every frame of a clip at once, so the k-th pass
+    predicts k steps ahead. Its predictions of the first k - 1 frames, which reach less far, are left out.
     """
     given, errors = latents[:, :-1], []
     for step in range(furthest):

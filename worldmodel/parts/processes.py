@@ -1,4 +1,4 @@
-"""Training in several processes: every batch is shared out among them, and what is of a batch is of the whole of it.
+"""Training in several processes that share every batch: losses and statistics are those of the whole batch.
 
 torchrun starts the processes; without it there is one. Each takes equally many samples, so a mean over the batch
 (SIGReg's characteristic function, BatchNorm's statistics) is the average of the processes' means. Gradients flow
@@ -24,7 +24,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Those that train together, and which of them this one is."""
+    """How many processes train together, and which one this is."""
 
     rank: int = 0
     count: int = 1
@@ -32,7 +32,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """The first alone evaluates and writes."""
+        """Whether this is the first process, which alone evaluates and writes."""
         return self.rank == 0
 
 
@@ -62,7 +62,7 @@ def joined(device: DeviceChoice) -> Iterator[Processes]:
 
 
 def process_count() -> int:
-    """How many train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -100,7 +100,7 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Every process's loss depends on every process's tensor."""
+        """The mean of the gradients, since every process's loss depends on every process's tensor."""
         return _mean(*gradients)
 
 

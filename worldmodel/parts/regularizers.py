@@ -1,4 +1,4 @@
-"""What keeps latents from collapsing without a teacher or a stop-gradient, SIGReg and VICReg's two terms; smoothness.
+"""Regularisers that prevent collapse without a target encoder or stop-gradient (SIGReg, VICReg), and smoothness.
 
 SIGReg: Balestriero and LeCun 2025, LeJEPA, arXiv:2511.08544: project the batch on random directions and hold each
 projection against N(0, 1) with the Epps-Pulley statistic. Quadrature as in the authors' code: 17 knots on [0, 3],
@@ -7,7 +7,7 @@ trapezoid with doubled interior weights.
 VICReg: Bardes, Ponce and LeCun 2022, arXiv:2105.04906, equations 1 to 4, with the covariance's mean over pairs of
 channels, as PLDM has it (arXiv:2502.14819 and its code), instead of their sum over the width.
 
-Of several training processes, the batch is that of all of them.
+With several training processes, the batch is that of all of them together.
 """
 
 import torch
@@ -70,11 +70,11 @@ def covariance(latents: Float[Tensor, "*groups b d"]) -> Float[Tensor, ""]:
 
 
 def smoothness(latents: Float[Tensor, "b t *n d"]) -> Float[Tensor, ""]:
-    """Mean squared change from each latent to the next (PLDM, arXiv:2502.14819). Alone it would collapse them."""
+    """Mean squared change from each latent to the next (PLDM, arXiv:2502.14819). Alone, this term collapses latents."""
     return latents.diff(dim=1).float().square().mean()
 
 
 def _centred(latents: Float[Tensor, "*groups b d"]) -> tuple[Float[Tensor, "*groups b d"], int]:
-    """In float32, around the mean of the whole batch; and how many samples that is of."""
+    """The latents in float32, less the mean of the whole batch, and the number of samples in that batch."""
     wide = latents.float()
     return wide - average(wide.mean(-2, keepdim=True)), latents.shape[-2] * process_count()

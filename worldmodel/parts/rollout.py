@@ -1,4 +1,4 @@
-"""Imagining the future the plain way: the reference that the fast way is held against."""
+"""The plain rollout, the reference for the fast one."""
 
 import torch
 from jaxtyping import Float

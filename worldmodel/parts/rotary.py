@@ -21,6 +21,6 @@ def rotate(heads: Float[Tensor, "*b t w"], first: int) -> Float[Tensor, "*b t w"
 
 
 def angles(first: int, steps: int, width: int, device: torch.device) -> Float[Tensor, "t half"]:
-    """By how much each pair of channels is turned at positions first..first+steps-1, in radians."""
+    """The angle, in radians, by which each pair of channels is turned at positions first..first+steps-1."""
     frequencies = BASE ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     return torch.arange(first, first + steps, device=device, dtype=torch.float32)[:, None] * frequencies

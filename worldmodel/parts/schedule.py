@@ -1,4 +1,4 @@
-"""How a learning rate falls."""
+"""The schedule by which a learning rate falls."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Latent tokens of a frame: what small heads make of them, and vectors as tokens."""
+"""Latent tokens of a frame: pooled for small heads, and made of vector sensors."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""A causal predictor as a world model, the plain way: the reference that the fast way is held against."""
+"""A causal predictor as a world model: the plain form, the reference for the fast one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from worldmodel.recipe import Latents
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenFrames:
     """Frames [b t n*d] that were taken in, and the actions [b t-1 a] between them."""
 
     context: Tensor
@@ -22,21 +22,23 @@ class Seen:
 
 @dataclass(frozen=True)
 class CausalWorldModel:
-    """A `Predictor` reads the tokens of a frame side by side, as one vector."""
+    """Imagines with a `Predictor`, which reads the tokens of a frame side by side, as one vector."""
 
     predictor: Predictor
     tokens: int
-    """Of one frame."""
+    """Number of tokens of one frame."""
 
-    def begin(self, context: Latents, past_actions: Float[Tensor, "b t-1 a"]) -> Seen:
+    def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> SeenFrames:
         """Take in t frames, one model step apart, and the t - 1 model actions between them."""
-        return Seen(context.tokens.flatten(-2), past_actions)
+        return SeenFrames(context.tokens.flatten(-2), past_actions)
 
-    def stack(self, states: Sequence[Seen]) -> Seen:
+    def stack(self, states: Sequence[SeenFrames]) -> SeenFrames:
         """Many robots as one batch, in this order; each has taken in equally many frames."""
-        return Seen(torch.cat([state.context for state in states]), torch.cat([state.past_actions for state in states]))
+        return SeenFrames(
+            torch.cat([state.context for state in states]), torch.cat([state.past_actions for state in states])
+        )
 
-    def rollout(self, state: Seen, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
+    def rollout(self, state: SeenFrames, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
         """Latents imagined after each model step of each candidate. Has gradients where actions or weights have."""
         return self.split(naive_rollout(self.predictor, state.context, state.past_actions, actions))
 

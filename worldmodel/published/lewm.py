@@ -40,7 +40,7 @@ OLD_VIT_NAMES = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"(layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
 )
-"""transformers 4 to transformers 5."""
+"""From the names of transformers 4 to those of transformers 5."""
 
 PUBLISHED_NAMES = (
     (r"^encoder\.class_token$", "encoder.embeddings.cls_token"),
@@ -69,13 +69,13 @@ PUBLISHED_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The files, and what they do not say of themselves."""
+    """The published files, and the facts about the model that they do not contain."""
 
     weights: Path
     config: Path
     action: ActionSpec
     action_mean: tuple[float, ...]
-    """Of one control step's actions over the dataset, in their physical units."""
+    """Mean of one control step's actions over the dataset, in their physical units."""
     action_std: tuple[float, ...]
     camera: str
     task: str
@@ -214,7 +214,7 @@ def fold_action_scaling(recipe: LeWM, published: Published) -> None:
 
 
 def _published_tensors(path: Path) -> dict[str, Tensor]:
-    """What weights.pt holds, by name; training code may have wrapped it once. Raises CheckpointError."""
+    """The tensors of weights.pt by name; training code may have wrapped them in a dict. Raises CheckpointError."""
     try:
         data: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -241,7 +241,7 @@ def _new_vit_name(key: str) -> str:
 
 
 def _published(key: str) -> tuple[str, ...]:
-    """Where the recipe's tensor `key` comes from."""
+    """The published names of the tensors that the recipe's tensor `key` is made of."""
     for pattern, replacement in PUBLISHED_NAMES:
         name, found = re.subn(pattern, replacement, key)
         if found:

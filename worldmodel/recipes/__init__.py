@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, get_args
 
 from worldmodel.errors import CheckpointError
-from worldmodel.json_values import field_values
+from worldmodel.json_values import field_values, shown
 from worldmodel.parts.encoders import ConvConfig, ViTConfig
 from worldmodel.parts.predictor import PredictorConfig
 from worldmodel.recipe import Entry
@@ -33,7 +33,7 @@ def config_to_json(config: Any) -> dict[str, Any]:
 def config_from_json(recipe: str, data: dict[str, Any]) -> Any:
     """Inverse of `config_to_json`. Raises CheckpointError for unknown recipes, parts and keys."""
     if recipe not in RECIPES:
-        raise CheckpointError(f"checkpoint wants recipe {recipe!r}; this build has {sorted(RECIPES)}")
+        raise CheckpointError(f"checkpoint wants recipe {shown(recipe)}; this build has {sorted(RECIPES)}")
     return _build(RECIPES[recipe].config, data, f"config of recipe {recipe}")
 
 
@@ -42,13 +42,14 @@ def _build(cls: type, data: dict[str, Any], where: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if set(data) != set(fields):
         missing, unknown = sorted(set(fields) - set(data)), sorted(set(data) - set(fields))
-        raise CheckpointError(f"{where} lacks keys {missing} and has unknown ones {unknown}; wanted neither")
+        raise CheckpointError(f"{where} lacks keys {missing} and has unknown ones {shown(unknown)}; wanted neither")
     values = {}
     for key, value in data.items():
         if isinstance(value, dict):
             part = known.get(str(value.get("type")))
             if part is None or part not in (fields[key].type, *get_args(fields[key].type)):
-                raise CheckpointError(f"{where}: {key} has type {value.get('type')!r}; known parts are {sorted(known)}")
+                given = shown(value.get("type"))
+                raise CheckpointError(f"{where}: {key} has type {given}; known parts are {sorted(known)}")
             value = _build(part, {k: v for k, v in value.items() if k != "type"}, f"{where}.{key}")
         values[key] = value
     values = field_values(cls, values, where)

@@ -1,4 +1,4 @@
-"""Goal-conditioned behaviour cloning: do what was done on the way to a goal that was reached. It plans nothing.
+"""Goal-conditioned behaviour cloning: repeats the actions that led to such a goal in the data. It does not plan.
 
 Hindsight goals from the same clip (Lynch et al. 2019, arXiv:1903.01973; Ghosh et al. 2019, arXiv:1912.06088). The
 encoder learns from the actions alone; there is no predictor, so the service answers without imagining anything.
@@ -34,7 +34,7 @@ class GCBCConfig(FrameConfig):
 
 
 class GCBC(FrameEncoder):
-    """An encoder that knows what its actions need, and the policy over its latents."""
+    """The encoder, and the policy over its latents, which it learns with."""
 
     def __init__(self, config: GCBCConfig, body: Body) -> None:
         super().__init__(config, body.sensors)

@@ -7,15 +7,15 @@ stop-gradient, no decoder.
 Departures:
 - actions are scaled to [-1, 1] by the robot's limits instead of standardised by the dataset's statistics;
 - preset `small`: two of PLDM's losses (arXiv:2502.14819) beside the two. Smoothness: latents one model step apart are
-  to be near each other. Inverse dynamics: they are to tell the actions between them. Without smoothness, latents fold
-  what moves most, such as an arm's pose, into every direction, and what rests goes missing, such as Cube's cube.
-  Without inverse dynamics, what is small goes missing, such as PushT's disc;
-- a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of what is imagined from what
-  was imagined before;
+  to be near each other. Inverse dynamics: the actions between them are to be readable from them. Without smoothness,
+  the part that moves most, such as an arm, fills every direction of the latents, and things at rest, such as Cube's
+  cube, are lost. Without inverse dynamics, small things are lost, such as PushT's disc;
+- a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of latents that are imagined
+  from imagined latents;
 - several sensors: each camera has an encoder of its own and gives one token, a vector is a token as it is; SIGReg and
   smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
 - twins may be learned from (`twin_weight`, 0 in every preset): the latent of a frame's twin, the same state drawn in
-  another world, is to be the frame's. No other loss sees twins, so what is learned of dynamics stays;
+  another world, is to be the frame's. No other loss sees twins, so they do not change how dynamics are learned;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
   one normalisation before each modulation instead of two, no dropout, clips of 6 frames, 256 directions.
 """
@@ -123,8 +123,7 @@ class LeWM(FrameEncoder):
         """Nothing moves but the optimiser: there is no target encoder."""
 
     def _encode_clips(self, batch: Clips) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n d"] | None]:
-        """Latents of the frames, and of their twins: in one pass, so that BatchNorm sees the same mixture of both that
-        it keeps statistics of."""
+        """Latents of the frames, and of their twins: in one pass, so that BatchNorm's statistics are of both."""
         if batch.twins is None:
             return self.tokens(batch.frames).unflatten(0, batch.shape), None
         frames, twins = batch.frames.values, batch.twin_frames.values

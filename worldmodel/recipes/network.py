@@ -1,4 +1,4 @@
-"""The networks of LeWorldModel, on which its baselines stand too, so that only the losses differ."""
+"""The networks of LeWorldModel, which its baselines use too, so that only the losses differ."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ def imagining(module: Any) -> CausalWorldModel:
 
 def make_predictor(config: NetworkConfig, tokens: int, action_width: int) -> Predictor:
     """A predictor that reads the tokens of a frame side by side."""
-    return Predictor(config.predictor, tokens * config.latent_width, action_width)
+    return Predictor(config.predictor, tokens * config.latent_width, action_width, tokens)
 
 
 SMALL: Mapping[str, Any] = {

@@ -1,8 +1,8 @@
-"""PLDM: a world model whose latents are kept from collapsing by VICReg's terms and by the actions that they must tell.
+"""PLDM: a world model whose latents are kept from collapsing by VICReg's terms and by inverse dynamics.
 
 Sobal, Zhang et al. 2025, "Learning from Reward-Free Offline Data: A Case for Planning with Latent Dynamics Models",
 arXiv:2502.14819; terms and weights as in the authors' code (pldm/objectives/vicreg.py and idm.py, and the two-room
-configurations in pldm/configs/wall/icml). The baseline that LeWorldModel is held against (arXiv:2603.19312).
+configurations in pldm/configs/wall/icml). LeWorldModel's main baseline (arXiv:2603.19312).
 
 Departures:
 - encoder, predictor, optimiser and data are LeWorldModel's, so that only the losses differ: no impala encoder, no
@@ -47,7 +47,7 @@ class PLDMConfig(NetworkConfig):
 
 
 class PLDM(FrameEncoder):
-    """Encoder and predictor, and a head that tells the action between two frames, which only training uses."""
+    """Encoder and predictor, and a head that reads the action between two frames, which only training uses."""
 
     def __init__(self, config: PLDMConfig, body: Body) -> None:
         super().__init__(config, body.sensors)
@@ -85,7 +85,7 @@ class PLDM(FrameEncoder):
 
 
 def _variance_over_time(latents: Float[Tensor, "b t n d"]) -> Float[Tensor, ""]:
-    """The hinge of `variance_hinge` within each clip: what a clip shows should move."""
+    """The hinge of `variance_hinge` within each clip: latents should vary over its frames."""
     return F.relu(1 - (latents.float().var(dim=1) + 1e-4).sqrt()).mean()
 
 

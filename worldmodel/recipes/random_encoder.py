@@ -1,4 +1,4 @@
-"""A frozen random encoder: how far does planning get on latents that nobody learned?
+"""A frozen random encoder: how far does planning get on latents that were not learned?
 
 A control, not a published method: encoder and projector keep the weights that they were drawn with, and only the
 predictor learns. Latents are standardised once, on the first batch, since the losses and distances of the other recipes
@@ -6,7 +6,6 @@ are of unit variance too.
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -21,12 +20,12 @@ from worldmodel.recipe import Body, Entry, ParameterGroup, Step
 from worldmodel.recipes.network import NetworkConfig, imagining, make_predictor, presets
 
 LEAST_STD = 1e-3
-"""A latent's standard deviation counts as this much when it is less: in the dark nothing varies."""
+"""A latent's standard deviation counts as this much when it is less: with a covered camera nothing varies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomEncoderConfig(NetworkConfig):
-    """The architecture says it all."""
+    """The architecture; there is nothing else to set."""
 
 
 class RandomEncoder(FrameEncoder):
@@ -45,8 +44,8 @@ class RandomEncoder(FrameEncoder):
         """The predictor alone."""
         return [ParameterGroup(list(self.predictor.parameters()))]
 
-    def train(self, mode: bool = True) -> Self:
-        """The predictor alone: frozen BatchNorm keeps its statistics."""
+    def train(self, mode: bool = True) -> "RandomEncoder":
+        """Puts the predictor alone into training mode: the frozen BatchNorm keeps its statistics."""
         super().train(mode)
         for _, _, head in self.cameras:
             head.eval()

@@ -28,14 +28,14 @@ def held_out_metrics(
 
     `predict_mse` from all frames before; `copy_mse` is the error of repeating the last frame; `shuffled_mse` is the
     model with another clip's actions; `open_loop_mse` imagines from the first frame to the last; `copy_open_loop_mse`
-    repeats the first frame. `encoder` and `model` are those of `module`.
+    repeats the first frame. The alarms look at the learned tokens. `encoder` and `model` are those of `module`.
     """
     module.eval()
     sums: dict[str, float] = {}
     seen = []
     for batch in batches:
         latents = encoder.encode(batch.frames).tokens.unflatten(0, batch.shape)
-        seen.append(latents.flatten(0, 1).flatten(1))
+        seen.append(latents[:, :, encoder.learned].flatten(0, 1).flatten(1))
         for name, error in [] if model is None else _errors(model, latents, batch.actions):
             sums[name] = sums.get(name, 0.0) + float(error.square().mean()) / len(batches)
     module.train()
@@ -58,7 +58,7 @@ def _errors(model: WorldModel, latents: Float[Tensor, "b t n d"], actions: Tenso
 
 
 def collapse_alarms(metrics: dict[str, int | float], latent_size: int) -> list[str]:
-    """What in `held_out_metrics` looks like collapse, in words; empty when nothing does. `latent_size` of a frame.
+    """Each sign of collapse in `held_out_metrics`, in words. `latent_size` is that of a frame's learned tokens.
 
     Thresholds: SIGReg holds a healthy standard deviation at 1; a third of the size is the least rank that pays.
     """

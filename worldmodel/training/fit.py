@@ -36,7 +36,7 @@ from worldmodel.training.latent_stage import (
     twin_stand_ins,
 )
 from worldmodel.training.loop import Row, Run, TrainingConfig, claimed_precision
-from worldmodel.training.origin import Origin
+from worldmodel.training.origin import Origin, alike
 from worldmodel.training.precision import faster_precision
 from worldmodel.training.predictor_stage import PredictorTraining, StageRun, train_predictor
 from worldmodel.training.report import Split, calibrate, curves, probe, settle, task_error
@@ -95,7 +95,7 @@ def _check(config: FitConfig, split: Split) -> None:
     if not config.predictor.steps:
         return
     if config.entry.world_model is None:
-        raise TrainingError(f"recipe {config.origin.recipe} has no predictor that learns alone; leave its steps out")
+        raise TrainingError(f"recipe {config.origin.recipe} has no predictor; leave out --predictor-steps")
     timing = config.timing
     wanted, longest = timing.frames_spanned(timing.context_frames + timing.horizon), max(e.frames for e in split.train)
     if longest < wanted:
@@ -159,6 +159,11 @@ class _Trained:
         return LatentSpec(tokens=tokens, width=width)
 
     @property
+    def learned_size(self) -> int:
+        """Numbers in a frame's learned tokens."""
+        return len(self.frozen.encoder.learned) * self.latent.width
+
+    @property
     def world_model(self) -> WorldModel | None:
         """The world model as it is served: made of the weights as they are now."""
         make = self.config.entry.world_model
@@ -187,7 +192,7 @@ class _Trained:
         if training.steps == 0:
             return
         if not isinstance(plain, CausalWorldModel):
-            raise TrainingError(f"recipe {self.config.origin.recipe} has no predictor that learns alone")
+            raise TrainingError(f"the predictor of recipe {self.config.origin.recipe} does not learn alone")
         run = StageRun(
             folder=self.run.folder / "predictor",
             precision=self.run.config.precision,
@@ -199,8 +204,7 @@ class _Trained:
     def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
         model, frozen, split = self.world_model, self.frozen, self.split
         assert model is not None
-        key = [weights_hash(self.module.state_dict())]
-        found = imagined_stand_ins(data, frozen, model, key, self.config.training.seed)
+        found = imagined_stand_ins(data, frozen, model, self.config.training.seed)
         twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
         return (*found, *twins)
 
@@ -244,7 +248,8 @@ class _Trained:
             "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
             "predictor": dataclasses.asdict(config.predictor),
             "held_out": measured,
-            "alarms": collapse_alarms(measured, self.latent.size),
+            "learned_size": self.learned_size,
+            "alarms": collapse_alarms(measured, self.learned_size),
             "probe_r2": probe(self.frozen, self._random_encoder(), split),
             "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
             "curves": curves(rows),
@@ -295,18 +300,16 @@ def _body(config: FitConfig, split: Split) -> Body:
 
 
 def _sensors(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
-    """A checkpoint's own sensors as it knows them; others standardised by the training episodes."""
+    """The store's sensors: a checkpoint's own standardised as it knows them, others by the training episodes."""
     known = {sensor.name: sensor for sensor in origin.sensors}
 
     def spec(sensor: SensorSpec) -> SensorSpec:
         own = known.get(sensor.name)
-        return own if own is not None and _is_same(sensor, own) else split.store.standardised(sensor, split.train)
+        if own is not None and alike(own, sensor):
+            return dataclasses.replace(own, low=sensor.low, high=sensor.high)
+        return split.store.standardised(sensor, split.train)
 
     return tuple(map(spec, split.store.sensors))
-
-
-def _is_same(sensor: SensorSpec, known: SensorSpec) -> bool:
-    return dataclasses.replace(known, mean=(), std=(), resize=sensor.resize) == sensor
 
 
 def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:

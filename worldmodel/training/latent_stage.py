@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from worldmodel.clips import StepTiming
 from worldmodel.data.episodes import Episode, EpisodeStore
-from worldmodel.data.latents import LatentEpisodes, LatentRows, StandIns, stored_latents
+from worldmodel.data.latents import NUMBERS_AT_A_TIME, LatentEpisodes, LatentRows, StandIns, stored_latents
 from worldmodel.observation import ObservationBatch
 from worldmodel.recipe import Encoder, Latents, WorldModel
 
 IMAGINED_CLIPS = 40_000
-CLIPS_AT_A_TIME = 2048
+MOST_CLIPS_AT_A_TIME = 2048
 FRAMES_AT_A_TIME = 512
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -25,13 +25,13 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoder:
-    """An encoder, the device that it is on, and the hash of the weights that its latents depend on."""
+    """An encoder, the device that it is on, and the hash of its module's weights, the world model's among them."""
 
     encoder: Encoder
     device: torch.device
     weights: str
     folder: Path
-    """Where latents are kept."""
+    """Holds the files of latents."""
 
     @torch.inference_mode()
     def frames(self, sensors: dict[str, np.ndarray]) -> Float[Tensor, "rows n d"]:
@@ -42,14 +42,14 @@ class FrozenEncoder:
         return torch.cat([self.encoder.encode(batch).tokens for batch in batches])
 
     def stored(self, key: list[str], parts: Callable[[], Iterator[Tensor]]) -> LatentRows:
-        """Rows in a file of `folder`, made anew only when weights or `key` changed."""
+        """Rows in a file of `folder`, which is written anew only where weights or `key` are others."""
         return stored_latents(self.folder, [self.weights, *key], self.encoder.latent_shape, parts, self.device)
 
 
 def encode_episodes(
     frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode], timing: StepTiming, progress: Progress
 ) -> LatentEpisodes:
-    """The latents of every frame, and what was done after each."""
+    """The latents of every frame, and the action after each."""
 
     def parts() -> Iterator[Tensor]:
         for done, episode in enumerate(episodes, start=1):
@@ -67,46 +67,47 @@ def encode_episodes(
     )
 
 
-def imagined_stand_ins(
-    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, key: list[str], seed: int
-) -> list[StandIns]:
-    """Latents imagined along the episodes from one context frame and from all; `key` names the predictor's weights."""
+def imagined_stand_ins(data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, seed: int) -> list[StandIns]:
+    """Latents imagined along the episodes from one context frame and from all."""
     contexts = sorted({1, data.timing.context_frames})  # a first plan has one frame to go on
-    found = [imagine_along(data, frozen, model, (context, IMAGINED_CLIPS // 2, seed), key) for context in contexts]
+    found = [imagine_along(data, frozen, model, (context, IMAGINED_CLIPS // 2, seed)) for context in contexts]
     return [each for each in found if each is not None]
 
 
 @torch.inference_mode()
 def imagine_along(
-    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int], key: list[str]
+    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int]
 ) -> StandIns | None:
     """The horizon of model steps that followed a few context frames of random clips, as imagined.
 
-    `draw` is the number of context frames, of clips at most, and the seed of the choice. None where all episodes are
-    too short.
+    `draw` is the number of context frames, of clips at most, and the seed of the choice. `frozen` and `model` have
+    the same weights. None where all episodes are too short.
     """
     context, clips, seed = draw
-    frames = context + data.timing.horizon
+    timing, shape = data.timing, data.latents.shape
+    frames = context + timing.horizon
+    at_a_time = min(MOST_CLIPS_AT_A_TIME, max(1, NUMBERS_AT_A_TIME // (frames * shape[0] * shape[1])))
     starts = data.starts(frames)
     if len(starts) == 0:
         return None
     chosen = starts[torch.randperm(len(starts), generator=Generator().manual_seed(seed))[:clips]]
 
     def parts() -> Iterator[Tensor]:
-        for part in chosen.split(CLIPS_AT_A_TIME):
+        for part in chosen.split(at_a_time):
             done = data.actions_between(part, frames)
             begun = model.begin(Latents(data.clips(part, context)), done[:, : context - 1])
             yield model.rollout(begun, done[:, None, context - 1 :])[:, 0].flatten(0, 1)
 
-    latents = frozen.stored(["imagined", *map(str, draw), str(len(data.latents)), *key], parts)
-    steps = data.timing.control_steps * torch.arange(context, frames, device=data.device)
+    numbers = (*draw, timing.control_steps, timing.horizon)
+    latents = frozen.stored(["imagined", data.latents.name, *map(str, numbers)], parts)
+    steps = timing.control_steps * torch.arange(context, frames, device=data.device)
     return StandIns(latents, (chosen[:, None] + steps).flatten().clone())
 
 
 def twin_stand_ins(
     data: LatentEpisodes, frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode]
 ) -> StandIns:
-    """One for each model step of each episode."""
+    """The twins of frames one model step apart, of each episode."""
     skip = data.timing.control_steps
     own = [torch.arange(0, episode.frames, skip) for episode in episodes]
     firsts = np.cumsum([0, *(episode.frames for episode in episodes[:-1])])
@@ -116,9 +117,9 @@ def twin_stand_ins(
             yield frozen.frames(store.twins(episode, 0, len(rows), skip))
 
     rows = torch.cat([int(first) + each for first, each in zip(firsts, own, strict=True)])
-    return StandIns(frozen.stored(["twins", *_named(store, episodes)], parts), rows.to(data.device))
+    return StandIns(frozen.stored(["twins", str(skip), *_named(store, episodes)], parts), rows.to(data.device))
 
 
 def _named(store: EpisodeStore, episodes: list[Episode]) -> list[str]:
-    """All that tells these frames from others."""
+    """Folders, and the place of each episode in them: no other frames have these names."""
     return [str(folder.resolve()) for folder in store.folders] + [f"{e.shard}.{e.start}.{e.frames}" for e in episodes]

@@ -71,14 +71,17 @@ class Origin:
         """The module that training begins with. Weights that the checkpoint has none for, such as those of a loss that
         it was trained without or of a further sensor, are random.
 
-        Raises TrainingError where the checkpoint's have another shape.
+        Raises TrainingError where the checkpoint's sensors are not the first of `body`, or its weights have another
+        shape.
         """
-        module = self.untrained(body, seed)
         if self.weights is None:
-            return module
+            return self.untrained(body, seed)
+        self._check_sensors(body)
+        module = self.untrained(body, seed)
         wanted = module.state_dict()
         known = {key: value for key, value in self.weights.items() if key in wanted}
-        if self._has_further_sensors(body):
+        if len(body.sensors) > len(self.sensors):
+            known = {**known, **_identity_entry(known, wanted)}
             known = {key: _widened(value, wanted[key]) for key, value in known.items() if _is_kept(key, value, wanted)}
         for key, value in known.items():
             if value.shape != wanted[key].shape:
@@ -90,9 +93,31 @@ class Origin:
         module.load_state_dict(known, strict=False)
         return module
 
-    def _has_further_sensors(self, body: Body) -> bool:
+    def _check_sensors(self, body: Body) -> None:
         count = len(self.sensors)
-        return len(body.sensors) > count > 0 and body.sensors[:count] == self.sensors
+        if len(body.sensors) < count or not all(map(alike, self.sensors, body.sensors)):
+            raise TrainingError(
+                f"the checkpoint's sensors are {_listed(self.sensors)}; this training's are {_listed(body.sensors)}: "
+                "give the checkpoint's first, in its order, and further ones behind them (telos train --sensors)"
+            )
+
+
+def alike(one: SensorSpec, other: SensorSpec) -> bool:
+    """Whether readings of both mean the same to a model; limits, standardisation and filter aside."""
+    return all(getattr(one, key) == getattr(other, key) for key in ("name", "kind", "shape", "names", "units"))
+
+
+def _listed(sensors: tuple[SensorSpec, ...]) -> str:
+    return ", ".join(f"{sensor.name} ({sensor.kind} {' x '.join(map(str, sensor.shape))})" for sensor in sensors)
+
+
+def _identity_entry(known: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The layer before the blocks of a predictor that had none, since it took its only token as it is."""
+    weight, bias = "predictor.enter.weight", "predictor.enter.bias"
+    if weight in known or weight not in wanted:
+        return {}
+    width = len(wanted[bias])
+    return {weight: torch.eye(width), bias: torch.zeros(width)}
 
 
 def _is_kept(key: str, given: Tensor, wanted: Mapping[str, Tensor]) -> bool:

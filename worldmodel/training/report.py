@@ -1,6 +1,6 @@
 """What a manifest says of a training, for people: probes, errors and curves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from worldmodel.heads.surprise import calibrated, surprise
 from worldmodel.heads.task_distance import TaskDistance, task_truth
 from worldmodel.manifest import CalibrationSpec
 from worldmodel.observation import ObservationBatch
+from worldmodel.parts.tokens import pool, pooling_of
 from worldmodel.recipe import Encoder, WorldModel
 from worldmodel.training.diagnostics import HELD_OUT
 from worldmodel.training.latent_stage import FrozenEncoder
@@ -55,33 +56,39 @@ def calibrate(frozen: FrozenEncoder, model: WorldModel, split: Split) -> Calibra
 
 
 def probe(trained: FrozenEncoder, control: FrozenEncoder, split: Split) -> dict[str, dict[str, float]]:
-    """Linear R^2 of each recorded feature on held-out episodes, for the trained encoder and for a random one."""
+    """Linear R^2 of each recorded feature on held-out episodes, for the trained encoder and for a random one.
+
+    A probe reads a frame as a head does: its tokens side by side, or the mean of many.
+    """
     results: dict[str, dict[str, float]] = {}
     names = split.store.description["features"]["names"]
+    pooling = pooling_of(*trained.encoder.latent_shape)
     for name, frozen in (("trained", trained), ("random_encoder", control)):
-        x, y = probe_rows(frozen, split, split.train[:PROBE_EPISODES])
-        x_test, y_test = probe_rows(frozen, split, split.held_out[:PROBE_EPISODES])
-        scores = probe_r2(x.flatten(1), y, x_test.flatten(1), y_test)
+        x, y = probe_rows(frozen, split, split.train, lambda latents: pool(latents, pooling))
+        x_test, y_test = probe_rows(frozen, split, split.held_out, lambda latents: pool(latents, pooling))
+        scores = probe_r2(x, y, x_test, y_test)
         results[name] = dict(zip(names, scores.tolist(), strict=True))
     return results
 
 
 def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[str, float]:
     """How far the head's readings of held-out frames are from what was recorded: medians, in tolerances."""
-    latents, recorded = probe_rows(frozen, split, split.held_out[:PROBE_EPISODES])
+    quantities, recorded = probe_rows(frozen, split, split.held_out, head.quantities)
     truth = task_truth(head.config, split.store.description["features"]["names"], recorded)
     names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
-    with torch.no_grad():
-        errors = apart(head.quantities(latents), truth.quantities, truth.sizes).median(0).values
+    errors = apart(quantities, truth.quantities, truth.sizes).median(0).values
     return dict(zip(names, errors.tolist(), strict=True))
 
 
-def probe_rows(frozen: FrozenEncoder, split: Split, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
-    """Latents [rows n d] and features [rows f] of frames one model step apart."""
-    skip = split.timing.control_steps
-    latents = [frozen.frames(split.store.observations(e, 0, _spaced(e, skip), skip)) for e in episodes]
-    truth = [split.store.features(episode, 0, _spaced(episode, skip), skip) for episode in episodes]
-    return torch.cat(latents).clone(), torch.from_numpy(np.concatenate(truth)).to(frozen.device)
+@torch.no_grad()
+def probe_rows(
+    frozen: FrozenEncoder, split: Split, episodes: Sequence[Episode], read: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Of frames one model step apart, in some episodes: what `read` makes of their latents [rows n d], and features."""
+    skip, some = split.timing.control_steps, episodes[:PROBE_EPISODES]
+    seen = [read(frozen.frames(split.store.observations(e, 0, _spaced(e, skip), skip)).clone()) for e in some]
+    truth = [split.store.features(episode, 0, _spaced(episode, skip), skip) for episode in some]
+    return torch.cat(seen), torch.from_numpy(np.concatenate(truth)).to(frozen.device)
 
 
 @torch.no_grad()

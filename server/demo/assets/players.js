@@ -42,7 +42,8 @@ class Player {
     this.find = (selector) => root.querySelector(selector);
     [this.camera, this.goal] = root.querySelectorAll("canvas");
     for (const canvas of [this.camera, this.goal]) [canvas.height, canvas.width] = task.image_px;
-    this.find(".size").textContent = `${task.image_px[1]} × ${task.image_px[0]} px`;
+    const others = task.sensors.length > 1 ? `; the model takes ${task.sensors.join(", ")}` : "";
+    this.find(".size").textContent = `${task.image_px[1]} × ${task.image_px[0]} px${others}`;
     this.sheets = sheets.map((sheet) => Object.assign(new Image(), { src: sheet.src, onload: () => this.paint() }));
     this.layout = sheets;
     const chart = (name, height, timeAxis = false) =>
@@ -82,7 +83,7 @@ class Player {
       { points: series(random), color: "var(--muted)", dashed: true }], end);
     this.charts.cost.show([{ points: plans("predicted_cost"), color: "var(--cost)", marks: true }], end);
     this.charts.surprise.show([{ points: plans("surprise"), color: "var(--surprise)", marks: true }], end,
-      { value: threshold, name: `alarm above ${short(threshold)}` });
+      threshold === null ? undefined : { value: threshold, name: `alarm above ${short(threshold)}` });
     this.slider.max = this.last;
     this.chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === index)));
     this.paint();
@@ -128,7 +129,8 @@ class Player {
     const say = (selector, text) => { this.find(selector).textContent = text; };
     say(".distance b", `${row.distances[step].toFixed(2)} ${unit}`);
     say(".cost b", short(this.charts.cost.value(seconds)));
-    const surprise = this.charts.surprise.value(seconds), alarm = surprise > task.surprise_threshold;
+    const surprise = this.charts.surprise.value(seconds);
+    const alarm = task.surprise_threshold !== null && surprise > task.surprise_threshold;
     say(".surprise b", alarm ? `${short(surprise)}, above the alarm` : short(surprise));
     this.find(".surprise b").className = alarm ? "alarm" : "";
     say(".time", `${seconds.toFixed(2)} s\nstep ${step} of ${this.last}`);

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import telos
 from server.cli import COMMANDS, main
 from server.commands.train import goal_tolerances
 from tests.episodes import write_dot_store
@@ -139,6 +141,7 @@ def test_models_say_where_and_in_what_they_would_be_served(
     assert main(["models", "--checkpoints", str(tmp_path), "--json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
     assert (line["precision"], line["device"]) == ("bfloat16", "cpu")
+    assert (line["sensors"], line["actions"]) == (["top"], ["x [m/s]", "y [m/s]"])
 
 
 def test_models_lists_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -154,3 +157,36 @@ def test_models_lists_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureF
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     assert main(["models", "verify", *where]) == 2
     assert json.loads(capsys.readouterr().out)[0]["ok"] is False
+
+
+def test_the_version_is_that_of_the_client(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"telos {telos.__version__}\n"
+
+
+@pytest.mark.parametrize(("command", "extra"), [("serve", "server"), ("demo", "sim"), ("replay", "server,record")])
+def test_a_missing_package_is_said_with_the_extra_that_has_it(
+    command: str, extra: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["x.mcap"] if command == "replay" else []
+    monkeypatch.setattr(f"server.commands.{command}.run", importing("torch.nn"))
+    assert main([command, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"telos {command}: torch.nn is not installed") and f"'telos[{extra}]'" in error
+
+
+def test_a_missing_module_of_telos_itself_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.commands.serve.run", importing("server.nowhere"))
+    with pytest.raises(ModuleNotFoundError):
+        main(["serve"])
+
+
+def importing(module: str) -> Callable[[argparse.Namespace], None]:
+    """A command that fails as it does when `module` is not there."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    return run

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -22,8 +23,10 @@ from server.recording.recorder import PATTERN, Recorder, RecordingLimits
 from server.settings import SettingsError
 from server.validation import validate
 from telos.wire import telos_pb2 as pb
-from telos.wire.messages import to_message
+from telos.wire.messages import to_message, to_payload
+from telos.wire.tensors import unpack
 from tests.server.live import Live, picture, plan_payload
+from tests.server.sensors_engine import arm_plan, readings, seen
 from tests.waiting import wait_until
 
 AMPLE = RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=2**26)
@@ -175,6 +178,23 @@ def test_a_slow_disk_costs_recordings_not_time(tmp_path: Path, monkeypatch: pyte
     stuck.set()
     recorder.close()
     assert counts == {"busy": 990, "written": 11}
+
+
+def test_what_vectors_gave_is_kept_and_counted_too(tmp_path: Path, plan: Plan) -> None:
+    request = validate(schemas.PlanRequest, arm_plan())
+    vectors = 3 * readings(1).nbytes
+    pictures = sum(len(image["encoded"]) for seed in (1, 2, 3) for image in seen(seed)["images"].values())
+    counts: Counter[str] = Counter()
+    for name, waiting_bytes in (("enough", vectors + pictures), ("too little", vectors + pictures - 1)):
+        recorder = counting(
+            tmp_path / name, RecordingLimits(file_bytes=2**28, folder_bytes=2**32, waiting_bytes=waiting_bytes), counts
+        )
+        recorder.plan(request, plan.response)
+        recorder.close()
+    assert counts == {"written": 1, "busy": 1}
+    ((asked, _),) = read_plans(files(tmp_path / "enough")[0])
+    assert asked == to_message(pb.PlanRequest, request.model_dump())
+    np.testing.assert_array_equal(unpack(to_payload(asked.context[0].arrays["proprioception"])), readings(1))
 
 
 def test_a_full_disk_is_counted_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:

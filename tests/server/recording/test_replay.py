@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.recording.replay import Comparison, ReplayConnection, replay
+from server.recording.replay import Comparison, ReplayConnection, exactly, replay
 from telos.wire import telos_pb2 as pb
 from telos.wire.messages import to_message
 from tests.server.live import Live, plan_payload
@@ -73,6 +73,13 @@ def test_what_began_before_the_recording_cannot_be_compared(ask: Callable[[pb.Pl
     again = list(replay(plans[1:], ask))
     assert verdicts(again) == ["not comparable", "same"]
     assert "not replayed" in again[0].detail
+
+
+def test_a_policys_plan_is_asked_for_without_iterations(ask: Callable[[pb.PlanRequest], pb.PlanResponse]) -> None:
+    (request, reply), *_ = plans_of(ask, plan_payload())
+    reply.status, reply.iterations_completed = pb.PlanResponse.POLICY, 0
+    reply.provenance.effective_planner.ClearField("max_iterations")
+    assert not exactly(request, reply, None).planner.HasField("max_iterations")
 
 
 def test_another_plan_differs(ask: Callable[[pb.PlanRequest], pb.PlanResponse]) -> None:
