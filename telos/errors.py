@@ -18,8 +18,8 @@ class TelosError(Exception):
     """The server refused, could not answer, or answered something that must not be executed.
 
     `code` is one word to decide on (`queue-full`, `validation-failed`, ...; here also `unreachable`, `timeout`,
-    `unreadable-reply`, `stale-reply`, `unusable-plan`, `no-actions`); `status` is the HTTP status or the name of the gRPC code, empty
-    when there was no answer. Before `retry_after_s` the server does not want to be asked again.
+    `unreadable-reply`, `stale-reply`, `unusable-plan`, `no-actions`); `status` is the HTTP status or the name of the
+    gRPC code, empty when there was no answer. Before `retry_after_s` the server does not want to be asked again.
     """
 
     def __init__(
