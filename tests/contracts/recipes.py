@@ -24,7 +24,7 @@ from worldmodel.recipes import RECIPES
 
 CLIPS = 12
 FRAMES = 3
-"""Of a context: no more than a tiny predictor's window."""
+"""Frames of a context, no more than a tiny predictor's window."""
 FROZEN = {"random-encoder"}
 """Recipes that do not learn their encoder."""
 SENSORS: dict[str, tuple[SensorSpec, ...]] = {"one camera": (TOP,), "two cameras and a vector": SEVERAL}

@@ -33,7 +33,7 @@ def sensors(request: pytest.FixtureRequest) -> tuple[SensorSpec, ...]:
 
 
 def test_every_capability_is_offered_by_some_recipe() -> None:
-    """Else the laws above would hold for nothing."""
+    """Without one, a capability's laws would be tried on nothing."""
     assert {"lewm", "pldm", "random-encoder"} <= set(IMAGINING) and "gcbc" in ACTING
     assert all(entry.encoder is not None for entry in ENTRIES.values())
 
