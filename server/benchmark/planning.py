@@ -12,24 +12,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 from torch.utils.flop_counter import FlopCounterMode
-from worldmodel.recipes.joint_embedding import JointEmbedding
 
 from planner.costs import Over, goal_cost
 from planner.names import SearchSpaceName
 from planner.presets import PRESETS, Preset, build
-from planner.protocols import Distance, RolloutModel
-from planner.search import plan_iterations
+from planner.protocols import Distance
+from planner.search import RobotSearch, plan_iterations
 from server.benchmark.machine import machine, peak_gflops, synchronise
-from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.inference.fast_steps_to_go import FastStepsToGo
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.parts.precision import DTYPES, Precision
-from worldmodel.parts.rollout import naive_rollout
-from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
+from worldmodel import (
+    DTYPES,
+    RECIPES,
+    Body,
+    HeadSpec,
+    Latents,
+    LatentSpec,
+    Precision,
+    SensorSpec,
+    WorldModel,
+    fast_distance,
+    fast_world_model,
+    make_head,
+)
 
 ACTIONS, CONTROL_STEPS = 2, 5
+ACTION_WIDTH = ACTIONS * CONTROL_STEPS
 REFERENCE = "reference"
 VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "bfloat16": "bfloat16"}
 """The plain rollout, and the fast one in both precisions."""
@@ -43,7 +51,9 @@ REFERENCE_SHARE = 5
 class Case:
     """What is planned with."""
 
-    recipe: Callable[[], LeWMConfig]
+    preset: str
+    """Of the recipe `lewm`."""
+    image_px: int
     context_frames: int
     over: Over
     with_steps_to_go: bool
@@ -51,16 +61,20 @@ class Case:
 
 
 CASES = {
-    "paper": Case(recipe=paper, context_frames=1, over="last", with_steps_to_go=False, search_space="free"),
-    "small": Case(recipe=small, context_frames=3, over="mean", with_steps_to_go=True, search_space="constant"),
+    "paper": Case(
+        preset="paper", image_px=224, context_frames=1, over="last", with_steps_to_go=False, search_space="free"
+    ),
+    "small": Case(
+        preset="small", image_px=64, context_frames=3, over="mean", with_steps_to_go=True, search_space="constant"
+    ),
 }
 """As published, and as the service plans by default."""
 PUBLISHED = "300x30"
 SEARCHES = {
     PUBLISHED: Preset(candidates=300, elites=30, iterations=30),
-    **{name: preset for name, preset in PRESETS.items() if preset.proposal == "none"},
+    **{name: preset for name, preset in PRESETS.items() if not (preset.proposal or preset.is_policy)},
 }
-"""No model here proposes anything."""
+"""No model here has a policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,33 +101,9 @@ class BenchmarkConfig:
 class TimedModel:
     """One way to imagine and to judge."""
 
-    model: RolloutModel
-    steps_to_go: Distance | None
-    task_distance: Distance | None = None
-
-
-class Reference:
-    """The plain rollout as a planner's world model."""
-
-    def __init__(self, recipe: JointEmbedding) -> None:
-        self.recipe = recipe.eval().requires_grad_(False)
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """[b height width 3] to [b 1 d]"""
-        return self.recipe.encode(observation).unsqueeze(1)
-
-    def begin(self, context: Tensor, past_actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Nothing is done ahead."""
-        return context.squeeze(2), past_actions
-
-    def stack(self, states: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Many robots as one batch."""
-        contexts, past_actions = zip(*states, strict=True)
-        return torch.cat(contexts), torch.cat(past_actions)
-
-    def rollout(self, state: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
-        """[b s h a] to [b s h 1 d]"""
-        return naive_rollout(self.recipe.predictor, *state, actions).unsqueeze(3)
+    model: WorldModel
+    learned: tuple[tuple[float, Distance], ...] = ()
+    """Learned distances with their weights in the cost."""
 
 
 @torch.inference_mode()
@@ -143,18 +133,30 @@ def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[s
 
 def _engines(case: Case, device: str) -> dict[str, TimedModel]:
     torch.manual_seed(0)
-    recipe = LeWM(case.recipe(), ACTIONS * CONTROL_STEPS)
-    for block in recipe.predictor.every_block():
+    entry, camera = RECIPES["lewm"], SensorSpec(name="top", kind="camera", shape=(case.image_px, case.image_px, 3))
+    module: Any = entry.module(entry.presets[case.preset](), Body(sensors=(camera,), action_width=ACTION_WIDTH))
+    for block in module.predictor.every_block():
         torch.nn.init.normal_(block.modulation.weight, std=0.02)
-    recipe = recipe.to(device)
-    head = StepsToGo(StepsToGoConfig(), case.recipe().latent_width).to(device) if case.with_steps_to_go else None
-    fast_head = None if head is None else FastStepsToGo(head)
+    assert entry.world_model is not None
+    plain = entry.world_model(module.eval().requires_grad_(False).to(device))
+    heads = [_steps_to_go(case).to(device)] if case.with_steps_to_go else []
+    exact, fast = ([(1.0, head) for head in heads], [(1.0, fast_distance(head)) for head in heads])
     return {
-        name: TimedModel(Reference(recipe), head)
+        name: TimedModel(plain, tuple(exact))
         if name == REFERENCE
-        else TimedModel(LatentWorldModel(recipe, precision), fast_head)
+        else TimedModel(fast_world_model(plain, precision), tuple(fast))
         for name, precision in VARIANTS.items()
     }
+
+
+def _steps_to_go(case: Case) -> Any:
+    """The head with random weights."""
+    spec = HeadSpec(type="steps_to_go", config={"width": 256, "longest": 30.0, "pooling": "concatenate"})
+    return make_head(spec, LatentSpec(tokens=1, width=_latent_width(case)), ACTION_WIDTH)
+
+
+def _latent_width(case: Case) -> int:
+    return RECIPES["lewm"].presets[case.preset]().latent_width
 
 
 def _measure(
@@ -209,22 +211,24 @@ def _iterations(case: Case, search: Preset, engine: TimedModel, robots: int, dev
     limit = torch.ones(ACTIONS, device=device)
     optimiser, space = build(search, low=-limit, high=limit, control_steps=CONTROL_STEPS)
     generator = Generator().manual_seed(0)
-    width = case.recipe().latent_width
+    width = _latent_width(case)
     shape = (robots, case.context_frames, 1, width)
     context = torch.randn(shape, generator=generator).to(device)
     goal = torch.randn(robots, 1, width, generator=generator).to(device)
-    past = torch.zeros(robots, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device=device)
+    past = torch.zeros(robots, case.context_frames - 1, ACTION_WIDTH, device=device)
+    cost = goal_cost(goal, scale=2.0 * width, learned=engine.learned, over=case.over)
     while True:
-        yield from plan_iterations(
-            engine.model,
-            engine.model.begin(context, past),
-            goal_cost(goal, scale=2.0 * width, steps_to_go=engine.steps_to_go, over=case.over),
-            optimiser=optimiser,
-            space=space,
-            horizon=search.horizon,
-            warm_starts=[None] * robots,
-            generators=[Generator().manual_seed(robot) for robot in range(robots)],
-        )
+        searches = [
+            RobotSearch(
+                optimiser=optimiser,
+                space=space,
+                horizon=search.horizon,
+                generator=Generator().manual_seed(robot),
+            )
+            for robot in range(robots)
+        ]
+        state = engine.model.begin(Latents(context), past)
+        yield from plan_iterations(engine.model, state, cost, searches, (1, width))
 
 
 def _timed(run: Iterator[Any], device: str) -> float:
@@ -250,11 +254,11 @@ def _flops(case: Case, search: Preset, name: str) -> float:
     """Of the rollout's matrix products for one candidate, counted where nothing is computed."""
     with torch.inference_mode(False), torch.no_grad():
         model = _engines(case, "meta")[name].model
-        width, candidates = case.recipe().latent_width, search.candidates
+        width, candidates = _latent_width(case), search.candidates
         context = torch.zeros(1, case.context_frames, 1, width, device="meta")
-        past = torch.zeros(1, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device="meta")
-        actions = torch.zeros(1, candidates, search.horizon, ACTIONS * CONTROL_STEPS, device="meta")
-        state = model.begin(context, past)
+        past = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device="meta")
+        actions = torch.zeros(1, candidates, search.horizon, ACTION_WIDTH, device="meta")
+        state = model.begin(Latents(context), past)
         with FlopCounterMode(display=False) as counter:
             model.rollout(state, actions)
     return counter.get_total_flops() / candidates
