@@ -58,7 +58,7 @@ def _errors(model: WorldModel, latents: Float[Tensor, "b t n d"], actions: Tenso
 
 
 def collapse_alarms(metrics: dict[str, int | float], latent_size: int) -> list[str]:
-    """What in `held_out_metrics` looks like collapse, in words; empty when nothing does. `latent_size` of a frame.
+    """Signs of collapse in `held_out_metrics`, in words; empty when there is none. `latent_size` is that of a frame.
 
     Thresholds: SIGReg holds a healthy standard deviation at 1; a third of the size is the least rank that pays.
     """
