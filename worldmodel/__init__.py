@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from worldmodel.published.lewm import Published, import_lewm
     from worldmodel.recipe import Body, Encoder, LatentPolicy, Latents, Step, WorldModel
     from worldmodel.recipes import RECIPES
-    from worldmodel.training.fit import FitConfig, fit
+    from worldmodel.training.config import FitConfig
+    from worldmodel.training.fit import fit
     from worldmodel.training.head_stage import HeadsConfig
     from worldmodel.training.loop import TrainingConfig
     from worldmodel.training.origin import Origin
@@ -62,7 +63,8 @@ _HOMES = {
     "published.lewm": ("Published", "import_lewm"),
     "recipe": ("Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel"),
     "recipes": ("RECIPES",),
-    "training.fit": ("FitConfig", "fit"),
+    "training.config": ("FitConfig",),
+    "training.fit": ("fit",),
     "training.head_stage": ("HeadsConfig",),
     "training.loop": ("TrainingConfig",),
     "training.origin": ("Origin",),
