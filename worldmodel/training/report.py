@@ -84,7 +84,7 @@ def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[
 def probe_rows(
     frozen: FrozenEncoder, split: Split, episodes: Sequence[Episode], read: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Rows for frames one model step apart, in some episodes: `read` of their latents [rows n d], and their features."""
+    """Rows for frames one model step apart in some episodes: `read` of their latents [rows n d], and features."""
     skip, some = split.timing.control_steps, episodes[:PROBE_EPISODES]
     seen = [read(frozen.frames(split.store.observations(e, 0, _spaced(e, skip), skip)).clone()) for e in some]
     truth = [split.store.features(episode, 0, _spaced(episode, skip), skip) for episode in some]
