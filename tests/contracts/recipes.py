@@ -57,6 +57,10 @@ class AlikeEncoder(nn.Module):
     def latent_shape(self) -> tuple[int, int]:
         return len(self.sensors), self.config.latent_width
 
+    @property
+    def learned(self) -> list[int]:
+        return list(range(len(self.sensors)))
+
     def encode(self, observation: ObservationBatch) -> Latents:
         return Latents(self.tokens(observation, self.layers))
 
