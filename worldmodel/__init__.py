@@ -12,10 +12,20 @@ if TYPE_CHECKING:
     from worldmodel.clips import Clips, StepTiming
     from worldmodel.data.episodes import ClipSampler, EpisodeStore
     from worldmodel.errors import CheckpointError, DatasetError, SensorError, TrainingError
+    from worldmodel.heads import HEADS
     from worldmodel.heads.task_distance import Tolerance
     from worldmodel.inference.fast_steps_to_go import fast_distance
+    from worldmodel.inference.packed_linear import PackedLinear
     from worldmodel.inference.world_model import fast_encoder, fast_world_model
-    from worldmodel.manifest import ActionSpec, CalibrationSpec, Manifest, PlanningSpec, read_manifest
+    from worldmodel.manifest import (
+        ActionSpec,
+        CalibrationSpec,
+        LatentSpec,
+        Manifest,
+        PlanningSpec,
+        WeightsSpec,
+        read_manifest,
+    )
     from worldmodel.observation import ObservationBatch, SensorSpec, observe
     from worldmodel.parts.precision import DTYPES, Precision, PrecisionChoice
     from worldmodel.published.lewm import Published, import_lewm
@@ -33,10 +43,14 @@ _HOMES = {
     "clips": ("Clips", "StepTiming"),
     "data.episodes": ("ClipSampler", "EpisodeStore"),
     "errors": ("CheckpointError", "DatasetError", "SensorError", "TrainingError"),
+    "heads": ("HEADS",),
     "heads.task_distance": ("Tolerance",),
     "inference.fast_steps_to_go": ("fast_distance",),
+    "inference.packed_linear": ("PackedLinear",),
     "inference.world_model": ("fast_encoder", "fast_world_model"),
-    "manifest": ("ActionSpec", "CalibrationSpec", "Manifest", "PlanningSpec", "read_manifest"),
+    "manifest": (
+        "ActionSpec", "CalibrationSpec", "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest",
+    ),
     "observation": ("ObservationBatch", "SensorSpec", "observe"),
     "parts.precision": ("DTYPES", "Precision", "PrecisionChoice"),
     "published.lewm": ("Published", "import_lewm"),
@@ -53,9 +67,9 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - in the order of the imports above
     "Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint", "Clips", "StepTiming",
-    "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "Tolerance",
-    "fast_distance", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec", "Manifest", "PlanningSpec",
-    "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
+    "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "HEADS",
+    "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
+    "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
     "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES",
     "FitConfig", "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
 ]  # fmt: skip

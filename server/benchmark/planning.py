@@ -12,55 +12,33 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
-from torch.utils.flop_counter import FlopCounterMode
-from worldmodel.recipes.joint_embedding import JointEmbedding
+from torch import Generator
 
-from planner.costs import Over, goal_cost
-from planner.names import SearchSpaceName
-from planner.presets import PRESETS, Preset, build
-from planner.protocols import Distance, RolloutModel
-from planner.search import plan_iterations
+from planner.presets import PRESETS, Preset
 from server.benchmark.machine import machine, peak_gflops, synchronise
-from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
-from worldmodel.inference.fast_steps_to_go import FastStepsToGo
-from worldmodel.inference.world_model import LatentWorldModel
-from worldmodel.parts.precision import DTYPES, Precision
-from worldmodel.parts.rollout import naive_rollout
-from worldmodel.recipes.lewm import LeWM, LeWMConfig, paper, small
-
-ACTIONS, CONTROL_STEPS = 2, 5
-REFERENCE = "reference"
-VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "bfloat16": "bfloat16"}
-"""The plain rollout, and the fast one in both precisions."""
-
+from server.benchmark.models import (
+    ACTION_WIDTH,
+    CASES,
+    REFERENCE,
+    VARIANTS,
+    Case,
+    random_models,
+    rollout_flops,
+)
+from server.engine.planning import Seen, Solving, advance_together, solve
+from server.engine.question import Question, Target, plain_question
+from worldmodel import DTYPES, Checkpoint, Latents, Precision
 
 REFERENCE_SHARE = 5
 """The plain rollout, several times as slow, is measured this many times less often."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What is planned with."""
-
-    recipe: Callable[[], LeWMConfig]
-    context_frames: int
-    over: Over
-    with_steps_to_go: bool
-    search_space: SearchSpaceName
-
-
-CASES = {
-    "paper": Case(recipe=paper, context_frames=1, over="last", with_steps_to_go=False, search_space="free"),
-    "small": Case(recipe=small, context_frames=3, over="mean", with_steps_to_go=True, search_space="constant"),
-}
-"""As published, and as the service plans by default."""
 PUBLISHED = "300x30"
 SEARCHES = {
     PUBLISHED: Preset(candidates=300, elites=30, iterations=30),
-    **{name: preset for name, preset in PRESETS.items() if preset.proposal == "none"},
+    **{name: preset for name, preset in PRESETS.items() if not (preset.proposal or preset.is_policy)},
 }
-"""No model here proposes anything."""
+"""Without presets that need a policy, which no model here has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,49 +61,15 @@ class BenchmarkConfig:
             raise ValueError("plans, iterations and robots must be at least 1")
 
 
-@dataclass(frozen=True)
-class TimedModel:
-    """One way to imagine and to judge."""
-
-    model: RolloutModel
-    steps_to_go: Distance | None
-    task_distance: Distance | None = None
-
-
-class Reference:
-    """The plain rollout as a planner's world model."""
-
-    def __init__(self, recipe: JointEmbedding) -> None:
-        self.recipe = recipe.eval().requires_grad_(False)
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """[b height width 3] to [b 1 d]"""
-        return self.recipe.encode(observation).unsqueeze(1)
-
-    def begin(self, context: Tensor, past_actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Nothing is done ahead."""
-        return context.squeeze(2), past_actions
-
-    def stack(self, states: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Many robots as one batch."""
-        contexts, past_actions = zip(*states, strict=True)
-        return torch.cat(contexts), torch.cat(past_actions)
-
-    def rollout(self, state: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
-        """[b s h a] to [b s h 1 d]"""
-        return naive_rollout(self.recipe.predictor, *state, actions).unsqueeze(3)
-
-
-@torch.inference_mode()
 def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[str, Any]:
     """Rows, one for each recipe, preset, number of robots and variant; speed-ups of one robot; what company gains."""
     peaks: dict[Precision, float] = {precision: round(peak_gflops(precision, config.device), 1) for precision in DTYPES}
     rows: list[dict[str, Any]] = []
     for recipe in config.recipes:
-        engines = _engines(CASES[recipe], config.device)
+        models = random_models(recipe, config.device)
         for preset, robots in itertools.product(config.presets, config.robots):
             on_case(f"{recipe}, {preset}, {robots} robots")
-            rows += _measure(recipe, preset, engines, robots, config, peaks)
+            rows += _measure(recipe, preset, models, robots, config, peaks)
     cases = {
         f"{recipe} {preset}": [row for row in rows if (row["recipe"], row["preset"]) == (recipe, preset)]
         for recipe, preset in itertools.product(config.recipes, config.presets)
@@ -141,26 +85,10 @@ def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[s
     }
 
 
-def _engines(case: Case, device: str) -> dict[str, TimedModel]:
-    torch.manual_seed(0)
-    recipe = LeWM(case.recipe(), ACTIONS * CONTROL_STEPS)
-    for block in recipe.predictor.every_block():
-        torch.nn.init.normal_(block.modulation.weight, std=0.02)
-    recipe = recipe.to(device)
-    head = StepsToGo(StepsToGoConfig(), case.recipe().latent_width).to(device) if case.with_steps_to_go else None
-    fast_head = None if head is None else FastStepsToGo(head)
-    return {
-        name: TimedModel(Reference(recipe), head)
-        if name == REFERENCE
-        else TimedModel(LatentWorldModel(recipe, precision), fast_head)
-        for name, precision in VARIANTS.items()
-    }
-
-
 def _measure(
     recipe: str,
     preset: str,
-    engines: dict[str, TimedModel],
+    models: dict[str, Checkpoint],
     robots: int,
     config: BenchmarkConfig,
     peaks: dict[Precision, float],
@@ -168,7 +96,7 @@ def _measure(
     case, whole = CASES[recipe], robots == 1
     # No floor under the spread, so that a search takes all its iterations.
     search = replace(SEARCHES[preset], std_floor=1e-6, search_space=case.search_space)
-    runs = {name: _iterations(case, search, engine, robots, config.device) for name, engine in engines.items()}
+    runs = {name: _iterations(case, search, model, robots) for name, model in models.items()}
     for run in runs.values():
         next(run)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -179,7 +107,7 @@ def _measure(
                     seconds[name].append(_timed(run, config.device))
     rows = []
     for name, times in seconds.items():
-        flops = _flops(case, search, name) * robots * search.candidates
+        flops = rollout_flops(recipe, search, name) * robots * search.candidates
         gflops = flops / statistics.median(times) / 1e9
         rows.append(
             {
@@ -204,27 +132,38 @@ def _measure(
     return rows
 
 
-def _iterations(case: Case, search: Preset, engine: TimedModel, robots: int, device: str) -> Iterator[Any]:
-    """Optimiser iterations without end, one plan after another."""
-    limit = torch.ones(ACTIONS, device=device)
-    optimiser, space = build(search, low=-limit, high=limit, control_steps=CONTROL_STEPS)
+def _iterations(case: Case, search: Preset, model: Checkpoint, robots: int) -> Iterator[None]:
+    """Iterations without end that `robots` share, one plan of each after another."""
     generator = Generator().manual_seed(0)
-    width = case.recipe().latent_width
-    shape = (robots, case.context_frames, 1, width)
-    context = torch.randn(shape, generator=generator).to(device)
-    goal = torch.randn(robots, 1, width, generator=generator).to(device)
-    past = torch.zeros(robots, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device=device)
+    seen = [_seen(case, model, generator) for _ in range(robots)]
+    questions = [_question(case, search, model, robot) for robot in range(robots)]
     while True:
-        yield from plan_iterations(
-            engine.model,
-            engine.model.begin(context, past),
-            goal_cost(goal, scale=2.0 * width, steps_to_go=engine.steps_to_go, over=case.over),
-            optimiser=optimiser,
-            space=space,
-            horizon=search.horizon,
-            warm_starts=[None] * robots,
-            generators=[Generator().manual_seed(robot) for robot in range(robots)],
-        )
+        yield from _together([solve(*each) for each in zip(questions, (lambda s=s: s for s in seen), strict=True)])
+
+
+def _together(plans: Sequence[Solving]) -> Iterator[None]:
+    """Shared iterations until the plans are made; all take equally many."""
+    while True:
+        steps = [next(plan, None) for plan in plans]
+        if None in steps:
+            return
+        advance_together([step[0] for step in steps if step is not None])
+        yield
+
+
+def _seen(case: Case, model: Checkpoint, generator: Generator) -> Seen:
+    latent = model.manifest.latent
+    context, goals = (
+        torch.randn(frames, latent.tokens, latent.width, generator=generator).to(model.device)
+        for frames in (case.context_frames, 1)
+    )
+    return Seen(context=Latents(context[None]), goals=goals)
+
+
+def _question(case: Case, search: Preset, model: Checkpoint, robot: int) -> Question:
+    past_actions = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device=model.device)
+    question = plain_question(model, search, seed=robot, past_actions=past_actions)
+    return replace(question, targets=(Target(terms=case.terms),))
 
 
 def _timed(run: Iterator[Any], device: str) -> float:
@@ -244,20 +183,6 @@ def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, An
     cuts = statistics.quantiles(plans, n=20, method="inclusive") if len(plans) > 1 else plans * 19
     measured = {"plans": len(plans)} if whole else {"iterations": len(seconds)}
     return {"p50": round(1e3 * statistics.median(plans), 2), "p95": round(1e3 * cuts[18], 2), "measured": measured}
-
-
-def _flops(case: Case, search: Preset, name: str) -> float:
-    """Of the rollout's matrix products for one candidate, counted where nothing is computed."""
-    with torch.inference_mode(False), torch.no_grad():
-        model = _engines(case, "meta")[name].model
-        width, candidates = case.recipe().latent_width, search.candidates
-        context = torch.zeros(1, case.context_frames, 1, width, device="meta")
-        past = torch.zeros(1, case.context_frames - 1, ACTIONS * CONTROL_STEPS, device="meta")
-        actions = torch.zeros(1, candidates, search.horizon, ACTIONS * CONTROL_STEPS, device="meta")
-        state = model.begin(context, past)
-        with FlopCounterMode(display=False) as counter:
-            model.rollout(state, actions)
-    return counter.get_total_flops() / candidates
 
 
 def _speedups(rows: list[dict[str, Any]]) -> dict[str, float]:

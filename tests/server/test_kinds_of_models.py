@@ -83,9 +83,7 @@ class TestEncoder:
 class TestUncalibrated:
     def test_it_plans_and_reports_its_surprise(self, kinds: Live) -> None:
         frames = [{"images": {"top": picture(seed)}} for seed in (1, 2)]
-        body = kinds.json(
-            "plan", payload("tiny-uncalibrated", context=frames, action_history=[np.zeros((5, 2))])
-        ).body
+        body = kinds.json("plan", payload("tiny-uncalibrated", context=frames, action_history=[np.zeros((5, 2))])).body
         assert body["surprise"] > 0 and info(kinds, "tiny-uncalibrated").get("surprise_threshold") is None
 
     def test_it_has_no_threshold_to_be_held_against(self, kinds: Live) -> None:
