@@ -21,17 +21,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from envs import env_class
-from envs.mujoco_env import Image
+from envs.mujoco_env import SensorReadings
 from server.commands.graphics import check_graphics
 from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
+from server.evaluation.simulation import simulation
 from server.evaluation.statistics import Paired, ci95
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
@@ -39,9 +39,8 @@ from server.settings import Settings
 from telos.history import History
 from telos.planner import Planner
 from telos.replies import PlannerConfig
-from telos.requests import Cost, PlanOptions
-from worldmodel.checkpoint import load_checkpoint, save_checkpoint
-from worldmodel.manifest import read_manifest
+from telos.requests import Cost, Observation, PlanOptions
+from worldmodel import TrainedModel, load_checkpoint, read_manifest, save_checkpoint
 
 BASE = "default"
 
@@ -56,7 +55,7 @@ class Variant:
     """At most; never more than the model takes."""
     executed: int = 1
     """Model steps of each plan. After more than one there is no frame one model step ago, and so no history."""
-    without: Literal["steps_to_go", "task_distance"] | None = None
+    without: str | None = None
     """A head of the checkpoint that the goal cost does without."""
 
 
@@ -88,7 +87,6 @@ VARIANTS = {
     "inverse dynamics alone": _search(preset="reactive"),
 }
 WANT_INVERSE_DYNAMICS = ("guided", "reactive")
-HEADS = ("steps_to_go", "inverse_dynamics", "task_distance")
 
 
 def main() -> None:
@@ -133,7 +131,7 @@ def _refuse_others(arguments: argparse.Namespace, result: Mapping[str, Any]) -> 
 def _variants_of(arguments: argparse.Namespace, model: str) -> list[str]:
     """The default first: the others are held against it."""
     manifest = read_manifest(arguments.checkpoints / model)
-    heads = {head for head in HEADS if getattr(manifest, head)}
+    heads = set(manifest.heads)
     names = [BASE, *(name for name in arguments.variants if name != BASE)]
     return [name for name in names if _wanted_heads(VARIANTS[name]) <= heads]
 
@@ -152,7 +150,7 @@ def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -
         checkpoints = _without(arguments, model, variant.without, scratch) if variant.without else arguments.checkpoints
         planner = LocalPlanner(Settings(checkpoints=checkpoints))
     info = planner.model(model)
-    env = env_class(info.task)(image_size=info.cameras[0].shape[0])
+    env = simulation(info)
     pairs = itertools.islice(draw_pairs(env, info.task, protocol, arguments.seed), arguments.episodes)
     rows = []
     for index, pair in enumerate(pairs):
@@ -180,17 +178,17 @@ def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -
 class VariantAgent:
     """The evaluation's agent, with what a variant changes."""
 
-    def __init__(self, planner: Planner, model: str, variant: Variant, seed: int, goal: Image) -> None:
+    def __init__(self, planner: Planner, model: str, variant: Variant, seed: int, goal: SensorReadings) -> None:
         self._planner = planner
         self._model = planner.model(model)
-        self._goal = goal
+        self._goal = Observation.of_readings(goal)
         self._variant = variant
         self._config = dataclasses.replace(variant.planner, seed=seed)
         self._history = History(self._model)
         self._session_id = secrets.token_hex(8)
 
-    def act(self, image: Image) -> np.ndarray:
-        self._history.observe(image)
+    def act(self, readings: SensorReadings) -> np.ndarray:
+        self._history.observe(Observation.of_readings(readings))
         frames = self._history.frames[-self._variant.context_frames :]
         reply = self._planner.plan(
             self._model.name,
@@ -208,14 +206,12 @@ class VariantAgent:
 def _without(arguments: argparse.Namespace, model: str, head: str, scratch: str) -> Path:
     """A folder with the same model, whose goal cost lacks this term."""
     checkpoint = load_checkpoint(arguments.checkpoints / model)
-    steps_to_go = None if checkpoint.steps_to_go is None else checkpoint.steps_to_go.head
-    heads = {
-        "steps_to_go": steps_to_go,
-        "inverse_dynamics": checkpoint.inverse_dynamics,
-        "task_distance": checkpoint.task_distance,
-    }
-    manifest = dataclasses.replace(checkpoint.manifest, **{head: None})
-    save_checkpoint(Path(scratch) / model, manifest, checkpoint.world_model, **{**heads, head: None})
+    trained, manifest = checkpoint.trained, checkpoint.manifest
+    kept = {name: spec for name, spec in manifest.heads.items() if name != head}
+    heads = {name: trained.heads[name] for name in kept}
+    save_checkpoint(
+        Path(scratch) / model, dataclasses.replace(manifest, heads=kept), TrainedModel(trained.module, heads)
+    )
     return Path(scratch)
 
 

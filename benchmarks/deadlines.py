@@ -33,7 +33,7 @@ from server.process import freeze_garbage
 from server.provenance import provenance
 from server.service import Service
 from server.settings import Settings
-from worldmodel.manifest import Manifest
+from worldmodel import Manifest
 
 REQUESTS = 200
 BUDGETS_MS = (20, 500)
@@ -103,7 +103,7 @@ class Bench:
             "refusal_ms": _quantiles(refusal_ms),
             "late_without_saying_so": len(silent),
             "iterations": _quantiles([plan.iterations_completed for plan in plans]),
-            "worse_than_first_incumbent": sum((plan.predicted_cost or 0.0) > plan.costs[0] for plan in plans),
+            "worse_than_first_incumbent": sum(_cost(plan) > plan.costs[0] for plan in plans),
         }
 
     def throughput(self, robots: int, plans: int) -> dict[str, Any]:
@@ -124,9 +124,7 @@ class Bench:
         together = self._gather([self._service.plan(request) for request in requests])
         pairs = list(zip(alone, together, strict=True))
         return {
-            "largest_relative_cost_difference": max(
-                abs(a.predicted_cost - b.predicted_cost) / abs(a.predicted_cost) for a, b in pairs
-            ),
+            "largest_relative_cost_difference": max(abs(_cost(a) - _cost(b)) / abs(_cost(a)) for a, b in pairs),
             "largest_action_difference": max(float(np.abs(a.chunk.actions - b.chunk.actions).max()) for a, b in pairs),
         }
 
@@ -142,6 +140,7 @@ class Bench:
         """Two frames and a goal that nobody has seen."""
         context = [self._observation(), self._observation()]
         action = self._manifest.action
+        assert action is not None  # a model that only encodes was refused when the first request was made
         return schemas.PlanRequest(
             model=schemas.ModelRef(name=self._manifest.name),
             context=context,
@@ -153,11 +152,15 @@ class Bench:
         )
 
     def _observation(self) -> schemas.Observation:
-        spec = self._manifest.observation
-        pixels = self._rng.integers(0, 256, (spec.height_px, spec.width_px, 3), dtype=np.uint8)
+        images = {spec.name: self._image(spec.shape) for spec in self._manifest.sensors if spec.kind == "camera"}
+        vectors = [spec for spec in self._manifest.sensors if spec.kind == "vector"]
+        arrays = {spec.name: self._rng.uniform(spec.low, spec.high) for spec in vectors}
+        return schemas.Observation(images=images, arrays=arrays)
+
+    def _image(self, shape: tuple[int, ...]) -> schemas.Image:
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, format="png")
-        return schemas.Observation(images={spec.camera: schemas.Image(encoded=file.getvalue(), format="png")})
+        Image.fromarray(self._rng.integers(0, 256, shape, dtype=np.uint8)).save(file, format="png")
+        return schemas.Image(encoded=file.getvalue(), format="png")
 
     def _gather(self, works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         async def together() -> list[Any]:
@@ -168,6 +171,11 @@ class Bench:
             return await asyncio.gather(*tasks)
 
         return asyncio.run(together())
+
+
+def _cost(plan: schemas.PlanResponse) -> float:
+    assert plan.predicted_cost is not None  # a search was asked for
+    return plan.predicted_cost
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:

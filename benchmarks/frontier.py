@@ -31,25 +31,24 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
 
-from envs import env_class
-from envs.mujoco_env import Image, MujocoGoalEnv
-from planner.costs import goal_cost
-from planner.presets import PRESETS, Preset, build
-from planner.search import plan_iterations
+from envs.mujoco_env import MujocoGoalEnv, SensorReadings
+from planner.presets import PRESETS, Preset
 from server.benchmark.machine import machine
-from server.benchmark.planning import REFERENCE_SHARE, Reference, TimedModel
+from server.benchmark.models import plainer
+from server.benchmark.planning import REFERENCE_SHARE
+from server.engine.planning import encode_frame, plan_once
 from server.evaluation.agents import Agent, PlanningAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
+from server.evaluation.simulation import simulation
 from server.evaluation.statistics import ci95, percentiles_ms
 from server.local_planner import LocalPlanner
 from server.provenance import provenance
 from server.settings import Settings
 from telos.planner import Planner
-from telos.replies import PlannerConfig
-from worldmodel.checkpoint import Checkpoint, load_checkpoint
+from telos.replies import ModelInfo, PlannerConfig
+from worldmodel import Checkpoint, Latents, load_checkpoint
 
 PUBLISHED = "300x30"
 BUDGETS = {
@@ -100,12 +99,12 @@ def success(arguments: argparse.Namespace) -> None:
 
 
 def _success(arguments: argparse.Namespace, model: str, budget: str) -> dict[str, Any]:
-    """Of every episode: whether it succeeded, and the predicted cost of its first plan."""
+    """Play the episodes: whether each succeeded, and the predicted cost of its first plan."""
     torch.set_num_threads(1)
     made_by = provenance()
     PRESETS.setdefault(budget, SEARCHES[budget])
     planner = LocalPlanner(Settings(checkpoints=arguments.checkpoints))
-    env, pairs = _task(planner.model(model).task, planner.model(model).cameras[0].shape[0], arguments)
+    env, pairs = _task(planner.model(model), arguments)
     steps = PROTOCOLS[arguments.protocol].budget_steps
     seeds = [plan_seed(arguments.seed, index) for index in range(len(pairs))]
     configs = [PlannerConfig(preset=budget, seed=seed) for seed in seeds]
@@ -131,7 +130,7 @@ def _episode(
 ) -> dict[str, Any]:
     agents: list[PlanningAgent] = []
 
-    def planning(goal: Image) -> Agent:
+    def planning(goal: SensorReadings) -> Agent:
         agents.append(PlanningAgent(planner, model, goal, config))
         return agents[-1]
 
@@ -145,72 +144,43 @@ def _episode(
     }
 
 
-def _task(task: str, side_px: int, arguments: argparse.Namespace) -> tuple[MujocoGoalEnv, list[StartAndGoal]]:
-    env = env_class(task)(image_size=side_px)
-    pairs = draw_pairs(env, task, PROTOCOLS[arguments.protocol], arguments.seed)
+def _task(model: ModelInfo, arguments: argparse.Namespace) -> tuple[MujocoGoalEnv, list[StartAndGoal]]:
+    env = simulation(model)
+    pairs = draw_pairs(env, model.task, PROTOCOLS[arguments.protocol], arguments.seed)
     return env, list(itertools.islice(pairs, arguments.episodes))
 
 
 def times(arguments: argparse.Namespace) -> None:
-    """Whole plans of one robot, from one frame: what a rollout takes in, every iteration, the best plan so far."""
+    """Time whole plans of one robot from one frame, with all that the service does but encoding the frames."""
     result = _read(arguments.out)
     for name in arguments.models:
-        checkpoint = load_checkpoint(arguments.checkpoints / name)
-        head, task = checkpoint.steps_to_go, checkpoint.task_distance
-        engines = {
-            "fast": TimedModel(checkpoint.world_model, head, task),
-            "reference": TimedModel(
-                Reference(checkpoint.world_model.recipe), None if head is None else head.head, task
-            ),
-        }
-        pairs = _latent_pairs(checkpoint, arguments)
-        for budget, (kind, engine) in itertools.product(arguments.budgets, engines.items()):
+        fast = load_checkpoint(arguments.checkpoints / name)
+        models = {"fast": fast, "reference": plainer(fast)}
+        seen = _latent_pairs(name, fast, arguments)
+        for budget, (kind, model) in itertools.product(arguments.budgets, models.items()):
             plans = arguments.plans if kind == "fast" else math.ceil(arguments.plans / REFERENCE_SHARE)
-            seconds = [_timed(engine, checkpoint, SEARCHES[budget], *pair) for pair in pairs[: plans + 1]][1:]
+            seconds = [_timed(model, SEARCHES[budget], *pair) for pair in seen[: plans + 1]][1:]
             _case(result, name, budget)[f"{kind}_plan_ms"] = {**percentiles_ms(seconds), "plans": plans}
             sys.stderr.write(f"{name} {budget} {kind}: {1e3 * statistics.median(seconds):.1f} ms\n")
     result["times_machine"] = {**provenance()["machine"], **machine("cpu")}
     _write(arguments, result)
 
 
-@torch.inference_mode()
-def _latent_pairs(checkpoint: Checkpoint, arguments: argparse.Namespace) -> list[tuple[Tensor, Tensor]]:
-    """Start and goal of the first pairs, [1 1 1 d] and [1 1 d]; one more than is timed, to warm up."""
-    manifest, model = checkpoint.manifest, checkpoint.world_model
-    env, pairs = _task(manifest.task, manifest.observation.height_px, arguments)
-    encoded = []
-    for pair in pairs[: arguments.plans + 1]:
-        start, goal = (torch.tensor(env.render_state(state))[None] for state in (pair.start, pair.goal))
-        encoded.append((model.encode(start)[:, None], model.encode(goal)))
+def _latent_pairs(name: str, checkpoint: Checkpoint, arguments: argparse.Namespace) -> list[tuple[Latents, Latents]]:
+    """Start and goal of the first pairs, [1 1 n d] each; one more than is timed, to warm up."""
+    planner = LocalPlanner(Settings(checkpoints=arguments.checkpoints))
+    env, pairs = _task(planner.model(name), arguments)
+    planner.close()
+    states = [(pair.start, pair.goal) for pair in pairs[: arguments.plans + 1]]
+    encoded = [tuple(encode_frame(checkpoint, env.observe(state)) for state in pair) for pair in states]
     env.close()
-    return encoded
+    return [(start, goal) for start, goal in encoded]
 
 
-@torch.inference_mode()
-def _timed(engine: TimedModel, checkpoint: Checkpoint, budget: Preset, context: Tensor, goal: Tensor) -> float:
+def _timed(model: Checkpoint, budget: Preset, start: Latents, goal: Latents) -> float:
     """Seconds."""
-    manifest = checkpoint.manifest
-    limit = torch.ones(len(manifest.action.names))
-    optimiser, space = build(budget, low=-limit, high=limit, control_steps=manifest.action.control_steps)
     began = time.perf_counter()
-    cost = goal_cost(
-        goal,
-        scale=manifest.planning.goal_distance_scale,
-        steps_to_go=engine.steps_to_go,
-        task_distance=engine.task_distance,
-    )
-    iterations = plan_iterations(
-        engine.model,
-        engine.model.begin(context, torch.zeros(1, 0, manifest.action.width)),
-        cost,
-        optimiser=optimiser,
-        space=space,
-        horizon=budget.horizon,
-        warm_starts=[None],
-        generators=[Generator().manual_seed(0)],
-    )
-    for _ in iterations:
-        pass
+    plan_once(model, start, goal.tokens[0], budget, seed=0)
     return time.perf_counter() - began
 
 
@@ -262,7 +232,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
-    """With what each budget is and who made the latest change."""
+    """Write the result with the settings of each budget, and with the origin of the latest change."""
     result = {**result, **provenance(), "command": shlex.join(["python", *sys.argv])}
     searches = {name: asdict(search) for name, search in SEARCHES.items() if name in arguments.budgets}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

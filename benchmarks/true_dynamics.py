@@ -15,6 +15,7 @@ import itertools
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,80 +24,92 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from server.engine.cost import cost_to_goal
-from torch import Generator, Tensor
+from torch import Tensor
 
 from envs import env_class
-from envs.mujoco_env import Image, MujocoGoalEnv, State
-from planner.presets import PRESETS, build
-from planner.search import RobotSearch
+from envs.mujoco_env import MujocoGoalEnv, SensorReadings, State
+from planner.presets import PRESETS
 from server.engine.actions import bounds
+from server.engine.planning import encode_frame, plan_once
+from server.engine.question import action_spec, plain_question, planning_spec
 from server.evaluation.episode import run_episode
 from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
 from server.evaluation.statistics import ci95
 from server.provenance import provenance
-from worldmodel.checkpoint import Checkpoint, load_checkpoint
+from worldmodel import Checkpoint, Latents, load_checkpoint
+
+
+class TrueDynamics:
+    """The simulator as a world model: each candidate is simulated, drawn and encoded."""
+
+    def __init__(self, env: MujocoGoalEnv, futures: MujocoGoalEnv, checkpoint: Checkpoint) -> None:
+        """`env` is where the robot is; `futures` is another such environment, in which candidates are tried."""
+        self._env, self._futures, self._checkpoint = env, futures, checkpoint
+        self._bounds = bounds(action_spec(checkpoint), None)
+
+    def begin(self, context: Latents, past_actions: Tensor) -> State:
+        """The simulator's state, which knows more than any context."""
+        return self._env.get_state()
+
+    def stack(self, states: Sequence[State]) -> State:
+        """The one robot's state."""
+        (state,) = states
+        return state
+
+    def rollout(self, state: State, actions: Float[Tensor, "1 s h a"]) -> Float[Tensor, "1 s h n d"]:
+        """Latents after each model step of each candidate."""
+        return torch.stack([self._future(state, candidate) for candidate in actions[0]])[None]
+
+    def predictions(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Not known: the states that the frames were seen in are gone."""
+        raise NotImplementedError("true dynamics start from the simulator's state, and predict no past frame")
+
+    def _future(self, state: State, candidate: Float[Tensor, "h a"]) -> Float[Tensor, "h n d"]:
+        self._futures.set_state(state)
+        control_steps, latents = action_spec(self._checkpoint).control_steps, []
+        for step, action in enumerate(self._bounds.to_physical(candidate).astype(np.float32), start=1):
+            self._futures.advance(action)
+            if step % control_steps == 0:
+                readings = self._futures.observe(self._futures.get_state())
+                latents.append(encode_frame(self._checkpoint, readings).tokens[0, 0])
+        return torch.stack(latents)
 
 
 class TrueDynamicsAgent:
     """Plans from where the simulator is, for one model step at a time."""
 
     def __init__(
-        self, env: MujocoGoalEnv, futures: MujocoGoalEnv, checkpoint: Checkpoint, preset: str, seed: int, goal: Image
+        self,
+        env: MujocoGoalEnv,
+        futures: MujocoGoalEnv,
+        checkpoint: Checkpoint,
+        preset: str,
+        seed: int,
+        goal: SensorReadings,
     ) -> None:
         """`futures` is another such environment, in which candidates are tried."""
-        self._env, self._futures = env, futures
-        self._checkpoint = checkpoint
-        self._preset = dataclasses.replace(PRESETS[preset], horizon=checkpoint.manifest.planning.horizon)
-        self._bounds = bounds(checkpoint.manifest.action, None)
+        self._checkpoint = dataclasses.replace(checkpoint, world_model=TrueDynamics(env, futures, checkpoint))
+        self._preset = dataclasses.replace(PRESETS[preset], horizon=planning_spec(checkpoint).horizon)
         self._seed = seed
+        self._goal = encode_frame(checkpoint, goal).tokens[0]
+        self._space = plain_question(self._checkpoint, self._preset, seed).space
         self._warm_start: Tensor | None = None
-        self._cost = cost_to_goal(checkpoint, self._encode([goal]))
 
-    @torch.inference_mode()
-    def act(self, image: Image) -> np.ndarray:
-        low, high = self._bounds.unitless
-        control_steps = self._checkpoint.manifest.action.control_steps
-        optimiser, space = build(self._preset, low=low, high=high, control_steps=control_steps)
-        search = RobotSearch(
-            optimiser=optimiser,
-            space=space,
-            horizon=self._preset.horizon,
-            warm_start=self._warm_start,
-            generator=Generator().manual_seed(self._seed),
-        )
-        state = self._env.get_state()
-        while not search.is_over:
-            asked = search.ask()
-            latents = torch.stack([self._future(state, candidate) for candidate in asked])
-            search.tell(latents, self._cost(latents[None], asked[None])[0])
-        self._warm_start = space.shift(search.plan.variables, 1)
-        return self._bounds.to_physical(search.plan.actions[:1])
-
-    def _future(self, state: State, candidate: Float[Tensor, "h a"]) -> Float[Tensor, "h n d"]:
-        self._futures.set_state(state)
-        control_steps = self._checkpoint.manifest.action.control_steps
-        images = []
-        for step, action in enumerate(self._bounds.to_physical(candidate).astype(np.float32), start=1):
-            self._futures.advance(action)
-            if step % control_steps == 0:
-                images.append(self._futures.render_state(self._futures.get_state()))
-        return self._encode(images)
-
-    def _encode(self, images: list[Image]) -> Float[Tensor, "b n d"]:
-        with torch.inference_mode():
-            return self._checkpoint.world_model.encode(torch.from_numpy(np.stack(images)))
+    def act(self, readings: SensorReadings) -> np.ndarray:
+        seen = encode_frame(self._checkpoint, readings)
+        plan = plan_once(self._checkpoint, seen, self._goal, self._preset, self._seed, warm_start=self._warm_start)
+        self._warm_start = self._space.shift(plan.variables, 1)
+        return bounds(action_spec(self._checkpoint), None).to_physical(plan.actions[:1])
 
 
 def missed(evaluation: dict[str, Any], most: int) -> list[int]:
     """Which of its pairs the evaluation did not reach, the first `most` of them.
 
-    Raises ValueError where its preset uses what the model proposes: there is no proposing on true dynamics.
+    Raises ValueError where its preset uses the model's policy: it is the world model that is replaced here.
     """
-    if (use := PRESETS[evaluation["preset"]].proposal) != "none":
-        raise ValueError(
-            f"the evaluation is of preset {evaluation['preset']!r}, whose proposal is {use!r}; give one without"
-        )
+    preset = PRESETS[evaluation["preset"]]
+    if preset.proposal or preset.is_policy:
+        raise ValueError(f"the evaluation is of preset {evaluation['preset']!r}, which uses a policy; give one without")
     return [index for index, row in enumerate(evaluation["rows"]) if not row["success"]][:most]
 
 
@@ -105,7 +118,7 @@ def plan_again(arguments: argparse.Namespace, evaluation: dict[str, Any], index:
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(arguments.checkpoints / evaluation["model"])
     protocol, task, seed = PROTOCOLS[evaluation["protocol"]], evaluation["task"], evaluation["seed"]
-    env, futures = (env_class(task)(image_size=checkpoint.manifest.observation.height_px) for _ in range(2))
+    env, futures = (_simulation(checkpoint, task) for _ in range(2))
     pair = next(itertools.islice(draw_pairs(env, task, protocol, seed), index, None))
     agent = functools.partial(TrueDynamicsAgent, env, futures, checkpoint, evaluation["preset"], plan_seed(seed, index))
     episode = run_episode(env, pair, protocol.budget_steps, agent, stop_at_success=True)
@@ -118,6 +131,13 @@ def plan_again(arguments: argparse.Namespace, evaluation: dict[str, Any], index:
         "least_distance": round(episode.least_distance, 4),
         "least_distance_imagined": evaluation["rows"][index]["least_distance"],
     }
+
+
+def _simulation(checkpoint: Checkpoint, task: str) -> MujocoGoalEnv:
+    """A simulation with the model's sensors, at the size of its largest camera."""
+    sensors = checkpoint.manifest.sensors
+    side_px = max(spec.shape[0] for spec in sensors if spec.kind == "camera")
+    return env_class(task)(image_size=side_px, sensors=[spec.name for spec in sensors])
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ A search finds what its model imagines too well, and no expert does that: only e
 it where it was wrong (the distribution shift of Ross et al. 2011, arXiv:1011.0686, for imagined futures).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,22 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from envs import env_class
 from envs.driver import Driver
-from envs.mujoco_env import Action, Image, MujocoGoalEnv, State
+from envs.mujoco_env import Action, MujocoGoalEnv, SensorReadings, State
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import CollectionPolicy
-from planner.presets import PRESETS, build
-from planner.search import plan_iterations
+from planner.presets import PRESETS
 from server.engine.actions import bounds
-from server.engine.cost import cost_to_goal
-from worldmodel.checkpoint import Checkpoint, load_checkpoint
-from worldmodel.parts.precision import Precision
+from server.engine.planning import encode_frame, plan_once
+from server.engine.presets import default_preset
+from server.engine.question import action_spec, planning_spec
+from worldmodel import Checkpoint, Manifest, Precision, load_checkpoint
 
 _NEAREST_GOAL_STEPS, _FURTHEST_GOAL_STEPS = 10, 75
 
 
 class PlannedPolicy:
-    """Plans from what the camera sees to where the task's own policies get, carries the whole plan out, plans again.
+    """Plans from what the sensors see to where the task's own policies get, carries the whole plan out, plans again.
 
     Nothing is corrected on the way, so that the end of a plan is seen as often as its beginning.
     """
@@ -35,50 +36,41 @@ class PlannedPolicy:
     name = "planned"
 
     def __init__(self, checkpoint: Checkpoint, env: MujocoGoalEnv, rng: np.random.Generator, aims: PolicyFactory):
-        """`aims` makes what plays on from a state to where the goal is."""
+        """`aims` makes the policy that plays on from a state to where the goal is."""
         self._checkpoint, self._env, self._rng, self._aims = checkpoint, env, rng, aims
         self._plan: Iterator[Action] = iter(())
 
     def act(self, state: State) -> Action:
+        """The next action of the plan, or the first one of a new plan."""
         action = next(self._plan, None)
         if action is None:
-            self._plan = iter(self._planned(self._env.render_state(state), self._goal(state)))
+            self._plan = iter(self._planned(self._env.observe(state), self._goal(state)))
             action = next(self._plan)
         return action
 
-    def _goal(self, state: State) -> Image:
+    def _goal(self, state: State) -> SensorReadings:
+        """The readings in a state that the task's own policy reaches from here."""
         policy, ahead = self._aims(self._env, self._rng), state
         for _ in range(self._rng.integers(_NEAREST_GOAL_STEPS, _FURTHEST_GOAL_STEPS, endpoint=True)):
             ahead = self._env.advance(policy.act(ahead))
         self._env.set_state(state)
-        return self._env.render_state(ahead)
+        return self._env.observe(ahead)
 
-    @torch.inference_mode()
-    def _planned(self, image: Image, goal: Image) -> np.ndarray:
+    def _planned(self, seen: SensorReadings, goal: SensorReadings) -> np.ndarray:
         """Physical actions, float32 [steps, A]."""
-        model, manifest = self._checkpoint.world_model, self._checkpoint.manifest
-        seen, wanted = (model.encode(torch.from_numpy(each[None])) for each in (image, goal))
-        limits = bounds(manifest.action, None)
-        low, high = limits.unitless
-        control_steps, horizon = manifest.action.control_steps, manifest.planning.horizon
-        preset = replace(PRESETS["default"], horizon=horizon)
-        optimiser, space = build(preset, low=low, high=high, control_steps=control_steps)
-        *_, (plan,) = plan_iterations(
-            model,
-            model.begin(seen[:, None], torch.zeros(1, 0, control_steps * len(manifest.action.names))),
-            cost_to_goal(self._checkpoint, wanted),
-            optimiser=optimiser,
-            space=space,
-            horizon=horizon,
-            warm_starts=[None],
-            generators=[torch.Generator().manual_seed(int(self._rng.integers(2**31)))],
-        )
-        return limits.to_physical(plan.actions).astype(np.float32)
+        checkpoint = self._checkpoint
+        context, wanted = (encode_frame(checkpoint, self._of_model(readings)) for readings in (seen, goal))
+        preset = replace(PRESETS[default_preset(checkpoint)], horizon=planning_spec(checkpoint).horizon)
+        plan = plan_once(checkpoint, context, wanted.tokens[0], preset, int(self._rng.integers(2**31)))
+        return bounds(action_spec(checkpoint), None).to_physical(plan.actions).astype(np.float32)
+
+    def _of_model(self, readings: SensorReadings) -> SensorReadings:
+        return {spec.name: readings[spec.name] for spec in self._checkpoint.manifest.sensors}
 
 
 @dataclass(frozen=True)
 class PlannedPolicies:
-    """Makes the policy of an episode. Small: a process that it is sent to reads the checkpoint itself."""
+    """Makes the policy of an episode. It is small: a process that it is sent to reads the checkpoint itself."""
 
     folder: Path
     precision: Precision
@@ -88,21 +80,41 @@ class PlannedPolicies:
         return PlannedPolicy(_checkpoint(self.folder, self.precision), env, rng, self.aims)
 
 
-def plans_of(folder: Path, env_id: str, image_size: int, share: float) -> Driver:
+def plans_of(folder: Path, env_id: str, image_size: int, share: float, sensors: Sequence[str] | None = None) -> Driver:
     """The planner of the checkpoint in `folder`, as the driver of a share of the episodes of a collection.
 
-    Raises ValueError when the model is of another task or image size, CheckpointError when there is none.
+    `sensors` names those that the collection stores; None is the main camera alone. Raises ValueError when the model
+    does not plan, or plans for another task, image size or sensors, and CheckpointError when there is none.
     """
     checkpoint = load_checkpoint(folder, precision="auto")
-    manifest, precision = checkpoint.manifest, checkpoint.world_model.precision
-    seen = manifest.observation
-    if (manifest.task, seen.height_px, seen.width_px) != (env_id, image_size, image_size):
+    manifest, precision = checkpoint.manifest, checkpoint.precision
+    if checkpoint.world_model is None and checkpoint.policy is None:
+        raise ValueError(f"{folder} plans nothing: it has neither a world model nor a policy; name a model that plans")
+    if (manifest.task, _sizes(manifest)) != (env_id, {(image_size, image_size)}):
+        given = " and ".join(f"{height}x{width}" for height, width in sorted(_sizes(manifest)))
         raise ValueError(
-            f"{folder} plans for {manifest.task or 'a robot of your own'} at {seen.height_px}x{seen.width_px} px, not "
-            f"for {env_id} at {image_size}x{image_size}; name a model of this task, and its image size"
+            f"{folder} plans for {manifest.task or 'a robot of your own'} at {given} px, not for {env_id} at "
+            f"{image_size}x{image_size}; name a model of this task, and its image size"
         )
+    _check_stored(manifest, env_id, sensors)
     name = f"plans of {manifest.name} {manifest.version}, weights {manifest.weights.sha256[:12]}, in {precision}"
     return Driver(name=name, policies=PlannedPolicies(folder, precision, COLLECTION_POLICIES[env_id]), share=share)
+
+
+def _sizes(manifest: Manifest) -> set[tuple[int, ...]]:
+    """Heights and widths of the model's cameras."""
+    return {spec.shape[:2] for spec in manifest.sensors if spec.kind == "camera"}
+
+
+def _check_stored(manifest: Manifest, env_id: str, sensors: Sequence[str] | None) -> None:
+    """Raises ValueError when the collection does not store a sensor that the model plans with."""
+    stored = env_class(env_id).camera_names[:1] if sensors is None else sensors
+    wanted = [spec.name for spec in manifest.sensors]
+    if not set(wanted) <= set(stored):
+        raise ValueError(
+            f"{manifest.name} plans with the sensors {', '.join(wanted)}; these episodes store {', '.join(stored)}: "
+            f"collect with --sensors {','.join(wanted)}"
+        )
 
 
 @lru_cache(maxsize=1)

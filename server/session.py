@@ -39,7 +39,7 @@ class LastPlan:
         return self.actions[begin:] if begin >= 0 else self.actions[:0]
 
     def rest(self, request: schemas.PlanRequest) -> schemas.PlanResponse | None:
-        """The rest of the plan as a response to `request`; None when nothing is left or the robot does otherwise."""
+        """The rest of the plan as a response; None when nothing is left, or the robot runs other actions."""
         step, delay = request.context[-1].step or 0, request.inference_delay_steps or 0
         ahead, committed = self.actions_from(step), request.committed_actions
         if request.model.name != self.response.provenance.model_name or len(ahead) <= delay:

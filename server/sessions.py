@@ -12,7 +12,7 @@ from server.session import RobotSession, superseded
 
 
 class Sessions:
-    """Sessions by the id that the client chose. Idle ones are forgotten, and the oldest beyond capacity."""
+    """Sessions by the id that the client chose. Idle ones and the least recently used beyond capacity are forgotten."""
 
     def __init__(self, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s

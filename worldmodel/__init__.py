@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worldmodel.clips import Clips, StepTiming
     from worldmodel.data.episodes import ClipSampler, EpisodeStore
     from worldmodel.errors import CheckpointError, DatasetError, SensorError, TrainingError
-    from worldmodel.heads import make_head
+    from worldmodel.heads import HEADS
     from worldmodel.heads.task_distance import Tolerance
     from worldmodel.inference.fast_steps_to_go import fast_distance
     from worldmodel.inference.packed_linear import PackedLinear
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from worldmodel.manifest import (
         ActionSpec,
         CalibrationSpec,
-        HeadSpec,
         LatentSpec,
         Manifest,
         PlanningSpec,
+        WeightsSpec,
         read_manifest,
     )
     from worldmodel.observation import ObservationBatch, SensorSpec, observe
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from worldmodel.published.lewm import Published, import_lewm
     from worldmodel.recipe import Body, Encoder, LatentPolicy, Latents, Step, WorldModel
     from worldmodel.recipes import RECIPES
-    from worldmodel.training.config import FitConfig
-    from worldmodel.training.fit import fit
+    from worldmodel.training.fit import FitConfig, fit
     from worldmodel.training.head_stage import HeadsConfig
     from worldmodel.training.loop import TrainingConfig
     from worldmodel.training.origin import Origin
@@ -44,27 +43,20 @@ _HOMES = {
     "clips": ("Clips", "StepTiming"),
     "data.episodes": ("ClipSampler", "EpisodeStore"),
     "errors": ("CheckpointError", "DatasetError", "SensorError", "TrainingError"),
-    "heads": ("make_head",),
+    "heads": ("HEADS",),
     "heads.task_distance": ("Tolerance",),
     "inference.fast_steps_to_go": ("fast_distance",),
     "inference.packed_linear": ("PackedLinear",),
     "inference.world_model": ("fast_encoder", "fast_world_model"),
     "manifest": (
-        "ActionSpec",
-        "CalibrationSpec",
-        "HeadSpec",
-        "LatentSpec",
-        "Manifest",
-        "PlanningSpec",
-        "read_manifest",
+        "ActionSpec", "CalibrationSpec", "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest",
     ),
     "observation": ("ObservationBatch", "SensorSpec", "observe"),
     "parts.precision": ("DTYPES", "Precision", "PrecisionChoice"),
     "published.lewm": ("Published", "import_lewm"),
     "recipe": ("Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel"),
     "recipes": ("RECIPES",),
-    "training.config": ("FitConfig",),
-    "training.fit": ("fit",),
+    "training.fit": ("FitConfig", "fit"),
     "training.head_stage": ("HeadsConfig",),
     "training.loop": ("TrainingConfig",),
     "training.origin": ("Origin",),
@@ -75,12 +67,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - in the order of the imports above
     "Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint", "Clips", "StepTiming",
-    "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "make_head",
-    "Tolerance", "PackedLinear", "fast_distance", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
-    "HeadSpec", "LatentSpec", "Manifest", "PlanningSpec", "read_manifest", "ObservationBatch", "SensorSpec",
-    "observe", "DTYPES", "Precision", "PrecisionChoice", "Published", "import_lewm", "Body", "Encoder",
-    "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "FitConfig", "fit", "HeadsConfig", "TrainingConfig",
-    "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "HEADS",
+    "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
+    "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
+    "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES",
+    "FitConfig", "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

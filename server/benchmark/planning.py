@@ -13,68 +13,32 @@ from typing import Any
 
 import torch
 from torch import Generator
-from torch.utils.flop_counter import FlopCounterMode
 
-from planner.costs import Over, goal_cost
-from planner.names import SearchSpaceName
-from planner.presets import PRESETS, Preset, build
-from planner.protocols import Distance
-from planner.search import RobotSearch, plan_iterations
+from planner.presets import PRESETS, Preset
 from server.benchmark.machine import machine, peak_gflops, synchronise
-from worldmodel import (
-    DTYPES,
-    RECIPES,
-    Body,
-    HeadSpec,
-    Latents,
-    LatentSpec,
-    Precision,
-    SensorSpec,
-    WorldModel,
-    fast_distance,
-    fast_world_model,
-    make_head,
+from server.benchmark.models import (
+    ACTION_WIDTH,
+    CASES,
+    REFERENCE,
+    VARIANTS,
+    Case,
+    random_models,
+    rollout_flops,
 )
-
-ACTIONS, CONTROL_STEPS = 2, 5
-ACTION_WIDTH = ACTIONS * CONTROL_STEPS
-REFERENCE = "reference"
-VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "bfloat16": "bfloat16"}
-"""The plain rollout, and the fast one in both precisions."""
-
+from server.engine.planning import Seen, Solving, advance_together, solve
+from server.engine.question import Question, Target, plain_question
+from worldmodel import DTYPES, Checkpoint, Latents, Precision
 
 REFERENCE_SHARE = 5
 """The plain rollout, several times as slow, is measured this many times less often."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What is planned with."""
-
-    preset: str
-    """Of the recipe `lewm`."""
-    image_px: int
-    context_frames: int
-    over: Over
-    with_steps_to_go: bool
-    search_space: SearchSpaceName
-
-
-CASES = {
-    "paper": Case(
-        preset="paper", image_px=224, context_frames=1, over="last", with_steps_to_go=False, search_space="free"
-    ),
-    "small": Case(
-        preset="small", image_px=64, context_frames=3, over="mean", with_steps_to_go=True, search_space="constant"
-    ),
-}
-"""As published, and as the service plans by default."""
 PUBLISHED = "300x30"
 SEARCHES = {
     PUBLISHED: Preset(candidates=300, elites=30, iterations=30),
     **{name: preset for name, preset in PRESETS.items() if not (preset.proposal or preset.is_policy)},
 }
-"""No model here has a policy."""
+"""Without presets that need a policy, which no model here has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,25 +61,15 @@ class BenchmarkConfig:
             raise ValueError("plans, iterations and robots must be at least 1")
 
 
-@dataclass(frozen=True)
-class TimedModel:
-    """One way to imagine and to judge."""
-
-    model: WorldModel
-    learned: tuple[tuple[float, Distance], ...] = ()
-    """Learned distances with their weights in the cost."""
-
-
-@torch.inference_mode()
 def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[str, Any]:
     """Rows, one for each recipe, preset, number of robots and variant; speed-ups of one robot; what company gains."""
     peaks: dict[Precision, float] = {precision: round(peak_gflops(precision, config.device), 1) for precision in DTYPES}
     rows: list[dict[str, Any]] = []
     for recipe in config.recipes:
-        engines = _engines(CASES[recipe], config.device)
+        models = random_models(recipe, config.device)
         for preset, robots in itertools.product(config.presets, config.robots):
             on_case(f"{recipe}, {preset}, {robots} robots")
-            rows += _measure(recipe, preset, engines, robots, config, peaks)
+            rows += _measure(recipe, preset, models, robots, config, peaks)
     cases = {
         f"{recipe} {preset}": [row for row in rows if (row["recipe"], row["preset"]) == (recipe, preset)]
         for recipe, preset in itertools.product(config.recipes, config.presets)
@@ -131,38 +85,10 @@ def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[s
     }
 
 
-def _engines(case: Case, device: str) -> dict[str, TimedModel]:
-    torch.manual_seed(0)
-    entry, camera = RECIPES["lewm"], SensorSpec(name="top", kind="camera", shape=(case.image_px, case.image_px, 3))
-    module: Any = entry.module(entry.presets[case.preset](), Body(sensors=(camera,), action_width=ACTION_WIDTH))
-    for block in module.predictor.every_block():
-        torch.nn.init.normal_(block.modulation.weight, std=0.02)
-    assert entry.world_model is not None
-    plain = entry.world_model(module.eval().requires_grad_(False).to(device))
-    heads = [_steps_to_go(case).to(device)] if case.with_steps_to_go else []
-    exact, fast = ([(1.0, head) for head in heads], [(1.0, fast_distance(head)) for head in heads])
-    return {
-        name: TimedModel(plain, tuple(exact))
-        if name == REFERENCE
-        else TimedModel(fast_world_model(plain, precision), tuple(fast))
-        for name, precision in VARIANTS.items()
-    }
-
-
-def _steps_to_go(case: Case) -> Any:
-    """The head with random weights."""
-    spec = HeadSpec(type="steps_to_go", config={"width": 256, "longest": 30.0, "pooling": "concatenate"})
-    return make_head(spec, LatentSpec(tokens=1, width=_latent_width(case)), ACTION_WIDTH)
-
-
-def _latent_width(case: Case) -> int:
-    return RECIPES["lewm"].presets[case.preset]().latent_width
-
-
 def _measure(
     recipe: str,
     preset: str,
-    engines: dict[str, TimedModel],
+    models: dict[str, Checkpoint],
     robots: int,
     config: BenchmarkConfig,
     peaks: dict[Precision, float],
@@ -170,7 +96,7 @@ def _measure(
     case, whole = CASES[recipe], robots == 1
     # No floor under the spread, so that a search takes all its iterations.
     search = replace(SEARCHES[preset], std_floor=1e-6, search_space=case.search_space)
-    runs = {name: _iterations(case, search, engine, robots, config.device) for name, engine in engines.items()}
+    runs = {name: _iterations(case, search, model, robots) for name, model in models.items()}
     for run in runs.values():
         next(run)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -181,7 +107,7 @@ def _measure(
                     seconds[name].append(_timed(run, config.device))
     rows = []
     for name, times in seconds.items():
-        flops = _flops(case, search, name) * robots * search.candidates
+        flops = rollout_flops(recipe, search, name) * robots * search.candidates
         gflops = flops / statistics.median(times) / 1e9
         rows.append(
             {
@@ -206,29 +132,38 @@ def _measure(
     return rows
 
 
-def _iterations(case: Case, search: Preset, engine: TimedModel, robots: int, device: str) -> Iterator[Any]:
-    """Optimiser iterations without end, one plan after another."""
-    limit = torch.ones(ACTIONS, device=device)
-    optimiser, space = build(search, low=-limit, high=limit, control_steps=CONTROL_STEPS)
+def _iterations(case: Case, search: Preset, model: Checkpoint, robots: int) -> Iterator[None]:
+    """Iterations without end that `robots` share, one plan of each after another."""
     generator = Generator().manual_seed(0)
-    width = _latent_width(case)
-    shape = (robots, case.context_frames, 1, width)
-    context = torch.randn(shape, generator=generator).to(device)
-    goal = torch.randn(robots, 1, width, generator=generator).to(device)
-    past = torch.zeros(robots, case.context_frames - 1, ACTION_WIDTH, device=device)
-    cost = goal_cost(goal, scale=2.0 * width, learned=engine.learned, over=case.over)
+    seen = [_seen(case, model, generator) for _ in range(robots)]
+    questions = [_question(case, search, model, robot) for robot in range(robots)]
     while True:
-        searches = [
-            RobotSearch(
-                optimiser=optimiser,
-                space=space,
-                horizon=search.horizon,
-                generator=Generator().manual_seed(robot),
-            )
-            for robot in range(robots)
-        ]
-        state = engine.model.begin(Latents(context), past)
-        yield from plan_iterations(engine.model, state, cost, searches, (1, width))
+        yield from _together([solve(*each) for each in zip(questions, (lambda s=s: s for s in seen), strict=True)])
+
+
+def _together(plans: Sequence[Solving]) -> Iterator[None]:
+    """Shared iterations until the plans are made; all take equally many."""
+    while True:
+        steps = [next(plan, None) for plan in plans]
+        if None in steps:
+            return
+        advance_together([step[0] for step in steps if step is not None])
+        yield
+
+
+def _seen(case: Case, model: Checkpoint, generator: Generator) -> Seen:
+    latent = model.manifest.latent
+    context, goals = (
+        torch.randn(frames, latent.tokens, latent.width, generator=generator).to(model.device)
+        for frames in (case.context_frames, 1)
+    )
+    return Seen(context=Latents(context[None]), goals=goals)
+
+
+def _question(case: Case, search: Preset, model: Checkpoint, robot: int) -> Question:
+    past_actions = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device=model.device)
+    question = plain_question(model, search, seed=robot, past_actions=past_actions)
+    return replace(question, targets=(Target(terms=case.terms),))
 
 
 def _timed(run: Iterator[Any], device: str) -> float:
@@ -248,20 +183,6 @@ def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, An
     cuts = statistics.quantiles(plans, n=20, method="inclusive") if len(plans) > 1 else plans * 19
     measured = {"plans": len(plans)} if whole else {"iterations": len(seconds)}
     return {"p50": round(1e3 * statistics.median(plans), 2), "p95": round(1e3 * cuts[18], 2), "measured": measured}
-
-
-def _flops(case: Case, search: Preset, name: str) -> float:
-    """Of the rollout's matrix products for one candidate, counted where nothing is computed."""
-    with torch.inference_mode(False), torch.no_grad():
-        model = _engines(case, "meta")[name].model
-        width, candidates = _latent_width(case), search.candidates
-        context = torch.zeros(1, case.context_frames, 1, width, device="meta")
-        past = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device="meta")
-        actions = torch.zeros(1, candidates, search.horizon, ACTION_WIDTH, device="meta")
-        state = model.begin(Latents(context), past)
-        with FlopCounterMode(display=False) as counter:
-            model.rollout(state, actions)
-    return counter.get_total_flops() / candidates
 
 
 def _speedups(rows: list[dict[str, Any]]) -> dict[str, float]:

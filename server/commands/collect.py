@@ -97,13 +97,19 @@ def _factors(known: "type[Variation]", names: str | None) -> tuple[str, ...]:
     return known.factors(given)
 
 
+def _sensor_names(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    return None if arguments.sensors is None else tuple(arguments.sensors.split(","))
+
+
 def _driver(arguments: argparse.Namespace) -> "Driver | None":
     """Raises ValueError, CheckpointError."""
     if arguments.plan_with is None:
         return None
     from server.planned_policy import plans_of
 
-    return plans_of(arguments.plan_with, arguments.env, arguments.image_size, arguments.planned_share)
+    return plans_of(
+        arguments.plan_with, arguments.env, arguments.image_size, arguments.planned_share, _sensor_names(arguments)
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -120,7 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
                 steps=arguments.steps,
                 seed=arguments.seed,
                 image_size=arguments.image_size,
-                sensor_names=tuple(None if arguments.sensors is None else arguments.sensors.split(",")),
+                sensor_names=_sensor_names(arguments),
                 variation=arguments.variation,
                 randomisation=_randomisation(arguments),
                 lapses=arguments.lapses,

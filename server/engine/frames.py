@@ -70,6 +70,7 @@ class FrameReader:
         if known is not None:
             return known
         assert frame.observation is not None  # a frame was opened with one or the other
+        assert self._checkpoint.encoder is not None  # a model without one is never served
         encoded = self._checkpoint.encoder.encode(frame.observation.to(self._checkpoint.device))
         latents = Latents(encoded.tokens[0], None if encoded.state is None else encoded.state[0])
         with self._lock:

@@ -5,10 +5,11 @@ A plan is a generator of search steps, so that robots whose steps are of one kin
 
 import math
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from planner.protocols import CostFunction, Policy
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance
 from server.engine.question import CostTerms, Question, cost_of, plain_question
 from server.errors import Code, ServiceError
-from worldmodel import Checkpoint, Latents
+from worldmodel import Checkpoint, Latents, observe
 
 Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "POLICY"]
 
@@ -101,21 +102,32 @@ def plan_once(
     goals: Tensor,
     preset: Preset,
     seed: int,
+    *,
     past_actions: Tensor | None = None,
+    warm_start: Tensor | None = None,
 ) -> Plan:
     """One robot's plan, from context [1 t n d] to the first of the goals [m n d] that it has not reached.
 
-    `past_actions` [1 t-1 a] are those between the frames. The plan obeys the model's own limits and has the default
-    cost. Raises ServiceError when no finite plan is found.
+    `past_actions` [1 t-1 a] are those between the frames, and `warm_start` [k v] search variables to begin with. The
+    plan obeys the model's own limits and has the default cost. Raises ServiceError when no finite plan is found.
     """
     seen = Seen(context=context, goals=goals)
-    steps = solve(plain_question(checkpoint, preset, seed, past_actions), lambda: seen)
+    question = plain_question(checkpoint, preset, seed, past_actions=past_actions, warm_start=warm_start)
+    steps = solve(question, lambda: seen)
     while True:
         try:
             step, _ = next(steps)
         except StopIteration as done:
             return done.value.plan
         advance_together([step])
+
+
+@torch.inference_mode()
+def encode_frame(checkpoint: Checkpoint, readings: Mapping[str, np.ndarray]) -> Latents:
+    """Latents [1 1 n d] of one frame's readings, by sensor. Raises SensorError for readings that the model refuses."""
+    assert checkpoint.encoder is not None  # a model without one is never served
+    encoded = checkpoint.encoder.encode(observe(checkpoint.manifest.sensors, readings).to(checkpoint.device))
+    return Latents(encoded.tokens[:, None], None if encoded.state is None else encoded.state[:, None])
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from server.validation import check_most, shorten
 from worldmodel import Checkpoint
 
 SEARCHING, POLICY = "default", "reactive"
-"""The default presets of a model with a world model, and of one that has only a policy."""
+"""The presets that a search, and a policy, are made with by default."""
 
 
 def as_config(name: str, preset: Preset) -> PlannerConfig:
@@ -46,9 +46,14 @@ def presets_of(checkpoint: Checkpoint) -> list[PlannerConfig]:
     ]
 
 
+def default_preset(checkpoint: Checkpoint) -> str:
+    """The name of the preset that a request means when it names none."""
+    return POLICY if checkpoint.world_model is None else SEARCHING
+
+
 def choose_preset(checkpoint: Checkpoint, config: PlannerConfig, settings: Settings) -> tuple[str, Preset]:
     """The preset that a request names, and the same with the request's changes. Raises ServiceError."""
-    name = config.preset or (POLICY if checkpoint.world_model is None else SEARCHING)
+    name = config.preset or default_preset(checkpoint)
     if name not in PRESETS:
         reason = f"given '{shorten(name)}'; wanted one of {', '.join(PRESETS)}"
         raise refuse(Code.VALIDATION_FAILED, "/planner/preset", reason)

@@ -110,18 +110,29 @@ def planning_spec(checkpoint: Checkpoint) -> PlanningSpec:
     return checkpoint.manifest.planning
 
 
-def plain_question(checkpoint: Checkpoint, preset: Preset, seed: int, past_actions: Tensor | None = None) -> Question:
-    """A question within the model's own limits, with the default cost. `past_actions` [1 t-1 a] default to none."""
+def plain_question(
+    checkpoint: Checkpoint,
+    preset: Preset,
+    seed: int,
+    *,
+    past_actions: Tensor | None = None,
+    warm_start: Tensor | None = None,
+) -> Question:
+    """A question within the model's own limits, with the default cost.
+
+    `past_actions` [1 t-1 a] are none for a single frame; `warm_start` is [k v].
+    """
     action = action_spec(checkpoint)
     limits = bounds(action, None)
+    if past_actions is None:
+        past_actions = torch.zeros(1, 0, action.width, device=checkpoint.device)
     return Question(
         checkpoint=checkpoint,
         preset=preset,
         bounds=limits,
         space=space_of(preset, limits, checkpoint),
-        past_actions=torch.zeros(1, 0, action.width, device=checkpoint.device)
-        if past_actions is None
-        else past_actions,
+        past_actions=past_actions,
+        warm_start=warm_start,
         seed=seed,
     )
 

@@ -24,6 +24,9 @@ class ServedModel:
     """A checkpoint, the frames it has seen, and whether it was warmed up."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        """Raises CheckpointError for a model without an encoder."""
+        if checkpoint.encoder is None:
+            raise CheckpointError(f"{checkpoint.manifest.name} has no encoder, so nothing can be asked of it")
         self.checkpoint = checkpoint
         self.manifest = checkpoint.manifest
         self.frames = FrameReader(checkpoint, settings)

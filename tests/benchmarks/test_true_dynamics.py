@@ -41,7 +41,7 @@ def test_only_what_was_missed_is_planned_again() -> None:
 
 @pytest.mark.parametrize("preset", ["guided", "reactive"])
 def test_what_the_model_proposes_cannot_be_planned_again(preset: str) -> None:
-    with pytest.raises(ValueError, match=f"of preset '{preset}', whose proposal is"):
+    with pytest.raises(ValueError, match=f"of preset '{preset}', which uses a policy"):
         missed({**EVALUATION, "preset": preset}, 10)
 
 
@@ -49,10 +49,8 @@ def test_the_world_is_left_as_it_was_and_the_real_future_is_what_is_scored(check
     env, futures = TwoRoomEnv(image_size=32), TwoRoomEnv(image_size=32)
     env.reset(seed=0)
     state = env.get_state()
-    agent = TrueDynamicsAgent(
-        env, futures, load_checkpoint(checkpoints / "tiny-lewm"), "fast", 0, env.render_state(state)
-    )
-    actions = agent.act(env.render_state(state))
+    agent = TrueDynamicsAgent(env, futures, load_checkpoint(checkpoints / "tiny-lewm"), "fast", 0, env.observe(state))
+    actions = agent.act(env.observe(state))
     assert np.array_equal(env.get_state(), state) and actions.shape == (5, 2)
     moved = [np.linalg.norm(env.advance(action.astype(np.float32))[:2] - state[:2]) for action in actions]
     assert max(moved) < 0.3, "the goal is where the robot is, and the encoder of random weights sees that"

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
 
-from planner.costs import goal_cost
-from planner.presets import PRESETS, build
-from planner.search import plan_iterations
+from planner.presets import PRESETS
 from server.engine.local import LocalEngine
+from server.engine.planning import encode_frame, plan_once
 from server.engine.registry import Registry
 from server.schemas import PlanRequest, PlanResponse
 from server.service import Service
@@ -24,9 +22,10 @@ from server.settings import Settings
 from server.validation import validate
 from tests.episodes import dot_episode, write_dot_store
 from tests.golden.requests import NUMBER, golden_request
-from tests.tiny import write_tiny_checkpoint
-from worldmodel.checkpoint import load_checkpoint
-from worldmodel.data.episodes import EpisodeStore, WindowSampler
+from tests.tiny import ACTION, tiny_body, write_tiny_checkpoint
+from worldmodel import Latents, load_checkpoint
+from worldmodel.clips import StepTiming
+from worldmodel.data.episodes import ClipSampler, EpisodeStore
 from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.training.loop import Run, TrainingConfig
 
@@ -36,28 +35,11 @@ FOLDER = Path(__file__).parent
 def plan(scratch: Path) -> dict[str, Any]:
     """One plan of the tiny checkpoint: three frames seen, a later frame as the goal, the fast preset."""
     checkpoint = load_checkpoint(write_tiny_checkpoint(scratch))
-    frames = torch.from_numpy(dot_episode(seed=0).frames[[0, 5, 10, 30]])
-    action = checkpoint.manifest.action
-    limit = torch.ones(len(action.names))
-    optimiser, space = build(PRESETS["fast"], low=-limit, high=limit, control_steps=action.control_steps)
-    with torch.inference_mode():
-        latents = checkpoint.world_model.encode(frames)
-        past = torch.linspace(-1, 1, 2 * action.width).view(1, 2, -1)
-        iterations = plan_iterations(
-            checkpoint.world_model,
-            checkpoint.world_model.begin(latents[None, :3], past),
-            goal_cost(
-                latents[3:],
-                scale=checkpoint.manifest.planning.goal_distance_scale,
-                steps_to_go=checkpoint.steps_to_go,
-            ),
-            optimiser=optimiser,
-            space=space,
-            horizon=checkpoint.manifest.planning.horizon,
-            warm_starts=[None],
-            generators=[Generator().manual_seed(7)],
-        )
-        (best,) = list(iterations)[-1]
+    frames = dot_episode(seed=0).frames[[0, 5, 10, 30]]
+    *seen, wanted = (encode_frame(checkpoint, {"top": frame}).tokens for frame in frames)
+    past = torch.linspace(-1, 1, 2 * ACTION.width).view(1, 2, -1)
+    context = Latents(torch.cat(seen, dim=1))
+    best = plan_once(checkpoint, context, wanted[0], PRESETS["fast"], seed=7, past_actions=past)
     return {"best_costs": list(best.best_costs), "variables": best.variables.tolist(), "elite_std": best.elite_std}
 
 
@@ -66,8 +48,8 @@ def loss_curve(scratch: Path) -> dict[str, Any]:
     store = EpisodeStore(write_dot_store(scratch / "store"))
     torch.manual_seed(0)
     config = TrainingConfig(steps=10, batch=16, precision="float32", metrics_every_steps=1, evaluate_every_steps=100)
-    run = Run(scratch / "run", LeWM(tiny(), 10), config, {})
-    run.train(WindowSampler(store, store.episodes, clip_frames=4, control_steps=5), lambda: {})
+    run = Run(scratch / "run", LeWM(tiny(), tiny_body()), config, {})
+    run.train(ClipSampler(store, store.episodes, clip_frames=4, timing=StepTiming(control_steps=5)), lambda: {})
     return {name: [row[name] for row in run.metrics()] for name in ("predict", "sigreg", "smoothness", "inverse")}
 
 

@@ -8,7 +8,8 @@ import torch
 
 from planner.protocols import RolloutModel
 from server.benchmark import machine
-from server.benchmark.planning import CASES, PUBLISHED, REFERENCE, SEARCHES, _engines, _flops
+from server.benchmark.models import REFERENCE, random_models, rollout_flops
+from server.benchmark.planning import PUBLISHED, SEARCHES
 from server.cli import main
 
 
@@ -77,11 +78,11 @@ def test_what_cannot_be_measured(arguments: list[str], message: str, capsys: pyt
 
 
 def test_both_models_fit_the_planner() -> None:
-    assert all(isinstance(engine.model, RolloutModel) for engine in _engines(CASES["small"], "cpu").values())
+    assert all(isinstance(each.world_model, RolloutModel) for each in random_models("small", "cpu").values())
 
 
 def test_arithmetic_is_counted_as_the_analysis_has_it() -> None:
     """Published model, one context frame, five steps: 0.139 GMAC a candidate plainly, 0.092 with exact savings."""
-    plain, fast = (_flops(CASES["paper"], SEARCHES[PUBLISHED], name) / 2e9 for name in (REFERENCE, "float32"))
+    plain, fast = (rollout_flops("paper", SEARCHES[PUBLISHED], name) / 2e9 for name in (REFERENCE, "float32"))
     assert plain == pytest.approx(0.139, abs=0.002)
     assert fast == pytest.approx(0.090, abs=0.003)

@@ -1,0 +1,148 @@
+"""The models of the planning benchmark: random weights, in the plain form and in the fast forms of the service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from planner.names import SearchSpaceName
+from planner.presets import Preset
+from planner.protocols import Distance
+from server.engine.question import CostTerms
+from worldmodel import (
+    HEADS,
+    RECIPES,
+    ActionSpec,
+    Body,
+    Checkpoint,
+    Latents,
+    LatentSpec,
+    Manifest,
+    PlanningSpec,
+    Precision,
+    SensorSpec,
+    TrainedModel,
+    WeightsSpec,
+    WorldModel,
+    fast_distance,
+    fast_world_model,
+)
+
+RECIPE = "lewm"
+ACTIONS, CONTROL_STEPS = 2, 5
+ACTION_WIDTH = ACTIONS * CONTROL_STEPS
+REFERENCE = "reference"
+VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "bfloat16": "bfloat16"}
+"""The plain rollout, and the fast one in both precisions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model, and how it is planned with."""
+
+    camera_px: int
+    context_frames: int
+    terms: CostTerms
+    heads: tuple[str, ...]
+    """Learned distances in the cost."""
+    search_space: SearchSpaceName
+
+
+CASES = {
+    "paper": Case(camera_px=224, context_frames=1, terms=CostTerms(over="last"), heads=(), search_space="free"),
+    "small": Case(camera_px=64, context_frames=3, terms=CostTerms(), heads=("steps_to_go",), search_space="constant"),
+}
+"""By preset of the recipe: as published, and as the service plans by default."""
+
+
+def random_models(recipe: str, device: str) -> dict[str, Checkpoint]:
+    """Checkpoints with the same random weights: the plain rollout, and the fast one in both precisions."""
+    case, entry = CASES[recipe], RECIPES[RECIPE]
+    assert entry.encoder is not None and entry.world_model is not None  # the recipe plans
+    camera = SensorSpec(name="camera", kind="camera", shape=(case.camera_px, case.camera_px, 3))
+    torch.manual_seed(0)
+    body = Body(sensors=(camera,), action_width=ACTION_WIDTH)
+    module = entry.module(entry.presets[recipe](), body).to(device).eval().requires_grad_(False)
+    tokens, width = entry.encoder(module).latent_shape
+    latent = LatentSpec(tokens=tokens, width=width)
+    heads = {name: _head(name, latent).to(device) for name in case.heads}
+    plain = entry.world_model(module)
+    checkpoint = Checkpoint(
+        manifest=_manifest(recipe, camera, latent),
+        manifest_sha256=recipe,
+        trained=TrainedModel(module, heads),
+        device=torch.device(device),
+        precision="float32",
+        encoder=None,
+        world_model=plain,
+        policy=None,
+        distances=weighted(heads),
+    )
+    return {name: checkpoint if name == REFERENCE else faster(checkpoint, VARIANTS[name]) for name in VARIANTS}
+
+
+def plainer(checkpoint: Checkpoint) -> Checkpoint:
+    """The same weights, with the plain rollout and the distances as they were trained."""
+    make, trained = RECIPES[checkpoint.manifest.recipe].world_model, checkpoint.trained
+    assert make is not None  # it plans with a world model
+    heads = {name: trained.heads[name] for name in checkpoint.distances}
+    plain: WorldModel = make(trained.module)
+    return replace(checkpoint, precision="float32", world_model=plain, distances=weighted(heads))
+
+
+def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
+    """The same weights, with the rollout and the distances of the service."""
+    assert checkpoint.world_model is not None  # it plans with one
+    return replace(
+        checkpoint,
+        precision=precision,
+        world_model=fast_world_model(checkpoint.world_model, precision),
+        distances={name: (weight, fast_distance(head)) for name, (weight, head) in checkpoint.distances.items()},
+    )
+
+
+def weighted(heads: Mapping[str, nn.Module]) -> dict[str, tuple[float, Distance]]:
+    """Heads with their weights in a plan's cost."""
+    return {name: (HEADS[name].cost_weight or 0.0, head) for name, head in heads.items()}
+
+
+def _head(name: str, latent: LatentSpec) -> nn.Module:
+    entry = HEADS[name]
+    config = entry.config_of((), "concatenate")
+    return entry.module(config, latent, ACTION_WIDTH).eval().requires_grad_(False)
+
+
+def _manifest(recipe: str, camera: SensorSpec, latent: LatentSpec) -> Manifest:
+    limits = {"low": (-1.0,) * ACTIONS, "high": (1.0,) * ACTIONS}
+    names = tuple(f"action_{index}" for index in range(ACTIONS))
+    action = ActionSpec(names=names, units=("1",) * ACTIONS, dt_s=0.1, control_steps=CONTROL_STEPS, **limits)
+    scale = 2.0 * latent.tokens * latent.width
+    return Manifest(
+        name=recipe,
+        version="random",
+        recipe=RECIPE,
+        config={},
+        sensors=(camera,),
+        latent=latent,
+        weights=WeightsSpec(sha256="", bytes=0),
+        action=action,
+        planning=PlanningSpec(context_frames=CASES[recipe].context_frames, horizon=5, goal_distance_scale=scale),
+    )
+
+
+def rollout_flops(recipe: str, search: Preset, name: str) -> float:
+    """Floating-point operations of the rollout's products for one candidate, counted where nothing is computed."""
+    case = CASES[recipe]
+    with torch.no_grad():
+        model = random_models(recipe, "meta")[name]
+        world_model, latent = model.world_model, model.manifest.latent
+        assert world_model is not None  # the recipe plans
+        context = torch.zeros(1, case.context_frames, latent.tokens, latent.width, device="meta")
+        past = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device="meta")
+        actions = torch.zeros(1, search.candidates, search.horizon, ACTION_WIDTH, device="meta")
+        state = world_model.begin(Latents(context), past)
+        with FlopCounterMode(display=False) as counter:
+            world_model.rollout(state, actions)
+    return counter.get_total_flops() / search.candidates
