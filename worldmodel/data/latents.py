@@ -1,4 +1,4 @@
-"""Latents of every frame of many episodes, as a frozen encoder sees them. Heads and the predictor alone learn from them.
+"""Latents of every frame of many episodes, as a frozen encoder sees them: heads and the predictor learn from them.
 
 They lie on the disk in float16, keyed by the hash of the weights that made them, and are read as they are needed: 256
 tokens of width 1,408 are 146 MB an episode. Half precision leaves three decimals of a latent of unit variance.
