@@ -49,7 +49,13 @@ _HOMES = {
     "inference.packed_linear": ("PackedLinear",),
     "inference.world_model": ("fast_encoder", "fast_world_model"),
     "manifest": (
-        "ActionSpec", "CalibrationSpec", "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest",
+        "ActionSpec",
+        "CalibrationSpec",
+        "LatentSpec",
+        "Manifest",
+        "PlanningSpec",
+        "WeightsSpec",
+        "read_manifest",
     ),
     "observation": ("ObservationBatch", "SensorSpec", "observe"),
     "parts.precision": ("DTYPES", "Precision", "PrecisionChoice"),
@@ -69,9 +75,10 @@ __all__ = [  # noqa: RUF022 - in the order of the imports above
     "Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint", "Clips", "StepTiming",
     "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "HEADS",
     "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
-    "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice",
-    "Published", "import_lewm", "Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES",
-    "FitConfig", "fit", "HeadsConfig", "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec",
+    "observe", "DTYPES", "Precision", "PrecisionChoice", "Published", "import_lewm", "Body", "Encoder",
+    "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "FitConfig", "fit", "HeadsConfig", "TrainingConfig",
+    "Origin", "PredictorTraining", "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

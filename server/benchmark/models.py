@@ -99,7 +99,10 @@ def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
         checkpoint,
         precision=precision,
         world_model=fast_world_model(checkpoint.world_model, precision),
-        distances={name: (weight, fast_distance(head)) for name, (weight, head) in checkpoint.distances.items()},
+        distances={
+            name: (weight, fast_distance(checkpoint.trained.heads[name]))
+            for name, (weight, _) in checkpoint.distances.items()
+        },
     )
 
 

@@ -239,7 +239,7 @@ def _open(model: ServedModel, question: Question, request: schemas.PlanRequest) 
     """Decode the context and the goals, and give what encodes them on the torch thread."""
     context = {f"/context/{index}": each for index, each in enumerate(request.context)}
     goals = _goal_observations(request)
-    frames = model.frames.open(context | goals)
+    frames = model.frames.open({**context, **goals})
     seen, shown = frames[: len(context)], iter(frames[len(context) :])
     wanted = [next(shown) if target.latents is None else target.latents for target in question.targets]
 

@@ -50,7 +50,7 @@ class Replier:
             warm_started=question.warm_start is not None,
             capture_time_us=request.context[-1].capture_time_us,
             costs=list(plan.best_costs) if "costs" in request.include else [],
-            latents=plan.latents.float().cpu().numpy() if include_latents else None,
+            latents=plan.latents.float().cpu().numpy() if include_latents and plan.latents is not None else None,
             timing=self._timing(found),
             safety=question.bounds.report(chunk.actions, question.action_before),
             provenance=self.model.provenance(self._effective_planner()),
