@@ -93,8 +93,8 @@ def test_the_predictor_alone_learns_from_twice_as_many_clips_as_fast(tmp_path: P
     settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4"]
     main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), *settings])
     (config,) = asked
-    assert config.training.learning_rate == config.imagination.learning_rate == 1e-4
-    assert (config.training.batch, config.imagination.batch, config.imagination.steps) == (4, 8, 3)
+    assert config.training.learning_rate == config.predictor.learning_rate == 1e-4
+    assert (config.training.batch, config.predictor.batch, config.predictor.steps) == (4, 8, 3)
 
 
 def test_a_goal_is_features_and_a_tolerance(capsys: pytest.CaptureFixture[str]):
