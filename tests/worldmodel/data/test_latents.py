@@ -94,41 +94,42 @@ def test_the_variance_is_that_of_all_rows(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def large(tmp_path: Path) -> LatentRows:
+def large(tmp_path: Path) -> Path:
     """4,096 frames of 256 tokens of width 128: 256 MB, of which the disk keeps only the last frame."""
     path, size = tmp_path / "large.f16", 256 * 128
     with path.open("wb") as file:
         file.truncate(4096 * size * 2)
         file.seek(-size * 2, 2)
         file.write(np.full(size, 2.5, np.float16).tobytes())
-    return LatentRows(path, (256, 128), CPU)
+    return path
 
 
-def test_many_tokens_are_not_read_whole(large: LatentRows) -> None:
-    rows = torch.arange(4096)
-    episodes = LatentEpisodes(large, torch.full((4096,), 4095), torch.zeros(4096, 2), TIMING)
+def test_many_tokens_are_not_read_whole(large: Path) -> None:
     tracemalloc.start()
     try:
+        opened = LatentRows(large, (256, 128), CPU)
+        episodes = LatentEpisodes(opened, torch.full((4096,), 4095), torch.zeros(4096, 2), TIMING)
         found, sampled = episodes.sample(8, 0.0, Generator().manual_seed(0))
         clips = episodes.clips(torch.tensor([4093]), 2)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 8 * 2**20, "numpy holds more than the rows that were asked for"
-    assert sampled.shape == (8, 256, 128) and set(found.tolist()) <= set(rows.tolist())
+    assert sampled.shape == (8, 256, 128) and set(found.tolist()) <= set(range(4096))
     assert clips[0, 0].abs().max() == 0 and (clips[0, 1] == 2.5).all()
 
 
-def test_measuring_many_tokens_reads_few_rows_at_a_time(large: LatentRows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_many_tokens_reads_few_rows_at_a_time(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """4,096 rows together were once 512 MB for 256 tokens of width 128, and twice that in double precision."""
     counts: list[int] = []
     read = LatentRows.__getitem__
     monkeypatch.setattr(latents, "NUMBERS_AT_A_TIME", 8 * 256 * 128)
-    monkeypatch.setattr(large, "_rows", large._rows[-50:])
+    rows = LatentRows(large, (256, 128), CPU)
+    monkeypatch.setattr(rows, "_rows", rows._rows[-50:])
     monkeypatch.setattr(
         LatentRows, "__getitem__", lambda rows, index: (counts.append(len(index)), read(rows, index))[1]
     )
-    assert large.variance() == pytest.approx(2.5**2 * (1 / 50) * (49 / 50) * 256 * 128, rel=1e-6)
+    assert rows.variance() == pytest.approx(2.5**2 * (1 / 50) * (49 / 50) * 256 * 128, rel=1e-6)
     assert counts == [8] * 6 + [2]
 
 
