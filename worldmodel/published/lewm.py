@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.checkpoint import TrainedModel, save_checkpoint
 from worldmodel.errors import CheckpointError
@@ -25,9 +25,10 @@ from worldmodel.observation import SensorSpec
 from worldmodel.parts.encoders import ViTConfig
 from worldmodel.parts.predictor import PredictorConfig
 from worldmodel.recipe import Body
-from worldmodel.recipes import config_to_json
-from worldmodel.recipes.lewm import LeWM, LeWMConfig
+from worldmodel.recipes import RECIPES, config_to_json
 
+RECIPE = "lewm"
+"""The recipe that these weights are of."""
 VIT_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
 """Width, depth and heads."""
 HORIZON = 5
@@ -96,13 +97,13 @@ def import_lewm(published: Published, out: Path, provenance: dict[str, Any]) -> 
     config = read_config(published.config, published.action)
     side = _image_side(published.config)
     camera = SensorSpec(name=published.camera, kind="camera", shape=(side, side, 3), resize="bilinear")
-    recipe = LeWM(config, Body(sensors=(camera,), action_width=published.action.width))
+    recipe = RECIPES[RECIPE].module(config, Body(sensors=(camera,), action_width=published.action.width))
     recipe.load_state_dict(to_recipe(_published_tensors(published.weights), recipe))
     fold_action_scaling(recipe, published)
     manifest = Manifest(
         name=out.name,
         version="1",
-        recipe="lewm",
+        recipe=RECIPE,
         config=config_to_json(config),
         sensors=(camera,),
         latent=LatentSpec(tokens=1, width=config.latent_width),
@@ -128,7 +129,7 @@ def _image_side(path: Path) -> int:
     return int(json.loads(path.read_text())["encoder"]["image_size"])
 
 
-def read_config(path: Path, action: ActionSpec) -> LeWMConfig:
+def read_config(path: Path, action: ActionSpec) -> Any:
     """The architecture that a published config.json describes. Raises CheckpointError."""
     try:
         return _architecture(json.loads(path.read_text()), action)
@@ -138,7 +139,7 @@ def read_config(path: Path, action: ActionSpec) -> LeWMConfig:
         ) from error
 
 
-def _architecture(data: dict[str, Any], action: ActionSpec) -> LeWMConfig:
+def _architecture(data: dict[str, Any], action: ActionSpec) -> Any:
     encoder, predictor, actions = data["encoder"], data["predictor"], data["action_encoder"]
     if encoder["size"] not in VIT_SIZES:
         raise ValueError(f"encoder.size is {encoder['size']!r}; wanted one of {', '.join(VIT_SIZES)}")
@@ -152,7 +153,7 @@ def _architecture(data: dict[str, Any], action: ActionSpec) -> LeWMConfig:
             f"control steps are {action.width}: give the names of one control step"
         )
     width, depth, heads = VIT_SIZES[encoder["size"]]
-    return LeWMConfig(
+    return RECIPES[RECIPE].config(
         latent_width=latent,
         encoder=ViTConfig(patch=encoder["patch_size"], width=width, depth=depth, heads=heads),
         projector_width=data["projector"]["hidden_dim"],
@@ -170,7 +171,7 @@ def _architecture(data: dict[str, Any], action: ActionSpec) -> LeWMConfig:
     )
 
 
-def to_recipe(tensors: dict[str, Tensor], recipe: LeWM) -> dict[str, Tensor]:
+def to_recipe(tensors: dict[str, Tensor], recipe: nn.Module) -> dict[str, Tensor]:
     """The recipe's state dict from tensors under published names. Raises CheckpointError that lists what is wrong."""
     given = {_new_vit_name(key): value for key, value in tensors.items()}
     sources = {key: _published(key) for key in recipe.state_dict()}
@@ -195,7 +196,7 @@ def to_recipe(tensors: dict[str, Tensor], recipe: LeWM) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def fold_action_scaling(recipe: LeWM, published: Published) -> None:
+def fold_action_scaling(recipe: nn.Module, published: Published) -> None:
     """Let the first Linear take Telos' unitless actions u instead of standardised ones z.
 
     A physical action is middle + half u with half = (high - low) / 2, so z = (half / std) u + (middle - mean) / std,
@@ -207,7 +208,8 @@ def fold_action_scaling(recipe: LeWM, published: Published) -> None:
 
     action = published.action
     low, high, mean, std = map(block, (action.low, action.high, published.action_mean, published.action_std))
-    patch = recipe.predictor.action_encoder.patch
+    patch = recipe.get_submodule("predictor.action_encoder.patch")
+    assert isinstance(patch, nn.Linear)
     weight = patch.weight.double()
     patch.bias.add_((weight @ (((low + high) / 2 - mean) / std)).float())
     patch.weight.copy_(weight * ((high - low) / 2 / std))
