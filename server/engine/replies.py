@@ -33,7 +33,7 @@ class Replier:
         """Raises ServiceError rather than let an action out that is not finite or leaves the limits."""
         request, question, plan, start = self.request, self.question, found.plan, found.start
         chunk = self._chunk(found)
-        include_latents = "latents" in request.include and plan.latents is not None
+        latents = plan.latents if "latents" in request.include else None
         response = schemas.PlanResponse(
             request_id=request.request_id or "",
             session_id=request.session_id,
@@ -50,7 +50,7 @@ class Replier:
             warm_started=question.warm_start is not None,
             capture_time_us=request.context[-1].capture_time_us,
             costs=list(plan.best_costs) if "costs" in request.include else [],
-            latents=plan.latents.float().cpu().numpy() if include_latents else None,
+            latents=None if latents is None else latents.float().cpu().numpy(),
             timing=self._timing(found),
             safety=question.bounds.report(chunk.actions, question.action_before),
             provenance=self.model.provenance(self._effective_planner()),
