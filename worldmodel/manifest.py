@@ -174,7 +174,7 @@ class Manifest:
         if not names or len(set(names)) < len(names):
             raise CheckpointError(f"sensors are {names}; wanted one or more, each with a name of its own")
         if self.planning is not None and self.action is None:
-            raise CheckpointError("planning is given without action; a model that plans has actions")
+            raise CheckpointError("planning is given without action; wanted both, or neither for an encoder alone")
 
     def to_json(self) -> str:
         """The text of manifest.json. Raises ValueError when a number is not finite."""
@@ -267,4 +267,4 @@ def _build(cls: type[T], data: Any, where: str) -> T:
     except (TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{where} is not complete or out of range: {error}") from error
+        raise CheckpointError(f"{where} is not complete or out of range: {error}; restore it") from error

@@ -67,8 +67,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class SeenReadings:
-    """What the sensors see now, to be answered with the actions of one model step."""
+class ActionsWanted:
+    """The sensors' readings now, to be answered with the actions of one model step."""
 
     readings: SensorReadings
 
@@ -122,7 +122,7 @@ class Robot:
             return EXCLUDED
         agent = PlanningAgent(self._planner, self._setting.model.name, goal, config)
         disturb = Disturbance(self._setting.disturbed, self._setting.model.sensors)
-        while isinstance(message := self._receive(), SeenReadings):
+        while isinstance(message := self._receive(), ActionsWanted):
             self._send(agent.act(disturb(message.readings)))
         return message | {
             "predicted_costs": [rounded(reply.predicted_cost) for reply in agent.replies],
@@ -136,7 +136,7 @@ class Robot:
             raise self._ended() from error
 
     def _receive(self) -> Any:
-        """What the sensors see in the goal state, what they see at each model step (SeenReadings), then the row.
+        """What the sensors see in the goal state, what they see at each model step (ActionsWanted), then the row.
 
         None instead of all of them when the start is a success.
         """
@@ -159,7 +159,7 @@ class _Remote:
         self._pipe.send(goal)
 
     def act(self, readings: SensorReadings) -> np.ndarray:
-        self._pipe.send(SeenReadings(readings))
+        self._pipe.send(ActionsWanted(readings))
         return self._pipe.recv()
 
 

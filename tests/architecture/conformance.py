@@ -44,12 +44,12 @@ from worldmodel.recipes.random_encoder import RandomEncoder
 def offered(
     checkpoint: Checkpoint,
 ) -> tuple[RolloutModel | None, Policy | None, Mapping[str, tuple[float, Distance]]]:
-    """What a checkpoint offers is what a planner takes."""
+    """A planner takes a checkpoint's world model, policy and distances."""
     return checkpoint.world_model, checkpoint.policy, checkpoint.distances
 
 
 def world_model(model: ImaginingModel) -> RolloutModel:
-    """Whatever imagines for a recipe is a planner's world model."""
+    """Every world model of a recipe is a planner's."""
     return model
 
 
@@ -59,7 +59,7 @@ def imagining(model: CausalWorldModel | FastWorldModel) -> ImaginingModel:
 
 
 def distance(learned: LatentDistance) -> Distance:
-    """Whatever a checkpoint measures with is a planner's distance."""
+    """Every learned distance is a planner's."""
     return learned
 
 
@@ -69,7 +69,7 @@ def learned_distance(head: StepsToGo | FastStepsToGo | TaskDistance) -> LatentDi
 
 
 def policy(learned: LatentPolicy) -> Policy:
-    """Whatever acts for a recipe or a head is a planner's policy."""
+    """Every policy of a recipe or a head is a planner's."""
     return learned
 
 

@@ -53,7 +53,7 @@ def inverse_dynamics() -> InverseDynamics:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
-    """Of several sensors, with every head that a planner uses."""
+    """A model of several sensors, with a learned distance and a policy."""
     return load_checkpoint(write_tiny_sensors_checkpoint(tmp_path))
 
 
@@ -75,7 +75,7 @@ def test_what_a_checkpoint_offers_matches_the_protocols(checkpoint: Checkpoint) 
 
 
 def test_every_recipe_that_imagines_or_acts_does_so_for_a_planner() -> None:
-    """As the table of recipes has them: whoever adds one need not come here."""
+    """The recipes come from the table: a new one is tested here without a change."""
     for entry in RECIPES.values():
         module = entry.module(entry.presets["tiny"](), tiny_body())
         assert entry.world_model is None or isinstance(entry.world_model(module), RolloutModel)

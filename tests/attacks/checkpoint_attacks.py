@@ -1,4 +1,4 @@
-"""What somebody may have done to a checkpoint: each attack changes the files of a folder."""
+"""Attacks on checkpoints, each of which changes the files of a folder."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> No
 
 
 def weights_with_right_hash(folder: Path, data: bytes) -> None:
-    """What an attacker or a broken export does: the manifest agrees with whatever the file now is."""
+    """Change the manifest to agree with the changed file, as an attacker or a broken export would."""
     (folder / "model.safetensors").write_bytes(data)
     digest = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "file": "model.safetensors"}
     change_manifest(folder, lambda manifest: manifest.update(weights=digest))

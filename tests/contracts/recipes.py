@@ -24,7 +24,7 @@ from worldmodel.recipes import RECIPES
 
 CLIPS = 12
 FRAMES = 3
-"""Of a context: no more than a tiny predictor's window."""
+"""Frames of a context, no more than a tiny predictor's window."""
 FROZEN = {"random-encoder"}
 """Recipes that do not learn their encoder."""
 SENSORS: dict[str, tuple[SensorSpec, ...]] = {"one camera": (TOP,), "two cameras and a vector": SEVERAL}
@@ -56,6 +56,10 @@ class AlikeEncoder(nn.Module):
     @property
     def latent_shape(self) -> tuple[int, int]:
         return len(self.sensors), self.config.latent_width
+
+    @property
+    def learned(self) -> list[int]:
+        return list(range(len(self.sensors)))
 
     def encode(self, observation: ObservationBatch) -> Latents:
         return Latents(self.tokens(observation, self.layers))

@@ -15,6 +15,7 @@ from tests.contracts.recipes import (
     every_recipe,
     frames_seen,
     future,
+    make,
     past,
     relative_error,
     tensors_of,
@@ -33,7 +34,7 @@ def sensors(request: pytest.FixtureRequest) -> tuple[SensorSpec, ...]:
 
 
 def test_every_capability_is_offered_by_some_recipe() -> None:
-    """Else the laws above would hold for nothing."""
+    """Without one, a capability's laws would be tried on nothing."""
     assert {"lewm", "pldm", "random-encoder"} <= set(IMAGINING) and "gcbc" in ACTING
     assert all(entry.encoder is not None for entry in ENTRIES.values())
 
@@ -77,6 +78,17 @@ class TestEncoders:
         together = encoder.encode(observation).tokens
         alone = encoder.encode(ObservationBatch({name: v[2:3] for name, v in observation.values.items()})).tokens
         torch.testing.assert_close(alone[0], together[2], rtol=1e-4, atol=1e-5)
+
+    @every_recipe
+    def test_the_tokens_called_learned_are_those_that_weights_change(
+        self, name: str, sensors: tuple[SensorSpec, ...]
+    ) -> None:
+        make_encoder, observation = ENTRIES[name].encoder, random_observation(sensors, 3)
+        assert make_encoder is not None
+        one, other = (fast_encoder(make_encoder(make(name, sensors, seed).eval())) for seed in (0, 1))
+        moved = (one.encode(observation).tokens - other.encode(observation).tokens).abs().amax((0, 2))
+        assert moved.nonzero().flatten().tolist() == one.learned
+        assert make_encoder(make(name, sensors)).learned == one.learned
 
     @every_recipe
     def test_fast_equals_plain(self, name: str, sensors: tuple[SensorSpec, ...]) -> None:

@@ -199,7 +199,7 @@ class TestEveryRecipe:
 
 
 def encoding_parameters(module: Any, name: str, sensors: tuple[SensorSpec, ...]) -> list[nn.Parameter]:
-    """Those that latents depend on, and that are not frozen."""
+    """The parameters that latents depend on and that are not frozen."""
     make_encoder = ENTRIES[name].encoder
     assert make_encoder is not None
     tokens = make_encoder(module).encode(random_observation(sensors, CLIPS)).tokens

@@ -146,7 +146,7 @@ def sensor_at(index: int, **changes: Any) -> dict[str, Any]:
         ({"action.control_steps": 0}, "control_steps=0 at least 1"),
         ({"action.low": [-1.0, float("nan")]}, "NaN is not a JSON number"),
         ({"action.high": [1.0, 1e300]}, "high is"),
-        ({"action": None}, "planning is given without action; a model that plans has actions"),
+        ({"action": None}, "planning is given without action; wanted both, or neither for an encoder alone"),
         ({"planning.horizon": 0}, "horizon=0"),
         ({"planning.context_frames": -1}, "context_frames=-1"),
         ({"planning.goal_distance_scale": float("inf")}, "Infinity is not a JSON number"),
@@ -186,7 +186,7 @@ def test_what_is_refused_and_how(change: dict[str, Any], match: str) -> None:
 
 
 def test_a_manifest_of_format_1_is_refused_by_its_format_and_not_by_its_keys() -> None:
-    """Whoever has one must learn what it is, not that `surprise` is unknown."""
+    """The message is about the format, and not about a key that format 2 does not know."""
     old = copy.deepcopy(data())
     for key in ("sensors", "latent", "calibration", "heads", "parents"):
         del old[key]

@@ -1,4 +1,4 @@
-"""What holds of every manifest, and of everything that is put in the place of any of its values."""
+"""Properties of every manifest, and of any data in the place of any of its values."""
 
 import json
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Episode stores, and what is read of them."""
+"""Reads episode stores, and latents of their frames."""

@@ -83,7 +83,7 @@ def chosen_sensors(known: tuple[SensorSpec, ...], names: Sequence[str] | None) -
 
 
 def twin_factors(description: dict[str, Any]) -> Sequence[str]:
-    """What the twins of the store's frames may differ in; empty for a store without twins."""
+    """Factors in which the twins of the store's frames may differ; empty for a store without twins."""
     collection = description.get("collection")
     return collection.get("twin_factors", ()) if isinstance(collection, dict) else ()
 

@@ -97,7 +97,7 @@ class EpisodeStore:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the folders agree on, as the first one's dataset.json has it."""
+        """The description that the folders share, as the first one's dataset.json has it."""
         return self.descriptions[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Latents of every frame of many episodes, as a frozen encoder sees them: what heads and the predictor learn from.
+"""Latents of every frame of many episodes, as a frozen encoder sees them: heads and the predictor learn from them.
 
 They lie on the disk in float16, keyed by the hash of the weights that made them, and are read as they are needed: 256
 tokens of width 1,408 are 146 MB an episode. Half precision leaves three decimals of a latent of unit variance.
@@ -32,7 +32,7 @@ class LatentRows:
     def __init__(self, path: Path, shape: Shape, device: torch.device) -> None:
         self.shape, self.device = shape, device
         self.name = path.stem
-        """The hash of all that the rows depend on."""
+        """The hash of everything that the rows depend on."""
         self._rows = np.memmap(path, dtype=np.float16, mode="r").reshape(-1, *shape)
 
     def __len__(self) -> int:
@@ -106,7 +106,7 @@ class LatentEpisodes:
     timing: StepTiming
     stand_ins: tuple[StandIns, ...] = ()
     task: TaskTruth | None = None
-    """Where the task's quantities were recorded."""
+    """None where the task's quantities were not recorded."""
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""What was recorded of what a task is about, beside every frame of the episodes that the heads learn from."""
+"""The task's own quantities, recorded beside every frame of the episodes that the heads learn from."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _SPARED = 0.8
-"""Tolerances within which a task counts as done for who learns from it: what is read from a latent is not exact."""
+"""Tolerances within which a task counts as done in training: a reading of a latent is not exact."""
 
 
 def apart(a: Float[Tensor, "*b f"], b: Float[Tensor, "*#b f"], sizes: list[int]) -> Float[Tensor, "*b t"]:
@@ -17,12 +17,12 @@ def apart(a: Float[Tensor, "*b f"], b: Float[Tensor, "*#b f"], sizes: list[int])
 
 @dataclass(frozen=True)
 class TaskTruth:
-    """The task's own quantities, as they were recorded beside every frame."""
+    """The task's own quantities in every frame."""
 
     quantities: Float[Tensor, "rows f"]
     """Each divided by its tolerance."""
     sizes: list[int]
-    """How many of them, in order, share a tolerance."""
+    """Number of quantities, in order, that share each tolerance."""
 
     def reached(self, rows: Int[Tensor, " b"], goals: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
         """Whether the task is done in these rows, if the goals are what those rows show; with a little to spare."""

@@ -38,11 +38,12 @@ class HeadEntry:
     config_of: Callable[[Goal, Pooling], Any | None]
     """The configuration of a head for these goals; None where it cannot be learned."""
     read_config: Callable[[dict[str, Any]], Any]
-    """From a manifest. Raises CheckpointError."""
+    """Reads the configuration in a manifest. Raises CheckpointError."""
     module: Callable[[Any, LatentSpec, int], nn.Module]
-    """Of a configuration, the latents' shape and the width of a model step's actions, with random weights."""
+    """Makes the head, with random weights, from its configuration, the latents' shape and the width of a model step's
+    actions."""
     training: Callable[[], Any]
-    """How it learns by default."""
+    """Makes the settings that it learns with by default."""
     fit: Callable[[Any, LatentEpisodes, Any, int, OnStep], None]
     """Trains a module in place, on latents, as the training says, from a seed."""
     stage: str

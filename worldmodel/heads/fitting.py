@@ -14,7 +14,7 @@ OnStep = Callable[[int, float], None]
 """Step callback: steps done before this one, and its loss."""
 
 
-class KeptTraining(Protocol):
+class ResumableTraining(Protocol):
     """Keeps how far a training came."""
 
     def restore(self) -> int:
@@ -33,12 +33,12 @@ def minimise(
     steps: int,
     learning_rate: float,
     on_step: OnStep,
-    saved_by: Callable[[Optimizer], KeptTraining] | None = None,
+    saved_by: Callable[[Optimizer], ResumableTraining] | None = None,
 ) -> None:
     """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
 
-    `saved_by` makes, of the optimiser, the object that says where to go on and keeps how far the training came. Raises
-    TrainingError for a loss that is not finite.
+    `saved_by` gets the optimiser and returns the object that keeps how far the training came. Raises TrainingError for
+    a loss that is not finite.
     """
     optimiser = AdamW(module.parameters(), lr=learning_rate)
     saved = None if saved_by is None else saved_by(optimiser)

@@ -46,7 +46,7 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistanceConfig:
-    """Size of the head, and what the task is about."""
+    """Size of the head, and the features that count of a goal."""
 
     tolerances: tuple[Tolerance, ...]
     width: int = 256
@@ -59,12 +59,12 @@ class TaskDistanceConfig:
 
     @property
     def features(self) -> list[str]:
-        """All of them, in order."""
+        """The features of all tolerances, in order."""
         return [name for tolerance in self.tolerances for name in tolerance.features]
 
     @property
     def sizes(self) -> list[int]:
-        """How many features each tolerance is of."""
+        """Number of features of each tolerance."""
         return [len(tolerance.features) for tolerance in self.tolerances]
 
 
@@ -97,7 +97,7 @@ class TaskDistance(nn.Module):
 
 
 def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
-    """Where the task's features are among those called `names`. Raises DatasetError when one is not."""
+    """Indices of the task's features among those called `names`. Raises DatasetError when one is not there."""
     if unknown := [name for name in config.features if name not in names]:
         raise DatasetError(
             f"the goal wants a feature {unknown[0]!r}, which was not recorded; these were: {', '.join(names) or 'none'}"
@@ -106,7 +106,7 @@ def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
 
 
 def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]) -> TaskTruth:
-    """What `TaskDistance.quantities` should be, of recorded features called `names`."""
+    """The right answers of `TaskDistance.quantities` for recorded features called `names`."""
     within = [tolerance.within for tolerance in config.tolerances for _ in tolerance.features]
     return TaskTruth(features[:, columns(config, names)] / features.new_tensor(within), config.sizes)
 

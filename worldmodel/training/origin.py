@@ -1,4 +1,4 @@
-"""What a training begins with: a recipe's configuration, and weights that are random or a checkpoint's."""
+"""The beginning of a training: a recipe's configuration, and weights that are random or a checkpoint's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,16 +22,16 @@ part's name and a dot before theirs, such as predictor.depth."""
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """`weights` is None where they are random."""
+    """A recipe, and the weights that its training begins with: None where they are random."""
 
     recipe: str
     config: RecipeConfig
     weights: Mapping[str, Tensor] | None = None
     sensors: tuple[SensorSpec, ...] = ()
-    """The checkpoint's."""
+    """The checkpoint's sensors; empty for random weights."""
     parents: tuple[Parent, ...] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
-    """Said of it in a run and a manifest beside the configuration; empty for random weights."""
+    """Entries of a run and of a manifest, beside the configuration; empty for random weights."""
 
     @classmethod
     def of_preset(cls, recipe: str = "lewm", preset: str = "small", changes: Changes | None = None) -> "Origin":
@@ -121,7 +121,7 @@ def _identity_entry(known: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -
 
 
 def _is_kept(key: str, given: Tensor, wanted: Mapping[str, Tensor]) -> bool:
-    """With further sensors: the predictor's weights, and all whose shape the sensors do not change."""
+    """Whether weights are kept beside further sensors: the predictor's are, and all whose shape stays the same."""
     return given.shape == wanted[key].shape or key.startswith("predictor.")
 
 

@@ -1,4 +1,4 @@
-"""What a manifest says of a training, for people: probes, errors and curves."""
+"""The record of a training in its manifest, for people: probes, errors and curves."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[
 def probe_rows(
     frozen: FrozenEncoder, split: Split, episodes: Sequence[Episode], read: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Of frames one model step apart, in some episodes: what `read` makes of their latents [rows n d], and features."""
+    """Rows for frames one model step apart in some episodes: `read` of their latents [rows n d], and features."""
     skip, some = split.timing.control_steps, episodes[:PROBE_EPISODES]
     seen = [read(frozen.frames(split.store.observations(e, 0, _spaced(e, skip), skip)).clone()) for e in some]
     truth = [split.store.features(episode, 0, _spaced(episode, skip), skip) for episode in some]
@@ -118,5 +118,5 @@ def curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
 
 
 def _spaced(episode: Episode, skip: int) -> int:
-    """How many frames one model step apart an episode has."""
+    """Number of frames, one model step apart, of an episode."""
     return (episode.frames - 1) // skip + 1

@@ -27,7 +27,7 @@ class SavedTraining:
         generator: Generator | None = None,
         every_s: float = 30.0,
     ) -> None:
-        """Of a training whose random numbers are a function of the step, or come from `generator`."""
+        """For a training whose random numbers are a function of the step, or come from `generator`."""
         self._folder = folder
         self._module = module
         self._optimiser = optimiser
@@ -64,7 +64,7 @@ class SavedTraining:
         return int(tensors["step"])
 
     def save(self, step: int, *, last: bool) -> None:
-        """After `step` steps, unless it was done within the last `every_s` seconds; the last always.
+        """Save the state after `step` steps, unless one was saved within the last `every_s` seconds; the last always.
 
         Raises TrainingError, and keeps what was saved before, when weights are not finite.
         """
@@ -87,6 +87,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def claimed(folder: Path) -> dict[str, Any] | None:
-    """What the training in `folder` said that it is, when there is one."""
+    """The identity of the training in `folder`; None where there is none."""
     path = folder / _IDENTITY
     return json.loads(path.read_text()) if path.is_file() else None

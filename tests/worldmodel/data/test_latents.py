@@ -23,7 +23,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=Generator().manual_seed(seed))
 
 
-class Parts:
+class CountedParts:
     """Gives rows in parts of two, and counts how often it was asked."""
 
     def __init__(self, rows: Tensor, stop_after: int | None = None) -> None:
@@ -39,7 +39,7 @@ class Parts:
 
 def test_what_is_read_is_what_was_written_to_half_precision(tmp_path: Path) -> None:
     rows = noise(7, *SHAPE)
-    read = stored_latents(tmp_path, ["weights"], SHAPE, Parts(rows), CPU)
+    read = stored_latents(tmp_path, ["weights"], SHAPE, CountedParts(rows), CPU)
     assert len(read) == 7 and read.shape == SHAPE
     chosen = torch.tensor([[6, 0], [3, 3]])
     assert read[chosen].dtype == torch.float32 and read[chosen].shape == (2, 2, *SHAPE)
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_written_to_half_precision(tmp_path: Path) -> N
 
 
 def test_the_same_key_reads_the_file_and_another_writes_another(tmp_path: Path) -> None:
-    parts = Parts(noise(5, *SHAPE))
+    parts = CountedParts(noise(5, *SHAPE))
     names = [stored_latents(tmp_path, ["weights", "episodes"], SHAPE, parts, CPU).name for _ in range(2)]
     assert parts.calls == 1 and names[0] == names[1]
     for key, shape in (
@@ -62,16 +62,18 @@ def test_the_same_key_reads_the_file_and_another_writes_another(tmp_path: Path) 
 
 
 def test_names_of_a_key_do_not_run_together(tmp_path: Path) -> None:
-    one, other = (stored_latents(tmp_path, key, SHAPE, Parts(noise(2, *SHAPE)), CPU) for key in (["a", "b"], ["ab"]))
+    one, other = (
+        stored_latents(tmp_path, key, SHAPE, CountedParts(noise(2, *SHAPE)), CPU) for key in (["a", "b"], ["ab"])
+    )
     assert one.name != other.name
 
 
 def test_killed_while_it_writes_it_leaves_no_file_that_is_taken_for_one(tmp_path: Path) -> None:
     rows = noise(8, *SHAPE)
     with pytest.raises(Stopped):
-        stored_latents(tmp_path, ["weights"], SHAPE, Parts(rows, stop_after=2), CPU)
+        stored_latents(tmp_path, ["weights"], SHAPE, CountedParts(rows, stop_after=2), CPU)
     assert not list(tmp_path.glob("*.f16"))
-    again = Parts(rows)
+    again = CountedParts(rows)
     read = stored_latents(tmp_path, ["weights"], SHAPE, again, CPU)
     assert again.calls == 1 and torch.equal(read[torch.arange(8)], rows.half().float())
     assert [path.name for path in tmp_path.iterdir()] == [f"{read.name}.f16"]

@@ -30,7 +30,7 @@ ACTIONS = 2 * TIMING.control_steps
 POOLING = {1: "concatenate", 3: "concatenate", 40: "mean"}
 
 
-class Trained(NamedTuple):
+class LearnedHeads(NamedTuple):
     """All heads on latents of so many tokens, and their losses."""
 
     tokens: int
@@ -51,7 +51,7 @@ def walks(folder: Path, tokens: int) -> LatentEpisodes:
 
 
 @pytest.fixture(scope="module", params=POOLING)
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LearnedHeads:
     tokens: int = request.param
     data, losses = walks(tmp_path_factory.mktemp("walks"), tokens), dict[str, list[float]]()
     trainings = {name: entry.training(steps=60, batch=64, learning_rate=3e-3) for name, entry in HEADS.items()}
@@ -61,7 +61,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         losses.setdefault(stage, []).append(metrics["loss"])
 
     heads = train_heads(data, LatentSpec(tokens=tokens, width=WIDTH), ACTIONS, config, 0, progress)
-    return Trained(tokens, data, heads, losses)
+    return LearnedHeads(tokens, data, heads, losses)
 
 
 def given(tokens: int) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ def given(tokens: int) -> tuple[Tensor, Tensor]:
     return torch.randn(2, 3, 4, tokens, WIDTH, generator=generator), torch.randn(2, tokens, WIDTH, generator=generator)
 
 
-def test_every_head_learns_and_is_frozen_then(trained: Trained) -> None:
+def test_every_head_learns_and_is_frozen_then(trained: LearnedHeads) -> None:
     assert list(trained.heads) == list(HEADS) and [*trained.losses] == [entry.stage for entry in HEADS.values()]
     for stage, losses in trained.losses.items():
         assert len(losses) == 60 and sum(losses[-10:]) < 0.7 * sum(losses[:10]), stage
@@ -79,7 +79,7 @@ def test_every_head_learns_and_is_frozen_then(trained: Trained) -> None:
         assert head.config.pooling == POOLING[trained.tokens]
 
 
-def test_every_head_is_what_the_table_declares(trained: Trained) -> None:
+def test_every_head_is_what_the_table_declares(trained: LearnedHeads) -> None:
     """A distance [b s h] of candidates, or a policy [b h a]; none is neither."""
     latents, goal = given(trained.tokens)
     for name, entry in HEADS.items():
@@ -96,7 +96,7 @@ def test_every_head_is_what_the_table_declares(trained: Trained) -> None:
             torch.testing.assert_close(measured, head(latents, goal), rtol=1e-4, atol=1e-4)
 
 
-def test_distances_have_gradients_where_a_planner_follows_them(trained: Trained) -> None:
+def test_distances_have_gradients_where_a_planner_follows_them(trained: LearnedHeads) -> None:
     """Towards every token of every imagined latent, and to no weight."""
     latents, goal = given(trained.tokens)
     latents.requires_grad_(True)
@@ -107,7 +107,7 @@ def test_distances_have_gradients_where_a_planner_follows_them(trained: Trained)
         assert torch.equal(measured.detach(), trained.heads[name](latents, goal).detach())
 
 
-def test_every_head_survives_its_manifest_and_its_weights(trained: Trained) -> None:
+def test_every_head_survives_its_manifest_and_its_weights(trained: LearnedHeads) -> None:
     latents, goal = given(trained.tokens)
     latent = LatentSpec(tokens=trained.tokens, width=WIDTH)
     for name, spec in head_specs(trained.heads).items():

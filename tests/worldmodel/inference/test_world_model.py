@@ -56,7 +56,7 @@ def test_one_token_a_frame(model: Served) -> None:
 
 
 def test_actions_that_want_gradients_get_them() -> None:
-    """Also from what was begun for inference only. The slope is held against a small step in double precision."""
+    """Also from what was begun for inference only. The slope is compared with a small step in double precision."""
     model = served(tiny_recipe().double()).world_model
     generator = Generator().manual_seed(0)
     with torch.inference_mode():
@@ -140,7 +140,7 @@ def test_each_camera_has_weights_of_its_own() -> None:
 
 @pytest.mark.parametrize("positions", ["rotary", "learned"])
 def test_surprise_is_the_squared_error_of_the_rollout(positions: str) -> None:
-    """What is imagined for the action taken, against what came."""
+    """The latents imagined for the action taken, against those that came."""
     torch.manual_seed(0)
     config = dataclasses.replace(tiny(), predictor=dataclasses.replace(tiny().predictor, positions=positions, window=3))
     recipe = LeWM(config, tiny_body())

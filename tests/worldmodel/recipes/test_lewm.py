@@ -1,4 +1,4 @@
-"""What makes it LeWorldModel: nothing is detached, and each time step is judged on its own."""
+"""LeWorldModel's own laws: nothing is detached, and each time step is judged on its own."""
 
 import dataclasses
 from typing import Any
@@ -169,7 +169,7 @@ def test_clips_that_stand_still_are_smooth() -> None:
 
 
 @pytest.mark.parametrize("sensors", [(TOP,), SEVERAL], ids=["one camera", "several sensors"])
-def test_inverse_dynamics_are_held_against_the_actions_between(sensors: tuple[SensorSpec, ...]) -> None:
+def test_inverse_dynamics_are_compared_with_the_actions_between(sensors: tuple[SensorSpec, ...]) -> None:
     recipe, batch = make(sensors).eval(), clips(sensors)
     latents, actions = latents_of(recipe, batch).flatten(2), actions_of(batch)
     read = [recipe.inverse(latents[:, [k]], latents[:, [k + 1]])[:, 0] for k in range(actions.shape[1])]

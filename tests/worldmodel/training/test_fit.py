@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 from tests.episodes import write_dot_store
 from tests.worldmodel.training.train_dot import CONFIG, STEPS, train_dot
 from worldmodel.checkpoint import load_checkpoint
+from worldmodel.clips import StepTiming
 from worldmodel.data.episodes import EpisodeStore
 from worldmodel.errors import DatasetError, TrainingError
 from worldmodel.heads.task_distance import Tolerance
 from worldmodel.manifest import Manifest
 from worldmodel.observation import ObservationBatch, SensorSpec
 from worldmodel.recipe import Latents
-from worldmodel.training.fit import FitConfig, fit
+from worldmodel.training.fit import fit
 from worldmodel.training.loop import TrainingConfig
 from worldmodel.training.origin import Origin
 
@@ -35,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dot_store(tmp_path_factory.mktemp("dots") / "store")
 
 
-class Trained:
+class TrainedDot:
     """A run that nobody interrupted."""
 
     def __init__(self, store: Path, folder: Path) -> None:
@@ -45,21 +46,21 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained(store, tmp_path_factory.mktemp("trained"))
+def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedDot:
+    return TrainedDot(store, tmp_path_factory.mktemp("trained"))
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_loss_falls(trained: Trained) -> None:
+def test_the_loss_falls(trained: TrainedDot) -> None:
     totals = [row["predict"] + row["sigreg"] for row in rows(trained.run)]
     assert len(totals) == STEPS
     assert np.mean(totals[-10:]) < 0.6 * np.mean(totals[:10])
 
 
-def test_the_checkpoint_loads_and_plans(trained: Trained) -> None:
+def test_the_checkpoint_loads_and_plans(trained: TrainedDot) -> None:
     loaded = load_checkpoint(trained.out)
     assert loaded.manifest == Manifest.from_json(trained.manifest.to_json())
     frames = ObservationBatch({"top": torch.zeros(3, 32, 32, 3, dtype=torch.uint8)})
@@ -78,7 +79,7 @@ def test_the_checkpoint_loads_and_plans(trained: Trained) -> None:
     assert actions.shape == (1, 1, 10) and actions.abs().max() <= 1
 
 
-def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
+def test_the_manifest_carries_its_evidence(trained: TrainedDot) -> None:
     manifest, record = trained.manifest, trained.manifest.training
     assert (manifest.name, manifest.recipe, manifest.task) == ("dot", "lewm", "tests/Dot-v0")
     assert manifest.action.names == ("x", "y") and manifest.action.low == (-2.0, 0.0)
@@ -97,14 +98,14 @@ def test_the_manifest_carries_its_evidence(trained: Trained) -> None:
     assert record["held_out"]["step"] == STEPS and record["held_out"]["copy_mse"] > 0
 
 
-def test_the_alarm_is_calibrated_on_held_out_transitions(trained: Trained) -> None:
+def test_the_alarm_is_calibrated_on_held_out_transitions(trained: TrainedDot) -> None:
     surprise = trained.manifest.calibration
     assert len(surprise.quantiles) == 101 and list(surprise.quantiles) == sorted(surprise.quantiles)
     assert surprise.threshold == surprise.quantiles[99]
     assert surprise.transitions == 32 * 128 * 2
 
 
-def test_probes_are_compared_with_an_untrained_encoder(trained: Trained) -> None:
+def test_probes_are_compared_with_an_untrained_encoder(trained: TrainedDot) -> None:
     """A feature that never varied once made the scores, and then the manifest, not a number."""
     probes = trained.manifest.training["probe_r2"]
     assert set(probes) == {"trained", "random_encoder"}
@@ -113,7 +114,7 @@ def test_probes_are_compared_with_an_untrained_encoder(trained: Trained) -> None
         assert all(np.isfinite(score) and score <= 1 for score in scores.values())
 
 
-def test_what_the_task_distance_reads_is_held_against_what_was_recorded(trained: Trained) -> None:
+def test_what_the_task_distance_reads_is_held_against_what_was_recorded(trained: TrainedDot) -> None:
     (name,), (error,) = zip(*trained.manifest.training["task_error"].items(), strict=True)
     assert name == "x,y" and 0 < error < 10
 
@@ -126,7 +127,7 @@ def test_a_goal_of_unknown_features_is_refused_before_anything_is_trained(store:
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 
-def test_without_tolerances_there_is_no_task_distance(store: Path, trained: Trained, tmp_path: Path) -> None:
+def test_without_tolerances_there_is_no_task_distance(store: Path, trained: TrainedDot, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
     heads = dataclasses.replace(CONFIG.heads, goal=())
     fit(EpisodeStore(store), dataclasses.replace(CONFIG, heads=heads), run, tmp_path / "dot", {}, lambda *_: None)
@@ -135,7 +136,7 @@ def test_without_tolerances_there_is_no_task_distance(store: Path, trained: Trai
     assert list(loaded.manifest.heads) == ["steps_to_go", "inverse_dynamics"]
 
 
-def test_progress_is_reported_stage_by_stage(trained: Trained) -> None:
+def test_progress_is_reported_stage_by_stage(trained: TrainedDot) -> None:
     """Each stage counts from 1 to its end, in this order."""
     stages: dict[str, list[tuple[int, int]]] = {}
     for stage, done, total in trained.stages:
@@ -146,7 +147,7 @@ def test_progress_is_reported_stage_by_stage(trained: Trained) -> None:
 
 
 def test_killed_in_the_middle_and_run_again_it_is_as_if_nothing_had_happened(
-    store: Path, trained: Trained, tmp_path: Path
+    store: Path, trained: TrainedDot, tmp_path: Path
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "dot"
     command = [sys.executable, "-m", "tests.worldmodel.training.train_dot", str(store), str(run), str(out)]
@@ -170,7 +171,7 @@ def test_killed_in_the_middle_and_run_again_it_is_as_if_nothing_had_happened(
     assert manifest == trained.manifest, "the checkpoint differs from that of the uninterrupted run"
 
 
-def test_a_finished_run_is_not_trained_again(store: Path, trained: Trained, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again(store: Path, trained: TrainedDot, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
     stages: list[str] = []
     again = train_dot(store, run, tmp_path / "dot", lambda stage, *_: stages.append(stage))
@@ -204,7 +205,7 @@ def test_a_model_learns_from_images_of_the_size_that_the_store_has(tmp_path: Pat
     assert load_checkpoint(tmp_path / "out").manifest.sensors == manifest.sensors
 
 
-def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: Trained, tmp_path: Path) -> None:
+def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: TrainedDot, tmp_path: Path) -> None:
     """A run that went on with them, or found itself done, would say that it learnt from both."""
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
     other = Path(shutil.copytree(store, tmp_path / "store"))
@@ -215,9 +216,16 @@ def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: Tra
     assert rows(run) == rows(trained.run)
 
 
-def test_another_preset_in_the_same_folder_is_refused(store: Path, trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"precision": "bfloat16"}, {"timing": StepTiming(horizon=4)}, {"origin": Origin.of_preset("pldm", "tiny")}],
+)
+def test_another_training_in_the_same_folder_is_refused(
+    store: Path, trained: TrainedDot, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Latents that were imagined, and a predictor that went on alone, depend on the horizon too."""
     run = Path(shutil.copytree(trained.run, tmp_path / "run"))
-    other = FitConfig(origin=CONFIG.origin, precision="bfloat16", training=CONFIG.training)
+    other = dataclasses.replace(CONFIG, **change)
     with pytest.raises(DatasetError, match="holds a run with other settings or data; choose another folder"):
         fit(EpisodeStore(store), other, run, tmp_path / "out", {}, lambda *_: None)
     assert rows(run) == rows(trained.run)

@@ -20,7 +20,8 @@ from worldmodel.observation import ObservationBatch, SensorSpec
 from worldmodel.recipe import Body, Latents
 from worldmodel.recipes import config_to_json
 from worldmodel.recipes.lewm import LeWM, LeWMConfig, tiny
-from worldmodel.training.fit import FitConfig, fit
+from worldmodel.training.config import FitConfig
+from worldmodel.training.fit import fit
 from worldmodel.training.loop import TrainingConfig
 from worldmodel.training.origin import Origin
 
@@ -176,13 +177,9 @@ def test_from_one_camera_to_several_sensors_and_on_to_other_episodes(tmp_path: P
         write_dot_store(tmp_path / f"store-{steps}", episodes=3, steps=steps, several_sensors=True)
         for steps in (40, 45)
     ]
-    one, several, others = (
-        EpisodeStore(folders[0], sensors=["top"]), EpisodeStore(folders[0]), EpisodeStore(folders[1])
-    )  # fmt: skip
-    first = trained(one, Origin.of_preset(preset="tiny"), tmp_path / "first")
-    second = trained(several, Origin.of_checkpoint(tmp_path / "first" / "model"), tmp_path / "second")
+    several, others = map(EpisodeStore, folders)
+    second = trained(several, Origin.of_checkpoint(checkpoint(tmp_path / "first", tiny())), tmp_path / "second")
     third = trained(others, Origin.of_checkpoint(tmp_path / "second" / "model"), tmp_path / "third")
-    assert [sensor.name for sensor in first.sensors] == ["top"]
     assert [sensor.name for sensor in second.sensors] == ["top", "side", "position"]
     position, held_out_too = second.sensors[2], several.standardised(several.sensors[2], several.episodes)
     assert position == several.standardised(several.sensors[2], several.split(0.34, 0)[0])

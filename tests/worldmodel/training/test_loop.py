@@ -143,7 +143,7 @@ def test_learning_rate_rises_to_one_and_falls_to_zero() -> None:
     assert 0 < shares[-1] < 0.001
 
 
-class Still(nn.Module):
+class OnlyDecays(nn.Module):
     """Three weights that no loss moves: only weight decay does, by exactly learning rate x weight decay a step."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ def test_each_group_has_its_rates_at_every_step(sampler: ClipSampler, tmp_path: 
         steps=steps, batch=2, learning_rate=rate, weight_decay=decay, weight_decay_end=end, warm_up=0.2,
         precision="float32", evaluate_every_steps=1000,
     )  # fmt: skip
-    run, rates = Run(tmp_path, Still(), config, {}), list[list[tuple[float, float]]]()
+    run, rates = Run(tmp_path, OnlyDecays(), config, {}), list[list[tuple[float, float]]]()
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
         rates.append([(group["lr"], group["weight_decay"]) for group in run.optimiser.param_groups])

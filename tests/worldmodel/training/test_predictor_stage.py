@@ -71,6 +71,16 @@ def test_learns_what_actions_do_further_ahead(tmp_path: Path) -> None:
     assert not predictor.training and not any(each.requires_grad for each in predictor.parameters())
 
 
+def test_tokens_of_a_frame_are_read_side_by_side(tmp_path: Path) -> None:
+    """Two tokens of width 8 are learned from as one of width 16."""
+    one = pushed(tmp_path, 4, seed=0)
+    latents = one.latents[torch.arange(4 * FRAMES)].view(4, FRAMES, 2, 8)
+    two = latent_episodes(tmp_path / "latents", latents, one.actions.view(4, FRAMES, 2), TIMING)
+    assert two.latents.shape == (2, 8)
+    losses = [taught(tiny_predictor(), data, tmp_path / str(k)) for k, data in enumerate((one, two))]
+    assert losses[0] == losses[1]
+
+
 def tiny_predictor() -> Predictor:
     torch.manual_seed(0)
     config = PredictorConfig(

@@ -26,7 +26,7 @@ def sampler(tmp_path_factory: pytest.TempPathFactory) -> ClipSampler:
     return ClipSampler(store, store.episodes, clip_frames=3, timing=StepTiming(control_steps=5))
 
 
-class Trained:
+class WatchedRun:
     """A run of some steps, or of all; `history` has the module's weights before and after each."""
 
     def __init__(self, folder: Path, sampler: ClipSampler, config: TrainingConfig = CONFIG, stop_at: int = -1) -> None:
@@ -48,15 +48,15 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def trained(sampler: ClipSampler, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained(tmp_path_factory.mktemp("whole"), sampler)
+def trained(sampler: ClipSampler, tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
+    return WatchedRun(tmp_path_factory.mktemp("whole"), sampler)
 
 
 def parameters(module: nn.Module) -> int:
     return len(list(module.parameters()))
 
 
-def test_the_optimiser_keeps_nothing_of_the_target(trained: Trained) -> None:
+def test_the_optimiser_keeps_nothing_of_the_target(trained: WatchedRun) -> None:
     module, optimiser = trained.module, trained.run.optimiser
     learned = parameters(module.encoder) + parameters(module.predictor)
     assert parameters(module) == learned + parameters(module.encoder), "the target is part of the module"
@@ -65,7 +65,7 @@ def test_the_optimiser_keeps_nothing_of_the_target(trained: Trained) -> None:
     assert not {id(each) for each in in_groups} & {id(each) for each in module.target.parameters()}
 
 
-def test_it_moves_by_exactly_its_momentum_towards_the_encoder_of_this_step(trained: Trained) -> None:
+def test_it_moves_by_exactly_its_momentum_towards_the_encoder_of_this_step(trained: WatchedRun) -> None:
     names = [name for name, _ in trained.module.target.module.named_parameters()]
     for done, (before, after) in enumerate(zip(trained.history, trained.history[1:], strict=False), start=1):
         momentum = momentum_at(done / STEPS)
@@ -78,13 +78,13 @@ def test_it_moves_by_exactly_its_momentum_towards_the_encoder_of_this_step(train
     assert all(not torch.equal(last[f"encoder.{name}"], last[f"target.module.{name}"]) for name in names)
 
 
-def test_running_statistics_are_taken_over_as_they_are(trained: Trained) -> None:
+def test_running_statistics_are_taken_over_as_they_are(trained: WatchedRun) -> None:
     for weights in trained.history[1:]:
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             assert torch.equal(weights[f"target.module.1.{name}"], weights[f"encoder.1.{name}"])
 
 
-def test_the_loop_says_how_far_it_is(trained: Trained) -> None:
+def test_the_loop_says_how_far_it_is(trained: WatchedRun) -> None:
     """Before a step, the steps done without it; after it, with it."""
     module = trained.module
     assert [step.done for step in module.steps_of_losses] == list(range(STEPS))
@@ -94,7 +94,7 @@ def test_the_loop_says_how_far_it_is(trained: Trained) -> None:
     assert module.steps_of_losses[0].progress == 0 and FIRST_MOMENTUM < momentum_at(module.steps_after[0].progress)
 
 
-def test_no_gradient_enters_it(trained: Trained) -> None:
+def test_no_gradient_enters_it(trained: WatchedRun) -> None:
     """Neither its weights nor, through it, what is before it."""
     target = TargetEncoder(trained.module.encoder)
     inputs = torch.randn(4, 3 * 32 * 32, requires_grad=True)
@@ -119,12 +119,12 @@ def test_without_momentum_it_is_the_source_and_with_all_of_it_it_rests(momentum:
 def test_killed_and_run_again_it_has_the_same_target(precision: str, sampler: ClipSampler, tmp_path: Path) -> None:
     """The target that is restored is the saved one, not a copy of the encoder."""
     config = dataclasses.replace(CONFIG, precision=precision)  # type: ignore[arg-type]
-    whole = Trained(tmp_path / "whole", sampler, config)
+    whole = WatchedRun(tmp_path / "whole", sampler, config)
     with pytest.raises(Stopped):
-        Trained(tmp_path / "cut", sampler, config, stop_at=4)
+        WatchedRun(tmp_path / "cut", sampler, config, stop_at=4)
     saved = load_file(tmp_path / "cut" / "state.safetensors")
     assert not torch.equal(saved["model.target.module.0.weight"], saved["model.encoder.0.weight"])
-    again = Trained(tmp_path / "cut", sampler, config)
+    again = WatchedRun(tmp_path / "cut", sampler, config)
     assert again.begun_at == 3 and [step.done for step in again.module.steps_after] == [4, 5, 6]
     assert again.run.metrics() == whole.run.metrics()
     for name, value in whole.history[-1].items():

@@ -12,7 +12,8 @@ from worldmodel.heads.steps_to_go import StepsToGoTraining
 from worldmodel.heads.task_distance import TaskDistanceTraining, Tolerance
 from worldmodel.manifest import Manifest
 from worldmodel.parts.processes import DeviceChoice
-from worldmodel.training.fit import FitConfig, fit
+from worldmodel.training.config import FitConfig
+from worldmodel.training.fit import fit
 from worldmodel.training.head_stage import HeadsConfig
 from worldmodel.training.latent_stage import Progress
 from worldmodel.training.loop import TrainingConfig

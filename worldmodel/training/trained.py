@@ -1,0 +1,197 @@
+"""A trained module: its heads, and everything that is measured on it and written down."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from worldmodel.clips import Clips
+from worldmodel.data.latents import LatentEpisodes, StandIns, weights_hash
+from worldmodel.errors import TrainingError
+from worldmodel.heads.task_distance import TaskDistance
+from worldmodel.inference.world_model import fast_encoder, fast_world_model
+from worldmodel.manifest import CalibrationSpec, LatentSpec, Manifest, PlanningSpec, WeightsSpec
+from worldmodel.parts.world_model import CausalWorldModel
+from worldmodel.recipe import Entry, WorldModel
+from worldmodel.recipes import config_to_json
+from worldmodel.training.config import FitConfig
+from worldmodel.training.diagnostics import collapse_alarms, held_out_metrics
+from worldmodel.training.head_stage import head_specs, recorded_truth, stage_callback, train_heads
+from worldmodel.training.latent_stage import (
+    FrozenEncoder,
+    Progress,
+    encode_episodes,
+    imagined_stand_ins,
+    twin_stand_ins,
+)
+from worldmodel.training.loop import Row, Run
+from worldmodel.training.predictor_stage import StageRun, train_predictor
+from worldmodel.training.report import Split, calibrate, curves, probe, settle, task_error
+from worldmodel.training.robot import action_spec, body_of, sensors_of
+
+
+@dataclass(frozen=True)
+class TrainedHeads:
+    """Trained heads, and the scale of the distance that needs no training."""
+
+    modules: Mapping[str, nn.Module]
+    goal_distance_scale: float
+    """Mean squared distance between latents of unrelated frames."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A module after the first stage, and all that is learned and measured on it after that."""
+
+    config: FitConfig
+    split: Split
+    module: nn.Module
+    run: Run
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return next(self.module.parameters()).device
+
+    @property
+    def frozen(self) -> FrozenEncoder:
+        """The encoder as it is served; its latents are kept beside the run."""
+        return _frozen(self.config.entry, self.module, self.run.folder / "latents")
+
+    @property
+    def latent(self) -> LatentSpec:
+        """Shape of a frame's latents."""
+        tokens, width = self.frozen.encoder.latent_shape
+        return LatentSpec(tokens=tokens, width=width)
+
+    @property
+    def learned_size(self) -> int:
+        """Numbers in a frame's learned tokens."""
+        return len(self.frozen.encoder.learned) * self.latent.width
+
+    @property
+    def world_model(self) -> WorldModel | None:
+        """The world model as it is served: made of the weights as they are now."""
+        make = self.config.entry.world_model
+        return None if make is None else fast_world_model(make(self.module), "float32")
+
+    def train_heads(self, progress: Progress) -> TrainedHeads:
+        """The stages after the first: the predictor alone, then the heads.
+
+        Heads are for planning with a world model: a recipe without one has none.
+        """
+        self.module.eval().requires_grad_(False)
+        split, seed = self.split, self.config.training.seed
+        data = encode_episodes(self.frozen, split.store, split.train, split.timing, progress)
+        scale = 2 * data.latents.variance()
+        if self.config.entry.world_model is None:
+            return TrainedHeads({}, scale)
+        self._train_predictor(data, progress)
+        truth = recorded_truth(split.store, split.train, self.config.heads.goal, self.device)
+        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data), task=truth)
+        width = action_spec(split.store, split.timing).width
+        return TrainedHeads(train_heads(whole, self.latent, width, self.config.heads, seed, progress), scale)
+
+    def _train_predictor(self, data: LatentEpisodes, progress: Progress) -> None:
+        training, make = self.config.predictor, self.config.entry.world_model
+        plain = None if make is None else make(self.module)
+        if training.steps == 0:
+            return
+        if not isinstance(plain, CausalWorldModel):
+            raise TrainingError(f"the predictor of recipe {self.config.origin.recipe} does not learn alone")
+        run = StageRun(
+            folder=self.run.folder / "predictor",
+            precision=self.run.config.precision,
+            seed=self.config.training.seed,
+            on_step=stage_callback(progress, "predictor", training.steps),
+        )
+        train_predictor(plain.predictor, data, training, run)
+
+    def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
+        model, frozen, split = self.world_model, self.frozen, self.split
+        assert model is not None
+        found = imagined_stand_ins(data, frozen, model, self.config.training.seed)
+        twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
+        return (*found, *twins)
+
+    def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any]) -> Manifest:
+        """Everything that the checkpoint says of itself, but for the weights' hash."""
+        config, store, timing = self.config, self.split.store, self.config.timing
+        horizon = 1 if self.world_model is None else timing.horizon
+        frames = 1 if self.world_model is None else timing.context_frames
+        return Manifest(
+            name=name,
+            version="1",
+            recipe=config.origin.recipe,
+            config=config_to_json(config.origin.config),
+            sensors=sensors_of(config.origin, self.split),
+            latent=self.latent,
+            action=action_spec(store, timing),
+            planning=PlanningSpec(
+                context_frames=frames, horizon=horizon, goal_distance_scale=heads.goal_distance_scale
+            ),
+            calibration=self._calibration(),
+            heads=head_specs(heads.modules),
+            parents=config.origin.parents,
+            weights=WeightsSpec(sha256="", bytes=0),
+            task=store.description.get("env_id", ""),
+            training={**provenance, **config.origin.described, **self._record(heads)},
+        )
+
+    def _calibration(self) -> CalibrationSpec | None:
+        return None if self.world_model is None else calibrate(self.frozen, self.world_model, self.split)
+
+    def _record(self, heads: TrainedHeads) -> dict[str, Any]:
+        """For people: settings, held-out errors, probes and curves."""
+        config, split, rows = self.config, self.split, self.run.metrics()
+        measured: Row = rows[-1]
+        if config.predictor.steps:
+            measured |= measure(config.entry, self.module, held_out_batches(config, split, self.device))
+            self.module.eval()
+        task = heads.modules.get("task_distance")
+        return {
+            "config": dataclasses.asdict(self.run.config),
+            "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
+            "predictor": dataclasses.asdict(config.predictor),
+            "held_out": measured,
+            "learned_size": self.learned_size,
+            "alarms": collapse_alarms(measured, self.learned_size),
+            "probe_r2": probe(self.frozen, self._random_encoder(), split),
+            "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
+            "curves": curves(rows),
+        }
+
+    def _random_encoder(self) -> FrozenEncoder:
+        """The control of the probes."""
+        body, entry = body_of(self.config.origin, self.split), self.config.entry
+        module = self.config.origin.untrained(body, self.config.training.seed).to(self.device)
+        assert entry.encoder is not None
+        settle(module, entry.encoder(module), self.split, self.device)
+        return _frozen(entry, module, self.run.folder / "latents")
+
+
+def measure(entry: Entry, module: nn.Module, batches: list[Clips]) -> dict[str, float]:
+    """The held-out metrics of a recipe's module; those of predictions only where it has a world model."""
+    assert entry.encoder is not None
+    model = None if entry.world_model is None else entry.world_model(module)
+    return held_out_metrics(module, entry.encoder(module), model, batches)
+
+
+def held_out_batches(config: FitConfig, split: Split, device: torch.device) -> list[Clips]:
+    """Held-out clips as long as those that the recipe trains on, the same in every call."""
+    return [clips.to(device) for clips in split.held_out_clips(config.origin.config.clip_frames)]
+
+
+def _frozen(entry: Entry, module: nn.Module, folder: Path) -> FrozenEncoder:
+    assert entry.encoder is not None
+    device = next(module.parameters()).device
+    return FrozenEncoder(
+        encoder=fast_encoder(entry.encoder(module)),
+        device=device,
+        weights=weights_hash(module.state_dict()),
+        folder=folder,
+    )
