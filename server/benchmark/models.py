@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -99,14 +100,11 @@ def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
         checkpoint,
         precision=precision,
         world_model=fast_world_model(checkpoint.world_model, precision),
-        distances={
-            name: (weight, fast_distance(checkpoint.trained.heads[name]))
-            for name, (weight, _) in checkpoint.distances.items()
-        },
+        distances=weighted({name: fast_distance(head) for name, head in checkpoint.trained.heads.items()}),
     )
 
 
-def weighted(heads: Mapping[str, nn.Module]) -> dict[str, tuple[float, Distance]]:
+def weighted(heads: Mapping[str, Any]) -> dict[str, tuple[float, Distance]]:
     """Heads with their weights in a plan's cost."""
     return {name: (HEADS[name].cost_weight or 0.0, head) for name, head in heads.items()}
 

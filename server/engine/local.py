@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -250,6 +250,6 @@ def _open(model: ServedModel, question: Question, request: schemas.PlanRequest) 
     return see
 
 
-def _goal_observations(request: schemas.PlanRequest) -> Mapping[str, schemas.Observation]:
+def _goal_observations(request: schemas.PlanRequest) -> dict[str, schemas.Observation]:
     goals = {f"/goals/{index}/observation": goal.observation for index, goal in enumerate(request.goals)}
     return {pointer: each for pointer, each in goals.items() if each is not None}

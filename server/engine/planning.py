@@ -112,7 +112,9 @@ def plan_once(
     plan obeys the model's own limits and has the default cost. Raises ServiceError when no finite plan is found.
     """
     seen = Seen(context=context, goals=goals)
-    question = plain_question(checkpoint, preset, seed, past_actions=past_actions, warm_start=warm_start)
+    question = plain_question(
+        checkpoint, preset, seed, goals=len(goals), past_actions=past_actions, warm_start=warm_start
+    )
     steps = solve(question, lambda: seen)
     while True:
         try:

@@ -115,10 +115,11 @@ def plain_question(
     preset: Preset,
     seed: int,
     *,
+    goals: int = 1,
     past_actions: Tensor | None = None,
     warm_start: Tensor | None = None,
 ) -> Question:
-    """A question within the model's own limits, with the default cost.
+    """A question of so many goals within the model's own limits, with the default cost.
 
     `past_actions` [1 t-1 a] are none for a single frame; `warm_start` is [k v].
     """
@@ -132,6 +133,7 @@ def plain_question(
         bounds=limits,
         space=space_of(preset, limits, checkpoint),
         past_actions=past_actions,
+        targets=(Target(),) * goals,
         warm_start=warm_start,
         seed=seed,
     )

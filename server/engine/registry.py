@@ -32,6 +32,8 @@ class ServedModel:
         self.frames = FrameReader(checkpoint, settings)
         self.latent_shape = (self.manifest.latent.tokens, self.manifest.latent.width)
         """[n, d] of one frame."""
+        self.presets = presets_of(checkpoint)
+        """The presets that it can run."""
         self.ready = False
 
     @property
@@ -91,7 +93,7 @@ class ServedModel:
             action=None if manifest.action is None else _action_info(manifest.action),
             context_frames=None if planning is None else planning.context_frames,
             horizon=None if planning is None else planning.horizon,
-            presets=presets_of(self.checkpoint),
+            presets=self.presets,
             surprise_threshold=None if self._calibration is None else self._calibration.threshold,
             space_id=self.space_id,
             weights_sha256=manifest.weights.sha256,

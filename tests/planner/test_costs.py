@@ -6,8 +6,6 @@ from torch import Generator, Tensor
 
 from planner.costs import (
     LATENT_DISTANCE_WEIGHT,
-    STEPS_TO_GO_WEIGHT,
-    TASK_DISTANCE_WEIGHT,
     AbsoluteDistance,
     ControlEffort,
     GoalCost,
@@ -155,20 +153,20 @@ def steps(latents: Tensor, goal: Tensor) -> Tensor:
     return torch.full(latents.shape[:3], 10.0)
 
 
-def test_the_default_cost_is_steps_to_go_plus_distance() -> None:
-    cost = goal_cost(GOAL, scale=5.0, steps_to_go=steps)
-    wanted = STEPS_TO_GO_WEIGHT * 10 + LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
+def test_the_default_cost_is_the_learned_distance_plus_the_latent_one() -> None:
+    cost = goal_cost(GOAL, scale=5.0, learned=[(1.5, steps)])
+    wanted = 1.5 * 10 + LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
     assert float(cost(LATENTS, ACTIONS)) == pytest.approx(wanted)
 
 
-def test_what_the_task_is_about_counts_where_a_model_knows_it() -> None:
+def test_each_learned_distance_counts_with_its_weight() -> None:
     def tolerances(latents: Tensor, goal: Tensor) -> Tensor:
         return torch.full(latents.shape[:3], 2.0)
 
     near = LATENT_DISTANCE_WEIGHT * 29 / 3 / 5
-    for learned, wanted in ((steps, STEPS_TO_GO_WEIGHT * 10), (None, 0)):
-        cost = goal_cost(GOAL, scale=5.0, steps_to_go=learned, task_distance=tolerances)
-        assert float(cost(LATENTS, ACTIONS)) == pytest.approx(TASK_DISTANCE_WEIGHT * 2 + wanted + near)
+    for others, wanted in (([(1.5, steps)], 15.0), ([], 0.0)):
+        cost = goal_cost(GOAL, scale=5.0, learned=[*others, (3.0, tolerances)])
+        assert float(cost(LATENTS, ACTIONS)) == pytest.approx(3 * 2 + wanted + near)
 
 
 def test_the_absolute_distance_of_unrelated_frames_is_about_one() -> None:
@@ -181,17 +179,17 @@ def test_the_absolute_distance_of_unrelated_frames_is_about_one() -> None:
 
 
 def test_the_goal_may_be_measured_by_absolute_distance() -> None:
-    cost = goal_cost(GOAL, scale=5.0, steps_to_go=None, distance="absolute")
+    cost = goal_cost(GOAL, scale=5.0, distance="absolute")
     near = GoalCost(latent_distance("absolute", scale=5.0, values=GOAL[0].numel()), GOAL)
     assert (
         float(cost(LATENTS, ACTIONS))
         == float(near(LATENTS, ACTIONS))
-        != float(goal_cost(GOAL, scale=5.0, steps_to_go=None)(LATENTS, ACTIONS))
+        != float(goal_cost(GOAL, scale=5.0)(LATENTS, ACTIONS))
     )
 
 
 def test_without_a_learned_distance_the_squared_one_is_all() -> None:
-    cost = goal_cost(GOAL, scale=5.0, steps_to_go=None, over="last")
+    cost = goal_cost(GOAL, scale=5.0, over="last")
     assert float(cost(LATENTS, ACTIONS)) == 5
 
 

@@ -8,8 +8,10 @@ from planner.cem import CEM
 from planner.costs import GoalCost, SquaredDistance, goal_cost
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance, plan_iterations
 from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, same_plan, space
-from tests.tiny import tiny_recipe
-from worldmodel.inference.world_model import LatentWorldModel
+from tests.tiny import write_tiny_checkpoint
+from worldmodel.checkpoint import Checkpoint, load_checkpoint
+from worldmodel.observation import ObservationBatch
+from worldmodel.recipe import Latents
 
 SEATS = [(0,), (1,), (0, 1), (1, 0), (5, 0, 1), (6, 5, 4, 3, 2, 1, 0)]
 
@@ -22,7 +24,7 @@ def test_the_model_is_asked_once_an_iteration_for_all_robots() -> None:
 
 def test_the_caller_can_stop_after_any_iteration() -> None:
     """A deadline ends the search by not asking again: nothing more is computed."""
-    model, cost = LinearWorldModel(), goal_cost(torch.ones(1, 1, 2), scale=1.0, steps_to_go=None)
+    model, cost = LinearWorldModel(), goal_cost(torch.ones(1, 1, 2), scale=1.0)
     iterations = plan_iterations(model, torch.zeros(1, 1, 2), cost, [search(0)], (1, 2))
     assert not model.rollouts, "work before anybody asked"
     first = next(iterations)
@@ -115,47 +117,58 @@ def test_there_is_no_plan_before_anything_was_imagined() -> None:
 
 
 @pytest.fixture(scope="module")
-def model() -> LatentWorldModel:
-    return LatentWorldModel(tiny_recipe())
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return load_checkpoint(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints")))
 
 
-def lewm_plans(model: LatentWorldModel, seats: tuple[int, ...]) -> tuple[Plan, ...]:
+def encoded(checkpoint: Checkpoint, frames: torch.Tensor) -> torch.Tensor:
+    """[frames n d]"""
+    assert checkpoint.encoder is not None
+    return checkpoint.encoder.encode(ObservationBatch({"top": frames})).tokens
+
+
+def lewm_plans(checkpoint: Checkpoint, seats: tuple[int, ...]) -> tuple[Plan, ...]:
     """Robots with frames, goals and seeds of their own, planned in one batch."""
     generator = Generator().manual_seed(0)
     frames = torch.randint(0, 256, (7, 4, 32, 32, 3), dtype=torch.uint8, generator=generator)
     past = torch.randn(7, 2, 10, generator=generator)
     with torch.inference_mode():
-        latents = torch.stack([torch.stack([model.encode(frame[None])[0] for frame in frames[r]]) for r in seats])
+        latents = torch.stack(
+            [torch.stack([encoded(checkpoint, frame[None])[0] for frame in frames[r]]) for r in seats]
+        )
         within = space(control_steps=5)
         optimiser = CEM(space=within, candidates=64, elites=8, iterations=6)
         robots = [
             RobotSearch(optimiser=optimiser, space=within, horizon=5, generator=Generator().manual_seed(100 + robot))
             for robot in seats
         ]
-        state = model.begin(latents[:, :3], past[list(seats)])
-        cost = goal_cost(latents[:, 3], scale=32.0, steps_to_go=None)
+        model = checkpoint.world_model
+        assert model is not None
+        state = model.begin(Latents(latents[:, :3]), past[list(seats)])
+        cost = goal_cost(latents[:, 3], scale=32.0)
         return list(plan_iterations(model, state, cost, robots, latents.shape[2:]))[-1]
 
 
 @pytest.mark.parametrize("seats", SEATS)
 def test_with_a_real_model_a_plan_depends_on_the_batch_by_rounding_only(
-    model: LatentWorldModel, seats: tuple[int, ...]
+    checkpoint: Checkpoint, seats: tuple[int, ...]
 ) -> None:
     """Matrix products of other sizes round differently. Measured: costs within 1.1e-7, actions equal."""
-    for robot, plan in zip(seats, lewm_plans(model, seats), strict=True):
-        (alone,) = lewm_plans(model, (robot,))
+    for robot, plan in zip(seats, lewm_plans(checkpoint, seats), strict=True):
+        (alone,) = lewm_plans(checkpoint, (robot,))
         assert plan.cost == pytest.approx(alone.cost, rel=1e-5)
         torch.testing.assert_close(plan.actions, alone.actions, rtol=0, atol=1e-3)
 
 
-def test_with_a_real_model_a_plans_cost_is_that_of_its_actions(model: LatentWorldModel) -> None:
+def test_with_a_real_model_a_plans_cost_is_that_of_its_actions(checkpoint: Checkpoint) -> None:
     generator = Generator().manual_seed(0)
     frames = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=generator)
     within = space(control_steps=5)
     with torch.inference_mode():
-        latents = model.encode(frames)
-        state = model.begin(latents[None, :3], torch.zeros(1, 2, 10))
-        cost = goal_cost(latents[3:], scale=32.0, steps_to_go=None)
+        model, latents = checkpoint.world_model, encoded(checkpoint, frames)
+        assert model is not None
+        state = model.begin(Latents(latents[None, :3]), torch.zeros(1, 2, 10))
+        cost = goal_cost(latents[3:], scale=32.0)
         robot = RobotSearch(optimiser=CEM(space=within), space=within, horizon=5, generator=generator)
         for (plan,) in plan_iterations(model, state, cost, [robot], latents.shape[1:]):
             actions = plan.actions[None, None]

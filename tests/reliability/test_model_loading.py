@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from server.engine import registry
 from server.errors import ServiceError
 from server.service import Service
-from tests.attacks.test_checkpoints import BIAS, Bomb, change_weights, flip_one_bit, set_at, weights_with_right_hash
+from tests.attacks.checkpoint_attacks import BIAS, Bomb, change_weights, flip_one_bit, set_at, weights_with_right_hash
 from tests.reliability.report import Measure
 from tests.server.live import MODEL, Live, plan_payload, serving, settings_for
 from tests.server.test_serve import free_port

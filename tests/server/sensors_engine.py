@@ -9,7 +9,7 @@ from server import schemas
 from server.benchmark.instant_engine import ACTION, HORIZON, InstantEngine
 from server.engine.images import check_images, decode_image
 from server.engine.observations import check_sensors, images_of, to_observation
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from server.settings import Settings
 from server.validation import pointer_to
 from tests.server.live import picture
@@ -83,12 +83,12 @@ class SensorsEngine(InstantEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
+    ) -> EngineReply:
         planned = await super().plan(request, deadline=deadline, warm_start=warm_start, on_incumbent=on_incumbent)
         if not self.policy:
             return planned
         changes = {"status": "POLICY", "predicted_cost": None, "planned_goal_distance": None, "iterations_completed": 0}
-        return Planned(planned.response.model_copy(update=changes | {"costs": []}), planned.warm_start)
+        return EngineReply(planned.response.model_copy(update=changes | {"costs": []}), planned.warm_start)
 
     async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
         """What each sensor gave on the average."""
