@@ -105,8 +105,9 @@ def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
 
 
 def weighted(heads: Mapping[str, Any]) -> dict[str, tuple[float, Distance]]:
-    """Heads with their weights in a plan's cost."""
-    return {name: (HEADS[name].cost_weight or 0.0, head) for name, head in heads.items()}
+    """The heads that are distances, with their weights in a plan's cost."""
+    weights = {name: HEADS[name].cost_weight for name in heads}
+    return {name: (weight, heads[name]) for name, weight in weights.items() if weight is not None}
 
 
 def _head(name: str, latent: LatentSpec) -> nn.Module:
