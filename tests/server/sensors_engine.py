@@ -7,13 +7,13 @@ import numpy as np
 
 from server import schemas
 from server.benchmark.instant_engine import ACTION, HORIZON, InstantEngine
-from server.engine.images import check_images, decode_image
+from server.engine.images import CheckedImage, check_images, decode_image
 from server.engine.observations import check_sensors, images_of, to_observation
-from server.engine.protocol import Incumbents, Planned, WarmStart
+from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from server.settings import Settings
 from server.validation import pointer_to
 from tests.server.live import picture
-from worldmodel.observation import Observation, SensorSpec
+from worldmodel import ObservationBatch, SensorSpec
 
 ARM = "arm"
 JOINTS = tuple(f"j{index}" for index in range(1, 7))
@@ -83,12 +83,12 @@ class SensorsEngine(InstantEngine):
         deadline: float,
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
-    ) -> Planned:
-        planned = await super().plan(request, deadline=deadline, warm_start=warm_start, on_incumbent=on_incumbent)
+    ) -> EngineReply:
+        reply = await super().plan(request, deadline=deadline, warm_start=warm_start, on_incumbent=on_incumbent)
         if not self.policy:
-            return planned
+            return reply
         changes = {"status": "POLICY", "predicted_cost": None, "planned_goal_distance": None, "iterations_completed": 0}
-        return Planned(planned.response.model_copy(update=changes | {"costs": []}), planned.warm_start)
+        return EngineReply(reply.response.model_copy(update=changes | {"costs": []}), reply.warm_start)
 
     async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
         """What each sensor gave on the average."""
@@ -104,18 +104,15 @@ class SensorsEngine(InstantEngine):
         steps = np.arange(1, HORIZON * ACTION.control_steps + 1)
         return np.stack([np.cos(steps * (1 + moved @ [3.0, 5.0, 7.0])), np.sin(steps * moved.sum())], axis=1)
 
-    def _read(self, observations: Mapping[str, schemas.Observation]) -> list[Observation]:
+    def _read(self, observations: Mapping[str, schemas.Observation]) -> list[ObservationBatch]:
         for at, each in observations.items():
             check_sensors(each, SENSORS, at, ACTION.dt_ms / 1e3)
         opened = [images_of(each, SENSORS, at) for at, each in observations.items()]
-        check_images({at: image for images in opened for at, image in images.items()}, Settings())
-        return [self._decoded(each, at) for at, each in observations.items()]
+        checked = check_images({at: image for images in opened for at, image in images.items()}, Settings())
+        return [self._decoded(each, at, checked) for at, each in observations.items()]
 
-    def _decoded(self, given: schemas.Observation, at: str) -> Observation:
-        pixels = {
-            name: decode_image(image.encoded, image.format, at + pointer_to("images", name), Settings())
-            for name, image in given.images.items()
-        }
+    def _decoded(self, given: schemas.Observation, at: str, checked: Mapping[str, CheckedImage]) -> ObservationBatch:
+        pixels = {name: decode_image(checked[at + pointer_to("images", name)]) for name in given.images}
         return to_observation(given, SENSORS, pixels)
 
 
@@ -128,8 +125,10 @@ def fields_of(spec: SensorSpec) -> dict[str, Any]:
     }
 
 
-def _summary(observation: Observation) -> np.ndarray:
+def _summary(observation: ObservationBatch) -> np.ndarray:
     """[sensors]: the mean of each, within [-1, 1]; float64."""
     values = observation.values
     pixels = [values[name].double().mean().item() / 127.5 - 1 for name in ("wrist", "top")]
-    return np.array([*pixels, PROPRIOCEPTION.unitless(values["proprioception"].double()).mean().item()])
+    low, high = np.asarray(PROPRIOCEPTION.low), np.asarray(PROPRIOCEPTION.high)
+    shares = (values["proprioception"].double().numpy() - low) / (high - low)
+    return np.array([*pixels, 2 * shares.mean() - 1])
