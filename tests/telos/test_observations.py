@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named_before_anything_is_sent(arm: ArmPlanner, case: s
     assert arm.asked == []
 
 
-@pytest.mark.parametrize("case", WRONG.keys() - {"no image"})
+@pytest.mark.parametrize("case", [case for case in WRONG if case != "no image"])
 def test_a_robot_learns_at_once_what_is_wrong(arm: ArmPlanner, case: str) -> None:
     """On its own thread, not on the one that plans."""
     seen, words = WRONG[case]
