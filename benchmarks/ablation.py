@@ -137,7 +137,7 @@ def _variants_of(arguments: argparse.Namespace, model: str) -> list[str]:
 
 
 def _wanted_heads(variant: Variant) -> set[str]:
-    """Those without which the variant would be another one or impossible."""
+    """Heads without which the variant would be another one or impossible."""
     left_out = {variant.without} if variant.without else set()
     return left_out | ({"inverse_dynamics"} if variant.planner.preset in WANT_INVERSE_DYNAMICS else set())
 

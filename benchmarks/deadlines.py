@@ -137,7 +137,7 @@ class Bench:
         return answer, (time.monotonic() - started) * 1e3
 
     def _request(self, seed: int, budget_ms: int | None = None) -> schemas.PlanRequest:
-        """Two frames and a goal that nobody has seen."""
+        """A request with two frames and a goal that were not seen before."""
         context = [self._observation(), self._observation()]
         action = self._manifest.action
         assert action is not None  # a model that only encodes was refused when the first request was made

@@ -14,7 +14,7 @@ LONGEST_MS = 24 * 3600 * 1000
 @dataclass(frozen=True, kw_only=True)
 class Call:
     deadline: float = math.inf
-    """When the answer must have left, on the monotonic clock in seconds: gRPC's, or that of `Request-Timeout-Ms`."""
+    """When the answer must have left, on the monotonic clock in seconds, by gRPC or `Request-Timeout-Ms`."""
     idempotency_key: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of one robot between two plans: its last plan, its goal, and the request under way."""
+"""The memory of one robot between two plans: its last plan, its goal, and the request under way."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence

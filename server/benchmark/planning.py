@@ -175,7 +175,7 @@ def _timed(run: Iterator[Any], device: str) -> float:
 
 
 def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, Any]:
-    """Of whole plans, or as many times one iteration as a plan has."""
+    """Quantiles of whole plans, or of one iteration times their number in a plan."""
     if whole:
         plans = [sum(seconds[first : first + iterations]) for first in range(0, len(seconds), iterations)]
     else:
@@ -186,7 +186,7 @@ def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, An
 
 
 def _speedups(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the fast rollout over the plain one, at the least number of robots measured, by median."""
+    """Speed-up of the fast rollout over the plain one, at the least number of robots measured, by median."""
     least = [row for row in rows if row["robots"] == min(row["robots"] for row in rows)]
     reference = next(row["plan_ms"]["p50"] for row in least if row["model"] == REFERENCE)
     return {row["dtype"]: round(reference / row["plan_ms"]["p50"], 2) for row in least if row["model"] != REFERENCE}

@@ -28,7 +28,7 @@ Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "POLICY"]
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a plan begins from."""
+    """The frames and goals that a plan begins from, as latents."""
 
     context: Latents
     """[1 t n d], the newest frame last."""
@@ -43,7 +43,7 @@ class SharedSearch:
     checkpoint: Checkpoint
     search: RobotSearch
     state: Any
-    """What the world model has taken in of this robot's past."""
+    """Made by `WorldModel.begin` from this robot's context."""
     frames: int
     """Frames in the context."""
     terms: CostTerms
@@ -63,18 +63,18 @@ class SharedSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What is known before the search. Times are on the monotonic clock, in seconds."""
+    """Everything known before the search. Times are on the monotonic clock, in seconds."""
 
     seen: Seen
     goal: Tensor
     """[1 n d], the active goal."""
     terms: CostTerms
-    """Of the cost while that goal is active."""
+    """The terms of the cost while that goal is active."""
     goal_distances: tuple[float, ...]
     active_goal: int
     goal_reached: bool
     surprise: float | None
-    """Of the last transition; None with a single frame or without a world model."""
+    """Surprise of the last transition; None with a single frame or without a world model."""
     began: float
     encoded: float
 
@@ -87,7 +87,7 @@ class FoundPlan:
     plan: Plan
     status: Status
     planned_goal_distance: float | None
-    """From the end of the imagined future to the active goal; None when nothing was imagined."""
+    """Distance from the end of the imagined future to the active goal; None when nothing was imagined."""
     found: float
     """On the monotonic clock, in seconds."""
 
@@ -235,7 +235,7 @@ def _progress(question: Question, goals: Tensor, newest: Tensor) -> tuple[GoalSe
 
 
 def _state(question: Question, start: Start) -> Any:
-    """What the world model takes in of the context, once a plan."""
+    """The world model's state for the context, made once a plan."""
     assert question.checkpoint.world_model is not None  # else nothing is imagined
     return question.checkpoint.world_model.begin(start.seen.context, question.past_actions)
 
@@ -287,7 +287,7 @@ def _found(question: Question, start: Start, plan: Plan, status: Status) -> Foun
 
 
 def _goal_distance(question: Question, frame: Tensor, goal: Tensor) -> float:
-    """From a frame [n d] to a goal [1 n d]."""
+    """The latent distance from a frame [n d] to a goal [1 n d]."""
     distance = SquaredDistance(question.planning.goal_distance_scale)
     return float(distance(frame[None, None, None], goal))
 

@@ -1,4 +1,4 @@
-"""What the front asks of an engine, whether it runs in this process or in one of its own.
+"""The interface between the front and an engine, whether the engine runs in this process or in one of its own.
 
 This module needs no torch: code that knows only this protocol can answer before a model is loaded, and outlives an
 engine that crashes.
@@ -46,7 +46,7 @@ class SharedIteration:
 
 @dataclass(frozen=True)
 class EngineActivity:
-    """What an engine has done since it was last asked."""
+    """The work of an engine since this was last asked for."""
 
     waiting: int = 0
     """Requests without a first plan, now."""
@@ -80,7 +80,7 @@ class Engine(Protocol):
         ...
 
     def activity(self) -> EngineActivity:
-        """For metrics. Each iteration is reported once."""
+        """The engine's recent work, for metrics. Each iteration is reported once."""
         ...
 
     async def load(self, folder: str) -> schemas.ModelInfo:

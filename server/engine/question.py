@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What to plan, and how. It holds no observation."""
+    """A plan to make, and how to make it. It holds no observation."""
 
     checkpoint: Checkpoint
     preset: Preset
@@ -94,7 +94,7 @@ class Question:
 
     @property
     def searched(self) -> tuple[str, str, int]:
-        """What search variables depend on: those of another model, search space or horizon mean something else."""
+        """The things that give search variables their meaning: the model, the search space and the horizon."""
         return self.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
 
 

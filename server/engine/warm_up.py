@@ -16,7 +16,7 @@ from worldmodel import SensorSpec
 
 _SIDE_PX = 64
 _SHADES = (0.25, 0.5, 0.75)
-"""Of one request each, so that none finds the frames of another in the cache."""
+"""One for each request, so that none finds the frames of another in the cache."""
 
 
 def warm_up_plans(model: ServedModel, settings: Settings) -> Iterator[schemas.PlanRequest]:
@@ -42,7 +42,7 @@ def _ref(model: ServedModel) -> schemas.ModelRef:
 
 
 def _large(model: ServedModel, settings: Settings) -> schemas.PlannerConfig:
-    """As wide as a full batch, or as one request may be."""
+    """A plan as wide as a full batch, or as one request may be."""
     most = min(settings.max_batch_candidates, settings.max_samples)
     most = min(most, settings.max_imagined_steps // (2 * planning_spec(model.checkpoint).horizon))
     wide = most > PRESETS[SEARCHING].candidates
