@@ -41,7 +41,7 @@ class Spline:
 
     def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k x"]:
         """Knots whose curve is nearest (least squares) to these actions, within bounds."""
-        return self.clamp(torch.linalg.lstsq(self.weights, actions.reshape(len(self.weights), -1)).solution)
+        return self.clamp(_least_squares(self.weights, actions.reshape(len(self.weights), -1)))
 
     def clamp(self, variables: Float[Tensor, "*b x"]) -> Float[Tensor, "*b x"]:
         """The nearest knots within bounds."""
@@ -54,7 +54,7 @@ class Spline:
         steps = torch.arange(len(self.weights), device=variables.device) + executed_steps * self.control_steps
         left = self._curve(variables)[steps.clamp(max=len(self.weights) - 1)]  # [c x]
         trust = torch.where(steps < len(self.weights), 1.0, HELD_TRUST)[:, None]
-        return self.clamp(torch.linalg.lstsq(trust * self.weights, trust * left).solution)
+        return self.clamp(_least_squares(trust * self.weights, trust * left))
 
     def _curve(self, variables: Float[Tensor, "*b k x"]) -> Float[Tensor, "*b c x"]:
         # Knot by knot rather than as a matrix product, which rounds differently for other numbers of candidates.
@@ -82,3 +82,12 @@ def spline_weights(interpolation: Interpolation, *, steps: int, knots: int) -> F
         + (3 * f**2 - 2 * f**3) * knot[before + 1]
         + (f**3 - f**2) * slope[before + 1]
     )
+
+
+def _least_squares(weights: Float[Tensor, "c k"], values: Float[Tensor, "c x"]) -> Float[Tensor, "k x"]:
+    """Knots whose curve is nearest to the values.
+
+    The weights have full rank. PyTorch's default driver reads memory that nobody initialised (pytorch issue 187411), so
+    that the same plan would come out differently from run to run.
+    """
+    return torch.linalg.lstsq(weights, values, driver="gels").solution
