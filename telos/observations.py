@@ -30,8 +30,8 @@ def _by_camera(images: ImageLike | Mapping[str, ImageLike], model: ModelInfo) ->
     if isinstance(images, Mapping):
         return images
     if len(model.cameras) != 1:
-        cameras = _listed(camera.name for camera in model.cameras)
-        raise ValueError(f"given one image; {model.name} has the cameras {cameras}: give a dictionary, image by camera")
+        sensors = _listed(sensor.name for sensor in model.sensors)
+        raise ValueError(f"given one image; {model.name} has {sensors}: give an Observation with all of them")
     return {model.cameras[0].name: images}
 
 

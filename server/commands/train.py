@@ -44,7 +44,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
     parser.add_argument("--recipe", help="JEPA recipe (default lewm)")
-    parser.add_argument("--preset", help="size of the model: small or paper (default small)")
+    parser.add_argument(
+        "--preset", help="size of the model: small, paper, or tiny for trying commands out (default small)"
+    )
     parser.add_argument(
         "--start-from",
         type=Path,

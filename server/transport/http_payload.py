@@ -42,7 +42,8 @@ def _read_form(body: bytes, boundary: bytes) -> dict[str, Any]:
     unused = set(form.parts)
     payload = _attach(payload, form.parts, unused, "")
     if unused:
-        raise malformed(f"part '{shorten(min(unused))}' is not referenced by any image of the request; leave it out")
+        unknown = f"part '{shorten(min(unused))}' is referenced by no image of the request"
+        raise malformed(f"{unknown}; name it there as 'part', or leave it out")
     return payload
 
 

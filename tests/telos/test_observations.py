@@ -90,7 +90,10 @@ def test_readings_of_gymnasium_are_images_or_vectors_by_what_they_are() -> None:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
-    "one image of two cameras": (TOP, "given one image; m has the cameras top, wrist"),
+    "one image of two cameras": (
+        TOP,
+        "given one image; m has joints, top, wrist: give an Observation with all of them",
+    ),
     "a camera is missing": (
         Observation({"top": TOP}, {"joints": JOINTS}),
         "sensors are missing wrist; m wants the images top, wrist and the arrays joints",

@@ -23,8 +23,8 @@ from worldmodel.data.description import (
 from worldmodel.errors import DatasetError
 from worldmodel.observation import SensorSpec
 
-LEAST_STD = 1e-6
-"""In a vector's own unit: an entry that varies by less does not vary."""
+LEAST_STD_SHARE = 0.01
+"""Share of a vector entry's range that its standard deviation counts as at least."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,14 @@ class EpisodeStore:
     def standardised(self, sensor: SensorSpec, episodes: list[Episode]) -> SensorSpec:
         """A vector sensor with the mean and the standard deviation of these episodes; a camera as it is.
 
-        An entry that never changes is left in its unit: there is nothing to standardise by.
+        A deviation counts as a hundredth of the entry's range at least: where an entry hardly moved in the recordings,
+        a robot whose sensor sits a little off would else look like another world.
         """
         if sensor.kind == "camera":
             return sensor
         rows = np.concatenate([self._vectors(sensor, episode) for episode in episodes]).astype(np.float64)
-        std = rows.std(axis=0)
-        std = np.where(std > LEAST_STD, std, 1.0)
+        least = LEAST_STD_SHARE * (np.asarray(sensor.high) - np.asarray(sensor.low))
+        std = np.maximum(rows.std(axis=0), least)
         return dataclasses.replace(sensor, mean=tuple(rows.mean(axis=0).tolist()), std=tuple(std.tolist()))
 
     def _vectors(self, sensor: SensorSpec, episode: Episode) -> np.ndarray:

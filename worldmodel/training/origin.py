@@ -65,7 +65,9 @@ class Origin:
         try:
             return RECIPES[self.recipe].module(self.config, body)
         except ValueError as error:
-            raise TrainingError(f"{error}; choose another preset, or collect what it wants") from error
+            raise TrainingError(
+                f"{error}; reorder --sensors, choose another preset, or collect what it wants"
+            ) from error
 
     def module(self, body: Body, seed: int) -> nn.Module:
         """The module that training begins with. Weights that the checkpoint has none for, such as those of a loss that
