@@ -17,6 +17,9 @@ from worldmodel.observation import SensorSpec
 
 FORMAT = 2
 LARGEST_FILE = 4 * 2**20
+MOST_SENSORS = 16
+"""An observation has no more on the wire."""
+MOST_HEADS = 16
 
 _HEAD_NAME = re.compile("[a-z][a-z0-9_]{0,63}")
 
@@ -88,8 +91,8 @@ class PlanningSpec:
         if self.context_frames < 1 or self.horizon < 1:
             given = f"planning.context_frames={self.context_frames} and horizon={self.horizon}"
             raise CheckpointError(f"{given} must be at least 1")
-        if not self.goal_distance_scale > 0:
-            raise CheckpointError(f"planning.goal_distance_scale={self.goal_distance_scale} must be above 0")
+        if not 1e-6 <= self.goal_distance_scale <= 1e12:
+            raise CheckpointError(f"planning.goal_distance_scale={self.goal_distance_scale} must be in 1e-6..1e12")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +175,13 @@ class Manifest:
             raise CheckpointError(f"name={self.name!r} and version={self.version!r} must not be empty")
         names = [sensor.name for sensor in self.sensors]
         if not names or len(set(names)) < len(names):
-            raise CheckpointError(f"sensors are {names}; wanted one or more, each with a name of its own")
+            raise CheckpointError(
+                f"sensors are {names[:MOST_SENSORS]}; wanted one or more, each with a name of its own"
+            )
+        if len(names) > MOST_SENSORS or len(self.heads) > MOST_HEADS:
+            raise CheckpointError(
+                f"given {len(names)} sensors and {len(self.heads)} heads; at most {MOST_SENSORS} and {MOST_HEADS} fit"
+            )
         if self.planning is not None and self.action is None:
             raise CheckpointError("planning is given without action; wanted both, or neither for an encoder alone")
 

@@ -26,6 +26,10 @@ _SLACK = 0.05
 """Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
 
 
+LEAST_STD_SHARE = 1e-6
+"""Of a vector entry's range."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SensorSpec:
     """One sensor: its name, the shape of a reading, and the units and physical range of a vector's entries."""
@@ -120,6 +124,12 @@ class SensorSpec:
         finite = all(map(math.isfinite, self.mean + self.std))
         if not (finite and len(self.mean) == len(self.std) == self.shape[0] and min(self.std) > 0):
             raise CheckpointError(f"vector {self.name} wants a finite mean and std > 0 for each entry, or neither")
+        ranges = zip(self.mean, self.std, self.low, self.high, strict=True)
+        if any(not low <= mean <= high or std < LEAST_STD_SHARE * (high - low) for mean, std, low, high in ranges):
+            raise CheckpointError(
+                f"vector {self.name} wants each mean within low..high and each std {LEAST_STD_SHARE:g} of it or more: "
+                "a smaller one makes readings beyond 32-bit floats"
+            )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from server.errors import Code, refuse
 from server.settings import Settings
 from server.validation import check_most
 
+LARGEST_LATENT = 1e6
+"""Of an embedding: squared distances of larger ones leave 32-bit floats."""
+
 
 def prepare(
     model: ServedModel, request: schemas.PlanRequest, settings: Settings, warm_start: WarmStart | None = None
@@ -177,6 +180,9 @@ def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: 
     latents = torch.tensor(embedding.latents, dtype=torch.float32, device=model.checkpoint.device)
     if not latents.isfinite().all():
         raise refuse(Code.NON_FINITE_INPUT, f"{pointer}/latents", "holds a number beyond 32-bit floats")
+    if bool((latents.abs() > LARGEST_LATENT).any()):
+        reason = f"holds a number beyond {LARGEST_LATENT:g}, which no encoder gives; encode the image again"
+        raise refuse(Code.VALIDATION_FAILED, f"{pointer}/latents", reason)
     return latents
 
 

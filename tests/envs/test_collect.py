@@ -123,7 +123,6 @@ def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, f
         {"episodes": 0},
         {"steps": 0},
         {"seed": -1},
-        {"workers": 0},
         {"variation": "some"},
         {"image_size": 4},
         {"lapses": 1.0},
@@ -133,6 +132,11 @@ def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, f
 def test_wrong_arguments_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         collect(CollectConfig(env_id=ENV_ID, **PARAMETERS | change), tmp_path, progress=False)
+
+
+def test_no_worker_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="workers"):
+        collect(CollectConfig(env_id=ENV_ID, **PARAMETERS), tmp_path, workers=0, progress=False)
 
 
 def test_random_variation_shows_in_the_frames(tmp_path: Path) -> None:
@@ -161,8 +165,12 @@ def test_every_sensor_is_stored_as_it_is_observed(tmp_path: Path) -> None:
     """And every camera's twin, in the world of the frame's twins."""
     env_id, names = "telos/Cube-v0", ["proprioception", "wrist", "front"]
     twins = Randomisation(twins=("cube_rgb", "table_rgb"))
-    parameters = {"episodes": 2, "steps": 5, "seed": 1, "image_size": 32, "progress": False}
-    collect(CollectConfig(env_id=env_id, sensor_names=tuple(names), randomisation=twins, **parameters), tmp_path)
+    parameters = {"episodes": 2, "steps": 5, "seed": 1, "image_size": 32}
+    collect(
+        CollectConfig(env_id=env_id, sensor_names=tuple(names), randomisation=twins, **parameters),
+        tmp_path,
+        progress=False,
+    )
     check_store(tmp_path)
     stored, env = columns(tmp_path), CubeEnv(image_size=32, sensors=names)
     described = json.loads((tmp_path / "dataset.json").read_text())["sensors"]
@@ -177,7 +185,11 @@ def test_every_sensor_is_stored_as_it_is_observed(tmp_path: Path) -> None:
         env.set_variation(CubeVariation())
     env.close()
     with pytest.raises(ValueError, match="holds another dataset"):
-        collect(CollectConfig(env_id=env_id, sensor_names=("front",), randomisation=twins, **parameters), tmp_path)
+        collect(
+            CollectConfig(env_id=env_id, sensor_names=("front",), randomisation=twins, **parameters),
+            tmp_path,
+            progress=False,
+        )
 
 
 def test_other_sensors_change_nothing_else(store: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def dataset(request: pytest.FixtureRequest, episodes: list[Recorded], tmp_path_f
 
 
 def test_a_recorded_set_becomes_a_store(dataset: Path, episodes: list[Recorded], tmp_path: Path) -> None:
-    out = import_all(open_source(dataset), tmp_path / "store")
+    out = import_all(open_source(dataset, vectors=["observation.state"]), tmp_path / "store")
     check_store(out)
     store = columns(out)
     assert store["lengths"].tolist() == list(LENGTHS) and store["episode_id"].tolist() == [0, 1, 2, 3, 4]
@@ -52,7 +52,7 @@ def test_a_recorded_set_becomes_a_store(dataset: Path, episodes: list[Recorded],
 
 
 def test_the_store_says_what_its_numbers_mean(dataset: Path, episodes: list[Recorded], tmp_path: Path) -> None:
-    out = import_all(open_source(dataset), tmp_path / "store")
+    out = import_all(open_source(dataset, vectors=["observation.state"]), tmp_path / "store")
     said = json.loads((out / "dataset.json").read_text())
     assert said["dt_s"] == 0.1 and said["env_id"] == ""
     assert [(each["name"], each["kind"], each["shape"]) for each in said["sensors"]] == [
@@ -110,9 +110,15 @@ def test_cameras_are_chosen_by_name_and_the_first_is_the_main_one(
 def test_a_reading_that_never_changes_has_a_range_all_the_same(tmp_path: Path) -> None:
     still = recorded_dot(0, steps=9)
     still.state[:, 1] = 3.0
-    out = import_all(open_source(LeRobotSet([still]).write(tmp_path / "set")), tmp_path / "store")
+    recorded = LeRobotSet([still]).write(tmp_path / "set")
+    out = import_all(open_source(recorded, vectors=["observation.state"]), tmp_path / "store")
     sensor = json.loads((out / "dataset.json").read_text())["sensors"][1]
     np.testing.assert_allclose((sensor["low"][1], sensor["high"][1]), (2.95, 3.05))
+
+
+def test_numbers_are_no_sensor_unless_they_are_named(dataset: Path) -> None:
+    """A robot that cannot send them would have no use for the model."""
+    assert open_source(dataset).description.vectors == []
 
 
 @pytest.mark.parametrize("killed_at", [1, 3])

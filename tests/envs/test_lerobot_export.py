@@ -107,7 +107,10 @@ def test_a_reading_beyond_the_range_that_the_set_says_is_refused(tmp_path: Path)
 def test_a_sensor_called_state_leaves_the_truth_a_name_of_its_own(tmp_path: Path) -> None:
     """A robot's own readings are `observation.state`; what else is known is the state of its surroundings."""
     recorded = LeRobotSet([recorded_dot(0, steps=9), recorded_dot(1, steps=5)], codec="libx264").write(tmp_path / "set")
-    write_lerobot(StoredEpisodes(import_all(open_source(recorded), tmp_path / "store")), tmp_path / "again")
+    write_lerobot(
+        StoredEpisodes(import_all(open_source(recorded, vectors=["observation.state"]), tmp_path / "store")),
+        tmp_path / "again",
+    )
     source = open_source(tmp_path / "again")
     assert source.origin["state"] == "observation.environment_state"
     assert source.origin["vectors"] == ["observation.state"]

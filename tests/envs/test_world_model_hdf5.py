@@ -38,7 +38,7 @@ def theirs(path: Path, lengths: tuple[int, ...] = (6, 9), **changes: np.ndarray)
 
 def test_a_file_of_theirs_becomes_a_store(tmp_path: Path) -> None:
     path = theirs(tmp_path / "theirs.h5")
-    out = import_all(open_source(path, dt_s=0.2), tmp_path / "store")
+    out = import_all(open_source(path, vectors=["proprio"], dt_s=0.2), tmp_path / "store")
     store = columns(out)
     with h5py.File(path) as file:
         np.testing.assert_array_equal(store["sensors/pixels"], file["pixels"][:])
@@ -136,7 +136,7 @@ def test_an_export_is_laid_out_as_they_read_it(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_refused(tmp_path: Path, changes: dict[str, np.ndarray], says: str) -> None:
     path = theirs(tmp_path / "theirs.h5", **changes)
     with pytest.raises(ValueError, match=says):
-        import_all(open_source(path, dt_s=0.1), tmp_path / "store")
+        import_all(open_source(path, vectors=["proprio"], dt_s=0.1), tmp_path / "store")
     assert not (tmp_path / "store").exists(), "what is refused before pictures are read leaves nothing"
 
 

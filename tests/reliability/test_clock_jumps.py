@@ -41,13 +41,13 @@ def test_nothing_is_forgotten_or_repeated_when_the_wall_clock_jumps(
         engine = ScriptedEngine()
         service = Service(engine, Settings())
         first = await service.plan(question(session_id="arm", request_id="r"))
-        before = service.sessions.told(service.sessions.find("arm")).expires_in_ms
+        before = service.sessions.described(service.sessions.find("arm")).expires_in_ms
         jump(seconds)
-        told = service.sessions.told(service.sessions.find("arm"))
-        assert told.epoch == first.session_epoch and 0 <= before - told.expires_in_ms < 5000
+        after = service.sessions.described(service.sessions.find("arm"))
+        assert after.epoch == first.session_epoch and 0 <= before - after.expires_in_ms < 5000
         await service.plan(question(session_id="arm", request_id="r"))
         assert len(engine.asked) == 1, "the reply is still there"
-        epochs = [told.epoch, service.sessions.reset("arm").epoch, service.sessions.create("leg").epoch]
+        epochs = [after.epoch, service.sessions.reset("arm").epoch, service.sessions.create("leg").epoch]
         assert epochs == sorted(set(epochs))
 
     asyncio.run(main())
@@ -77,8 +77,8 @@ def test_a_skewed_robot_is_judged_by_its_offset_or_refused(skew_s: float, measur
     async def main() -> int:
         now = 5_000.0
         service = Service(ScriptedEngine(), Settings(), lambda: now)
-        told = await service.time(schemas.ServerTimeRequest())
-        offset = {"clock_id": told.clock_id, "offset_us": -round(skew_s * 1e6)}
+        shown = await service.time(schemas.ServerTimeRequest())
+        offset = {"clock_id": shown.clock_id, "offset_us": -round(skew_s * 1e6)}
         wrong = 0
         for age_ms in range(0, 201, 10):
             frame = {"capture_time_us": round((now + skew_s) * 1e6) - age_ms * 1000}

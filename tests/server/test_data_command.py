@@ -56,7 +56,8 @@ def test_a_users_mistake(
 def test_sensors_are_chosen_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded = LeRobotSet([recorded_dot(seed, steps=9, wrist=True) for seed in range(2)], codec="libx264")
     folder = recorded.write(tmp_path / "set")
-    assert telos_data("import", folder, "--out", tmp_path / "all", "--quiet") == 0
+    every = ("--vectors", "observation.state")
+    assert telos_data("import", folder, "--out", tmp_path / "all", *every, "--quiet") == 0
     assert "2 episodes, camera 'top', camera 'wrist', vector 'state'" in capsys.readouterr().out
     few = ("--cameras", "wrist", "--vectors", "none", "--state", "none")
     assert telos_data("import", folder, "--out", tmp_path / "few", *few, "--quiet") == 0

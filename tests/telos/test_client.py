@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,10 @@ MODEL = {
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    assert f'version = "{telos.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["project"]["dynamic"] == ["version"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "telos.__version__"}
+    assert version("telos") == telos.__version__
 
 
 def test_a_robot_installs_numpy_and_pillow_only() -> None:

@@ -265,8 +265,14 @@ def test_a_model_is_loaded_without_reading_episodes(folder: Path) -> None:
 class TestShippedCheckpoints:
     """The four that come with the project."""
 
-    def test_there_are_four(self) -> None:
-        assert [folder.name for folder in SHIPPED] == ["cube-lewm", "pusht-lewm", "reacher-lewm", "tworoom-lewm"]
+    def test_there_are_five(self) -> None:
+        assert [folder.name for folder in SHIPPED] == [
+            "cube-lewm",
+            "cube-sensors-lewm",
+            "pusht-lewm",
+            "reacher-lewm",
+            "tworoom-lewm",
+        ]
 
     @pytest.mark.parametrize("shipped", SHIPPED, ids=lambda folder: folder.name)
     def test_it_loads_and_offers_what_its_manifest_says(self, shipped: Path) -> None:

@@ -150,7 +150,7 @@ def sensor_at(index: int, **changes: Any) -> dict[str, Any]:
         ({"planning.horizon": 0}, "horizon=0"),
         ({"planning.context_frames": -1}, "context_frames=-1"),
         ({"planning.goal_distance_scale": float("inf")}, "Infinity is not a JSON number"),
-        ({"planning.goal_distance_scale": 0}, "goal_distance_scale=0.0 must be above 0"),
+        ({"planning.goal_distance_scale": 0}, "goal_distance_scale=0.0 must be in 1e-6..1e12"),
         ({"calibration.quantiles": [1.0]}, "two or more"),
         ({"calibration.quantiles": [1.0, 0.5]}, "ascending"),
         ({"calibration.transitions": 0}, "transitions is 0; wanted 1 or more, or no calibration"),

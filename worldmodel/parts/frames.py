@@ -14,6 +14,9 @@ from worldmodel.parts.projector import projector
 from worldmodel.parts.tokens import vector_token
 from worldmodel.recipe import Latents
 
+LEAST_PIXEL_STD = 1e-3
+"""Of a channel in [0, 1]; less is below a step of 8-bit pixels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameConfig:
@@ -30,8 +33,8 @@ class FrameConfig:
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "latent_width", "projector_width")
         require_range(self, 2, WIDEST, "clip_frames")
-        if min(self.pixel_std) <= 0:
-            raise ValueError(f"pixel_std={self.pixel_std} must be above 0")
+        if min(self.pixel_std) < LEAST_PIXEL_STD:
+            raise ValueError(f"pixel_std={self.pixel_std} must be at least {LEAST_PIXEL_STD}")
 
     @property
     def wants_twins(self) -> bool:

@@ -36,7 +36,7 @@ class CountingEncoder:
 
     def __init__(self, module: LeWM) -> None:
         self.encoder, self.frames = FastEncoder(module), 0
-        self.latent_shape = self.encoder.latent_shape
+        self.latent_shape, self.learned = self.encoder.latent_shape, self.encoder.learned
 
     def encode(self, observation: ObservationBatch) -> Latents:
         self.frames += len(next(iter(observation.values.values())))
