@@ -18,7 +18,7 @@ from tests.lerobot_set import LeRobotSet, recorded_dot
 from worldmodel.heads.inverse_dynamics import InverseDynamicsTraining
 from worldmodel.heads.steps_to_go import StepsToGoTraining
 from worldmodel.heads.task_distance import TaskDistanceTraining
-from worldmodel.training import head_stage
+from worldmodel.training import config, head_stage
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "bring-your-own-robot.md").read_text(encoding="utf-8")
@@ -40,6 +40,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "inverse_dynamics": InverseDynamicsTraining(steps=2, batch=8),
         "task_distance": TaskDistanceTraining(steps=2, batch=8),
     }
+    assert config.FitConfig  # it reads the class that is replaced here when it is imported
     monkeypatch.setattr(head_stage, "HeadsConfig", functools.partial(head_stage.HeadsConfig, trainings=trainings))
     monkeypatch.chdir(tmp_path)
     return tmp_path
