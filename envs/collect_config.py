@@ -28,7 +28,7 @@ class CollectConfig:
     episodes: int
     """In the whole store."""
     seed: int
-    """Of everything random."""
+    """Seed of everything random."""
     steps: int = 100
     """Control steps of an episode, which has one frame more."""
     image_size: int = 64
@@ -72,13 +72,13 @@ class CollectConfig:
         return -(-self.episodes // self.episodes_per_shard)
 
     def world(self, episode_id: int) -> VariationMode | Variation:
-        """What `rollout` is to simulate the episode in."""
+        """The world that `rollout` simulates the episode in."""
         if self.randomisation is None:
             return self.variation
         return self.randomisation.variation(env_class(self.env_id).variation_class, self.env_id, self.seed, episode_id)
 
     def policies(self, episode_id: int) -> PolicyFactory | None:
-        """What `rollout` is to let drive; None is the task's mixture."""
+        """The policies that drive the episode; None is the task's mixture."""
         if self.driver is None or not self.driver.drives(self.env_id, self.seed, episode_id):
             return None
         return self.driver.policies
@@ -89,7 +89,7 @@ class CollectConfig:
         return self.randomisation is not None and bool(self.randomisation.twins)
 
     def twin_worlds(self, episode_id: int) -> list[Variation]:
-        """What the twin of each frame of an episode is drawn in; none where there are no twins."""
+        """The world that the twin of each frame of an episode is drawn in; none where there are no twins."""
         if self.randomisation is None or not self.has_twins:
             return []
         cls = env_class(self.env_id).variation_class

@@ -13,7 +13,7 @@ _KINDS = ("camera", "vector")
 
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """What one sensor yields: a camera uint8 `shape` (height, width, 3) RGB, a vector float32 `shape` (k,).
+    """One sensor: a camera uint8 `shape` (height, width, 3) RGB, a vector float32 `shape` (k,).
 
     A vector says `names`, `units`, `low` and `high`, one entry for each number: every honest reading lies within
     low..high. A camera leaves them empty.
@@ -49,7 +49,7 @@ class Sensor:
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:
-        """Of a reading."""
+        """Data type of a reading."""
         return np.uint8 if self.is_camera else np.float32
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Sensor:
 
     @classmethod
     def from_json(cls, data: Any) -> "Sensor":
-        """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         return cls(
             name=str(data["name"]),
             kind=data["kind"],

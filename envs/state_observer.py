@@ -35,7 +35,7 @@ class StateObserver:
         self._camera: PixelCamera | None = None
 
     def read(self, state: State, sensors: Sequence[Sensor]) -> SensorReadings:
-        """What `sensors` see in `state`, float64 [S]."""
+        """Readings of `sensors` in `state`, float64 [S]."""
         if any(sensor.is_camera for sensor in sensors):
             self._place(state)
         return {

@@ -1,4 +1,4 @@
-"""What every optimiser is: ask for candidates, tell their costs, and their slopes too where it wants gradients.
+"""Optimisers ask and tell: ask for candidates, tell their costs, and their slopes too where it wants gradients.
 
 It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots
 into one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 @runtime_checkable
 class Search(Protocol):
-    """What the loop reads of any optimiser's state: where one robot's search stands."""
+    """The part of any optimiser's state that the loop reads: where one robot's search stands."""
 
     @property
     def std(self) -> Float[Tensor, "k v"]:

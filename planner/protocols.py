@@ -1,4 +1,4 @@
-"""What the planner calls, and nothing more: a world model, a cost, a distance and a policy.
+"""The protocols that the planner calls: a world model, a cost, a distance and a policy.
 
 Axes, everywhere in this package:
 
@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 RolloutState = Any
-"""What the world model has taken in of each robot's past. The planner hands it to `rollout` and never looks into it."""
+"""Each robot's past, as the world model has taken it in. The planner hands it to `rollout` and never looks into it."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""What optimisers have in common: where a search begins, normal samples, and costs that are not finite."""
+"""Shared steps of the optimisers: where a search begins, normal samples, and costs that are not finite."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ def finite_or_worst(costs: Float[Tensor, "*b s"]) -> Float[Tensor, "*b s"]:
 
 
 def cheapest(costs: Float[Tensor, "*b s"]) -> Int[Tensor, "*b"]:
-    """Which candidate has the lowest finite cost; the first one when equal, or when no cost is finite."""
+    """The candidate with the lowest finite cost; the first one when equal, or when no cost is finite."""
     return finite_or_worst(costs).argsort(dim=-1, stable=True)[..., 0]
 
 

@@ -32,7 +32,7 @@ def candidates_at_once(*, robots: int, horizon: int, tokens: int, width: int, gr
 
 @dataclass(frozen=True)
 class Scores:
-    """What one iteration learns about its candidates."""
+    """The costs of one iteration's candidates, and the best of them."""
 
     costs: Float[Tensor, "b s"]
     best_latents: Float[Tensor, "b h n d"]
@@ -86,7 +86,7 @@ def _scores(latents: Tensor, costs: Tensor, slopes: Tensor | None, actions: Tens
 
 
 def _joined(one: Scores, other: Scores) -> Scores:
-    """Of equally cheap candidates the earlier one is the best."""
+    """The earlier one of equally cheap candidates is the best."""
     better = finite_or_worst(other.costs).amin(1) < finite_or_worst(one.costs).amin(1)
     return Scores(
         costs=torch.cat([one.costs, other.costs], dim=1),

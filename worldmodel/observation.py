@@ -27,7 +27,7 @@ _SLACK = 0.05
 
 
 LEAST_STD_SHARE = 1e-6
-"""Of a vector entry's range."""
+"""Least standard deviation, as a share of the entry's range."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ class LeRobotDataset:
         return ParquetPictures(camera, self._episodes)
 
     def _known_cameras(self) -> dict[str, str]:
-        """Those of an export of Telos in its order, which says which is the main one."""
+        """The cameras of an export of Telos, the main one first."""
         known = {key.removeprefix(CAMERAS): key for key in self._layout.cameras}
         return in_order(known, self._said.cameras if self._said else [])
 
@@ -112,7 +112,7 @@ class LeRobotDataset:
         return {key.removeprefix(OBSERVATION): key for key in keys}
 
     def _described_vectors(self) -> list[str]:
-        """Those of an export of Telos; other data sets do not say which of their columns a robot will send."""
+        """The vectors of an export of Telos; other data sets do not say which of their columns a robot will send."""
         return [] if self._said is None else [vector.name for vector in self._said.vectors]
 
     def _pick_state(self, state: str | None) -> Column | None:

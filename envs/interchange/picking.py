@@ -1,4 +1,4 @@
-"""Which sensors of a data set are read: the ones that are named, or a default."""
+"""Chooses the sensors of a data set that are read: the ones that are named, or a default."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -22,7 +22,7 @@ from server.settings import Settings
 from server.validation import check_most
 
 LARGEST_LATENT = 1e6
-"""Of an embedding: squared distances of larger ones leave 32-bit floats."""
+"""Largest entry of an embedding: squared distances of larger ones leave 32-bit floats."""
 
 
 def prepare(
