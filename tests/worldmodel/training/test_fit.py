@@ -190,7 +190,9 @@ def test_images_that_the_encoder_cannot_take_are_refused(
 ) -> None:
     store = EpisodeStore(write_dot_store(tmp_path / "store", episodes=2, steps=16, image_px=image_px))
     config = dataclasses.replace(CONFIG, origin=Origin.of_preset(preset=preset))
-    with pytest.raises(TrainingError, match=f"{message}; choose another preset, or collect what it wants"):
+    with pytest.raises(
+        TrainingError, match=f"{message}; reorder --sensors, choose another preset, or collect what it wants"
+    ):
         fit(store, config, tmp_path / "run", tmp_path / "out", {}, lambda *_: None)
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 

@@ -157,7 +157,9 @@ def test_limits_and_standardisation_of_a_store_may_be_others(tmp_path: Path) -> 
     ],
 )
 def test_sensors_that_the_recipe_cannot_take_are_refused(sensors: tuple[SensorSpec, ...], message: str) -> None:
-    with pytest.raises(TrainingError, match=f"{message}.*; choose another preset, or collect what it wants"):
+    with pytest.raises(
+        TrainingError, match=f"{message}.*; reorder --sensors, choose another preset, or collect what it wants"
+    ):
         Origin.of_preset(preset="tiny").module(Body(sensors=sensors, action_width=10), 0)
 
 
