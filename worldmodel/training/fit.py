@@ -1,6 +1,7 @@
 """From an episode store to a checkpoint: train, learn the heads, calibrate surprise, probe, write it all down."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ def fit(
     split = Split(store=store, train=train, held_out=held_out, timing=config.timing)
     _check(config, split)
     with joined(config.device) as processes:
-        module, run = _train_module(config, split, run_folder, processes, progress)
+        body = body_of(config.origin, split)  # once, since it reads every vector of the training episodes
+        module = config.origin.module(body, config.training.seed).to(processes.device)
+        run = _train_module(config, split, module, (run_folder, processes), progress)
     if not processes.is_first:
         return None
-    model = Trained(config, split, module, run)
+    model = Trained(config, split, body, module, run)
     heads = model.train_heads(progress)
     manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)})
     return save_checkpoint(out, manifest, TrainedModel(module, heads.modules))
@@ -71,11 +74,10 @@ def _check(config: FitConfig, split: Split) -> None:
 
 
 def _train_module(
-    config: FitConfig, split: Split, run_folder: Path, processes: Processes, progress: Progress
-) -> tuple[nn.Module, Run]:
+    config: FitConfig, split: Split, module: nn.Module, where: tuple[Path, Processes], progress: Progress
+) -> Run:
     """The first stage: the recipe's losses on clips."""
-    origin, store = config.origin, split.store
-    module = origin.module(body_of(origin, split), config.training.seed).to(processes.device)
+    origin, store, (run_folder, processes) = config.origin, split.store, where
     sampler = ClipSampler(
         store,
         split.train,
@@ -84,8 +86,8 @@ def _train_module(
         twins=origin.config.wants_twins and config.training.steps > 0,
     )
     held_out = held_out_batches(config, split, processes.device)
-    batch = sampler.sample(config.training.batch, 0, 0).to(processes.device)
-    training = dataclasses.replace(config.training, precision=_precision(config, run_folder, module, batch))
+    precision = _precision(config, run_folder, module, lambda: sampler.sample(config.training.batch, 0, 0))
+    training = dataclasses.replace(config.training, precision=precision)
     run = Run(run_folder, module, training, _identity(config, store), processes)
     if processes.device.type == "cuda":
         _compile(module)
@@ -95,7 +97,7 @@ def _train_module(
         lambda step, metrics: progress("world model", step, training.steps, metrics) if processes.is_first else None,
         default_readers(processes.device) if config.readers is None else config.readers,
     )
-    return module, run
+    return run
 
 
 def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
@@ -124,10 +126,11 @@ def _devices(processes: Processes) -> str:
     return f"{processes.count} x {name}"
 
 
-def _precision(config: FitConfig, run_folder: Path, module: nn.Module, batch: Clips) -> Precision:
+def _precision(config: FitConfig, run_folder: Path, module: nn.Module, batch: Callable[[], Clips]) -> Precision:
     """A resumed run keeps its own; the first process decides for all."""
     if config.precision != "auto":
         return config.precision
-    found = claimed_precision(run_folder) or faster_precision(module, batch)
+    device = next(module.parameters()).device
+    found = claimed_precision(run_folder) or faster_precision(module, batch().to(device))
     choices = list(DTYPES)
-    return choices[from_first(choices.index(found), batch.device)]
+    return choices[from_first(choices.index(found), device)]

@@ -16,7 +16,7 @@ from worldmodel.heads.task_distance import TaskDistance
 from worldmodel.inference.world_model import fast_encoder, fast_world_model
 from worldmodel.manifest import CalibrationSpec, LatentSpec, Manifest, PlanningSpec, WeightsSpec
 from worldmodel.parts.world_model import CausalWorldModel
-from worldmodel.recipe import Entry, WorldModel
+from worldmodel.recipe import Body, Encoder, Entry, WorldModel
 from worldmodel.recipes import config_to_json
 from worldmodel.training.config import FitConfig
 from worldmodel.training.diagnostics import collapse_alarms, held_out_metrics
@@ -31,7 +31,7 @@ from worldmodel.training.latent_stage import (
 from worldmodel.training.loop import Row, Run
 from worldmodel.training.predictor_stage import StageRun, train_predictor
 from worldmodel.training.report import Split, calibrate, curves, probe, settle, task_error
-from worldmodel.training.robot import action_spec, body_of, sensors_of
+from worldmodel.training.robot import action_spec
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Trained:
 
     config: FitConfig
     split: Split
+    body: Body
     module: nn.Module
     run: Run
 
@@ -65,13 +66,23 @@ class Trained:
     @property
     def latent(self) -> LatentSpec:
         """Shape of a frame's latents."""
-        tokens, width = self.frozen.encoder.latent_shape
+        tokens, width = self._encoder.latent_shape
         return LatentSpec(tokens=tokens, width=width)
 
     @property
     def learned_size(self) -> int:
         """Numbers in a frame's learned tokens."""
-        return len(self.frozen.encoder.learned) * self.latent.width
+        return len(self._encoder.learned) * self.latent.width
+
+    @property
+    def _encoder(self) -> Encoder:
+        """The encoder as the module has it, which is cheaper to ask for its shape than `frozen`."""
+        assert self.config.entry.encoder is not None
+        return self.config.entry.encoder(self.module)
+
+    @property
+    def _imagines(self) -> bool:
+        return self.config.entry.world_model is not None
 
     @property
     def world_model(self) -> WorldModel | None:
@@ -88,13 +99,14 @@ class Trained:
         split, seed = self.split, self.config.training.seed
         data = encode_episodes(self.frozen, split.store, split.train, split.timing, progress)
         scale = 2 * data.latents.variance()
-        if self.config.entry.world_model is None:
+        if not self._imagines:
             return TrainedHeads({}, scale)
         self._train_predictor(data, progress)
         truth = recorded_truth(split.store, split.train, self.config.heads.goal, self.device)
         whole = dataclasses.replace(data, stand_ins=self._stand_ins(data), task=truth)
-        width = action_spec(split.store, split.timing).width
-        return TrainedHeads(train_heads(whole, self.latent, width, self.config.heads, seed, progress), scale)
+        return TrainedHeads(
+            train_heads(whole, self.latent, self.body.action_width, self.config.heads, seed, progress), scale
+        )
 
     def _train_predictor(self, data: LatentEpisodes, progress: Progress) -> None:
         training, make = self.config.predictor, self.config.entry.world_model
@@ -121,14 +133,13 @@ class Trained:
     def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any]) -> Manifest:
         """Everything that the checkpoint says of itself, but for the weights' hash."""
         config, store, timing = self.config, self.split.store, self.config.timing
-        horizon = 1 if self.world_model is None else timing.horizon
-        frames = 1 if self.world_model is None else timing.context_frames
+        frames, horizon = (timing.context_frames, timing.horizon) if self._imagines else (1, 1)
         return Manifest(
             name=name,
             version="1",
             recipe=config.origin.recipe,
             config=config_to_json(config.origin.config),
-            sensors=sensors_of(config.origin, self.split),
+            sensors=self.body.sensors,
             latent=self.latent,
             action=action_spec(store, timing),
             planning=PlanningSpec(
@@ -143,12 +154,13 @@ class Trained:
         )
 
     def _calibration(self) -> CalibrationSpec | None:
-        return None if self.world_model is None else calibrate(self.frozen, self.world_model, self.split)
+        model = self.world_model
+        return None if model is None else calibrate(self.frozen, model, self.split)
 
     def _record(self, heads: TrainedHeads) -> dict[str, Any]:
         """For people: settings, held-out errors, probes and curves."""
         config, split, rows = self.config, self.split, self.run.metrics()
-        measured: Row = rows[-1]
+        measured: Row = dict(rows[-1])  # the row itself is a point of the curves
         if config.predictor.steps:
             measured |= measure(config.entry, self.module, held_out_batches(config, split, self.device))
             self.module.eval()
@@ -167,8 +179,8 @@ class Trained:
 
     def _random_encoder(self) -> FrozenEncoder:
         """The control of the probes."""
-        body, entry = body_of(self.config.origin, self.split), self.config.entry
-        module = self.config.origin.untrained(body, self.config.training.seed).to(self.device)
+        entry = self.config.entry
+        module = self.config.origin.untrained(self.body, self.config.training.seed).to(self.device)
         assert entry.encoder is not None
         settle(module, entry.encoder(module), self.split, self.device)
         return _frozen(entry, module, self.run.folder / "latents")
