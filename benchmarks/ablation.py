@@ -30,7 +30,7 @@ from envs.mujoco_env import SensorReadings
 from server.commands.graphics import check_graphics
 from server.evaluation.compare import rate_difference
 from server.evaluation.episode import run_episode
-from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
+from server.evaluation.protocols import PROTOCOLS, PairStream, plan_seed
 from server.evaluation.simulation import simulation
 from server.evaluation.statistics import Paired, ci95
 from server.local_planner import LocalPlanner
@@ -151,9 +151,9 @@ def measure(arguments: argparse.Namespace, model: str, name: str, commit: str) -
         planner = LocalPlanner(Settings(checkpoints=checkpoints))
     info = planner.model(model)
     env = simulation(info)
-    pairs = itertools.islice(draw_pairs(env, info.task, protocol, arguments.seed), arguments.episodes)
+    stream = PairStream(env_id=info.task, protocol=protocol, seed=arguments.seed)
     rows = []
-    for index, pair in enumerate(pairs):
+    for index, pair in enumerate(itertools.islice(stream.pairs(env), arguments.episodes)):
         agent = functools.partial(VariantAgent, planner, model, variant, plan_seed(arguments.seed, index))
         episode = run_episode(env, pair, protocol.budget_steps, agent)
         rows.append([episode.success, episode.success_at_end])

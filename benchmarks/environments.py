@@ -46,7 +46,7 @@ def _rates(env_id: str, episodes: int, image_size: int) -> dict[str, dict[str, i
         for index in range(episodes):
             began = time.perf_counter()
             trajectory = rollout(
-                env, env_id, EpisodeKey(namespace="heldout", seed=0, index=index), steps=MAX_EPISODE_STEPS
+                env, env_id, EpisodeKey(namespace="development", seed=0, index=index), steps=MAX_EPISODE_STEPS
             )
             simulated = time.perf_counter()
             for state in trajectory.states:

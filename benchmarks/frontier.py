@@ -40,7 +40,7 @@ from server.benchmark.planning import REFERENCE_SHARE
 from server.engine.planning import encode_frame, plan_once
 from server.evaluation.agents import Agent, PlanningAgent
 from server.evaluation.episode import run_episode
-from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
+from server.evaluation.protocols import PROTOCOLS, PairStream, StartAndGoal, plan_seed
 from server.evaluation.simulation import simulation
 from server.evaluation.statistics import ci95, percentiles_ms
 from server.local_planner import LocalPlanner
@@ -146,8 +146,8 @@ def _episode(
 
 def _task(model: ModelInfo, arguments: argparse.Namespace) -> tuple[MujocoGoalEnv, list[StartAndGoal]]:
     env = simulation(model)
-    pairs = draw_pairs(env, model.task, PROTOCOLS[arguments.protocol], arguments.seed)
-    return env, list(itertools.islice(pairs, arguments.episodes))
+    stream = PairStream(env_id=model.task, protocol=PROTOCOLS[arguments.protocol], seed=arguments.seed)
+    return env, list(itertools.islice(stream.pairs(env), arguments.episodes))
 
 
 def times(arguments: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ from server.benchmark.served import served
 from server.benchmark.targets import judge
 from server.evaluation.agents import PlanningAgent
 from server.evaluation.episode import run_episode
-from server.evaluation.protocols import PROTOCOLS, StartAndGoal, draw_pairs, plan_seed
+from server.evaluation.protocols import PROTOCOLS, PairStream, StartAndGoal, plan_seed
 from server.evaluation.statistics import ci95
 from server.provenance import provenance
 from telos import ControlLoop, Planner, PlannerConfig, PlanOptions
@@ -106,7 +106,8 @@ def measure(
     """A point for each way and delay, on the same starts and goals."""
     info = planner.model(model)
     env = env_class(info.task)(image_size=info.cameras[0].shape[0])
-    pairs = list(itertools.islice(draw_pairs(env, info.task, PROTOCOL, seed), episodes))
+    stream = PairStream(env_id=info.task, protocol=PROTOCOL, seed=seed)
+    pairs = list(itertools.islice(stream.pairs(env), episodes))
     moving: list[tuple[Way, int]] = [(way, delay_ms) for way in MOVING for delay_ms in delays_ms]
     points: list[tuple[Way, int]] = [("stopped", 0), *moving]
     curve = []

@@ -33,7 +33,7 @@ from server.engine.actions import bounds
 from server.engine.planning import encode_frame, plan_once
 from server.engine.question import action_spec, plain_question, planning_spec
 from server.evaluation.episode import run_episode
-from server.evaluation.protocols import PROTOCOLS, draw_pairs, plan_seed
+from server.evaluation.protocols import PROTOCOLS, PairStream, plan_seed
 from server.evaluation.statistics import ci95
 from server.provenance import provenance
 from worldmodel import Checkpoint, Latents, load_checkpoint
@@ -117,10 +117,14 @@ def plan_again(arguments: argparse.Namespace, evaluation: dict[str, Any], index:
     """One pair of the evaluation, on true dynamics."""
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(arguments.checkpoints / evaluation["model"])
-    protocol, task, seed = PROTOCOLS[evaluation["protocol"]], evaluation["task"], evaluation["seed"]
+    protocol, task = PROTOCOLS[evaluation["protocol"]], evaluation["task"]
+    seed = evaluation["rows"][index]["seed"]
+    stream = PairStream(env_id=task, protocol=protocol, split=evaluation["split"], seed=seed)
     env, futures = (_simulation(checkpoint, task) for _ in range(2))
-    pair = next(itertools.islice(draw_pairs(env, task, protocol, seed), index, None))
-    agent = functools.partial(TrueDynamicsAgent, env, futures, checkpoint, evaluation["preset"], plan_seed(seed, index))
+    of_seed = index % (evaluation["episodes"] // len(evaluation["seeds"]))  # rows have the seeds one after another
+    pair = next(itertools.islice(stream.pairs(env), of_seed, None))
+    plans = plan_seed(seed, of_seed)
+    agent = functools.partial(TrueDynamicsAgent, env, futures, checkpoint, evaluation["preset"], plans)
     episode = run_episode(env, pair, protocol.budget_steps, agent, stop_at_success=True)
     env.close()
     futures.close()
@@ -163,9 +167,9 @@ def main() -> None:
 def summary(evaluation: dict[str, Any], rows: list[dict[str, Any]], made_by: dict[str, Any]) -> dict[str, Any]:
     """How many of the missed pairs true dynamics reach, and what made it."""
     reached = sum(row["success"] for row in rows)
-    named = {name: evaluation[name] for name in ("model", "weights_sha256", "protocol", "preset", "seed", "episodes")}
+    names = ("model", "weights_sha256", "protocol", "preset", "split", "seeds", "episodes")
     return {
-        **named,
+        **{name: evaluation[name] for name in names},
         **made_by,
         "planned_again": len(rows),
         "reached": reached,

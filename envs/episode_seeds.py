@@ -4,9 +4,9 @@ import zlib
 
 import numpy as np
 
-COLLECTED, HELD_OUT, WORLD, TWINS, DRIVER, RANDOM_GOAL = range(6)
-"""Purposes: what happens in an episode that is collected, or drawn by evaluation; the world that it happens in; the
-worlds that its twins are drawn in; who drives; start and goal of an evaluation between any two states."""
+COLLECTED, DEVELOPMENT, WORLD, TWINS, DRIVER, DEVELOPMENT_RANDOM_GOAL, TEST, TEST_RANDOM_GOAL = range(8)
+"""Purposes: an episode that is collected, or held out for one of the two splits of evaluation; the world that it
+happens in; the worlds of its twins; its driver; start and goal of an evaluation between any two states, by split."""
 
 
 def episode_seed(env_id: str, seed: int, purpose: int, episode_id: int) -> np.random.SeedSequence:

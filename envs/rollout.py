@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import env_class
-from envs.episode_seeds import COLLECTED, HELD_OUT, episode_seed
+from envs.episode_seeds import COLLECTED, DEVELOPMENT, TEST, episode_seed
 from envs.mujoco_env import MujocoGoalEnv
 from envs.policies import COLLECTION_POLICIES, PolicyFactory
 from envs.random_policies import Lapses, Lapsing
 from envs.variation import Variation
 
-Namespace = Literal["collect", "heldout"]
+Namespace = Literal["collect", "development", "test"]
 VariationMode = Literal["nominal", "random"]
 # Episodes of different namespaces never share random numbers, whatever their seed and index.
-_NAMESPACE_KEYS: dict[str, int] = {"collect": COLLECTED, "heldout": HELD_OUT}
+_NAMESPACE_KEYS: dict[str, int] = {"collect": COLLECTED, "development": DEVELOPMENT, "test": TEST}
 VARIATION_MODES = ("nominal", "random")
 
 
@@ -84,7 +84,7 @@ def rollout_states(
     episode_index: int,
     steps: int,
     *,
-    namespace: Namespace = "heldout",
+    namespace: Namespace = "development",
     variation: VariationMode = "nominal",
 ) -> Trajectory:
     """As `rollout`, in an environment of its own. With namespace "collect" it repeats an episode of `collect`.

@@ -13,9 +13,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="hold two evaluations against each other",
-        description="Two result files of `telos evaluate` with the same task, protocol and seed: difference of every "
-        "rate (B less A) over the episodes that both have, with a 95 % interval for paired rates (Newcombe 1998) and "
-        "McNemar's exact p-value; of the protocol variation, world by world too.",
+        description="Two result files of `telos evaluate` with the same task, protocol, split and seeds: difference of "
+        "every rate (B less A) over the episodes that both have, with a 95 % interval for paired rates (Newcombe 1998) "
+        "and McNemar's exact p-value; for the protocol variation, world by world too.",
     )
     parser.add_argument("a", type=Path, metavar="A.json", help="result of the one")
     parser.add_argument("b", type=Path, metavar="B.json", help="result of the other")

@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "is 2 N. random-goal: start and goal are any states that the task resets to; the budget is 100 control steps. "
         "variation: offset25 in the nominal world and, for each factor of variation and for all together, in worlds "
         "where it is drawn anew for each episode; figures are of the nominal world unless they say otherwise. "
-        "Killed in between, an evaluation with --out goes on when run again.",
+        "Run a killed evaluation with --out again, and it continues.",
     )
     parser.add_argument("--model", required=True, help="name of a checkpoint, for example tworoom-lewm")
     parser.add_argument(
@@ -37,9 +37,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="offset25, offset50, offset75, random-goal or variation (default %(default)s)",
     )
     parser.add_argument(
-        "--episodes", type=int, default=200, help="held-out episodes, in each world (default %(default)s)"
+        "--split",
+        default="development",
+        help="development for choosing models and settings, test for figures to publish: the two share no episode "
+        "(default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of episodes and plans (default %(default)s)")
+    parser.add_argument(
+        "--episodes", type=int, default=200, help="held-out episodes of each seed, in each world (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="SEED",
+        help="seed of episodes and plans; the episodes of several seeds are pooled (default 0)",
+    )
     parser.add_argument("--preset", default="default", help="planner preset (default %(default)s)")
     parser.add_argument(
         "--disturb",
@@ -96,7 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
         config = EvaluationConfig(
             protocol=PROTOCOLS[arguments.protocol],
             episodes=arguments.episodes,
-            seed=arguments.seed,
+            seeds=tuple(arguments.seed),
+            split=arguments.split,
             preset=arguments.preset,
             disturbed=dict(arguments.disturb),
         )
@@ -105,9 +119,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None and arguments.out.suffix == ".html":
         raise CommandError(f"--out {arguments.out} is the JSON file; its page comes beside it as .html: give .json")
     record = provenance()  # now: minutes later the source tree may be another
-    out = arguments.out
+    out, robots = arguments.out, min(arguments.robots, config.every_episode)
     try:
-        with open_planners(arguments.server, arguments.checkpoints, min(arguments.robots, config.episodes)) as planners:
+        with open_planners(arguments.server, arguments.checkpoints, robots) as planners:
             model = planners[0].model(arguments.model)
             decided = settings(model, config)
             record["renderer"] = check_graphics()  # not before: a robot's model is refused without drawing
@@ -157,18 +171,42 @@ def _json(result: dict[str, Any]) -> str:
     return json.dumps(result, indent=1) + "\n"
 
 
+RATES = {
+    "": "success at any step",
+    "at_end_": "success at the last step",
+    "tight_": "within half the distance",
+    "whole_": "all of the goal image",
+}
+"""The rates, by the beginning of their names in the result, as the summary calls them."""
+
+
 def _summary(result: dict[str, Any]) -> str:
-    low, high = result["ci95"]
     disturbed = "".join(f", {name} {way}" for name, way in result["disturbed"].items())
-    text = (
-        f"{result['model']} {result['protocol']}{disturbed}: {result['success_rate']:.1%} of {result['episodes']} "
-        f"episodes (95 % interval {low:.1%} to {high:.1%}); at the end {result['at_end_success_rate']:.1%}; within "
-        f"half the distance {result['tight_success_rate']:.1%}; all of the goal image "
-        f"{result['whole_success_rate']:.1%}; random policy {result['random_success_rate']:.1%}, no action "
-        f"{result['noop_success_rate']:.1%}; plan latency p50 {result['plan_latency_ms']['p50']:.0f} ms, p95 "
-        f"{result['plan_latency_ms']['p95']:.0f} ms with {result['robots']} robots at a time\n"
-    )
-    return text + "".join(f"  {name:<24} {_world(world)}\n" for name, world in result["worlds"].items())
+    latency, seeds = result["plan_latency_ms"], " ".join(map(str, result["seeds"]))
+    lines = [
+        f"{result['model']}, {result['protocol']}{disturbed}: {result['episodes']} {result['split']} episodes of seed "
+        f"{seeds}, with 95 % intervals",
+        *(f"  {name:<26}{_rate(result, prefix)}{_controls(result, prefix)}" for prefix, name in RATES.items()),
+        f"  {'time of a plan':<26}{latency['p50']:.0f} ms (median), {latency['p95']:.0f} ms (95th percentile), with "
+        f"{result['robots']} robots at a time",
+    ]
+    if result["worlds"]:
+        lines.append("success at any step, by the factor that is drawn anew for each episode")
+    lines += [f"  {name:<26}{_world(world)}" for name, world in result["worlds"].items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _rate(result: dict[str, Any], prefix: str) -> str:
+    low, high = result[f"{prefix}ci95"]
+    return f"{result[f'{prefix}success_rate']:6.1%} ({low:.1%} to {high:.1%})"
+
+
+def _controls(result: dict[str, Any], prefix: str) -> str:
+    """The same rate of both controls, where they have it."""
+    if f"random_{prefix}success_rate" not in result:
+        return ""
+    chance, nothing = (result[f"{control}_{prefix}success_rate"] for control in ("random", "noop"))
+    return f"; random policy {chance:.1%}, no action {nothing:.1%}"
 
 
 def _world(world: dict[str, Any]) -> str:
@@ -176,5 +214,4 @@ def _world(world: dict[str, Any]) -> str:
         return "every start is a success"
     share, (low, high) = world["share_of_nominal"], world["share_ci95"]
     of_nominal = "" if share is None else f", {share:.2f} of nominal ({low:.2f} to {high:.2f})"
-    edges = "{:.1%} to {:.1%}".format(*world["ci95"])
-    return f"{world['success_rate']:6.1%} ({edges}) of {world['episodes']}{of_nominal}"
+    return f"{_rate(world, '')} of {world['episodes']}{of_nominal}"

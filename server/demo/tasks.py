@@ -7,7 +7,7 @@ from pathlib import Path
 from envs import ENVS, MujocoGoalEnv
 from server.demo.errors import DemoError
 from server.demo.recording import Recording, record_episode
-from server.evaluation.protocols import Protocol, draw_pairs, plan_seed
+from server.evaluation.protocols import PairStream, Protocol, plan_seed
 from server.evaluation.simulation import simulation
 from telos.planner import Planner
 from telos.replies import ModelInfo
@@ -47,7 +47,7 @@ def record_task(
     env = simulation(model)
     try:
         _check_fit(model, env)
-        pairs = draw_pairs(env, model.task, protocol, seed)
+        pairs = PairStream(env_id=model.task, protocol=protocol, split="test", seed=seed).pairs(env)
         recordings: list[Recording] = []
         for index in range(episodes):
             pair = next(pairs)

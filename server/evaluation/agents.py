@@ -39,11 +39,11 @@ class RandomAgent:
     """Draws actions uniformly from their limits and holds each for one model step: what chance reaches."""
 
     def __init__(self, action: ActionInfo, seed: int) -> None:
-        self._action = action
+        self.action = action
         self._rng = np.random.default_rng(seed)
 
     def act(self, readings: SensorReadings) -> np.ndarray:
-        return np.tile(self._rng.uniform(self._action.low, self._action.high), (self._action.control_steps, 1))
+        return np.tile(self._rng.uniform(self.action.low, self.action.high), (self.action.control_steps, 1))
 
 
 class NoOpAgent:

@@ -7,21 +7,21 @@ from server.evaluation.statistics import Paired, difference_interval, mcnemar
 
 Result = Mapping[str, Any]
 
-SAME = ("task", "protocol", "budget_steps", "seed")
+SAME = ("task", "protocol", "budget_steps", "split", "seeds")
 RATES = ("success", "success_at_end", "tight_success", "whole_success")
 
 
 def compare(a: Result, b: Result) -> dict[str, Any]:
     """Differences are B less A. Only episodes that both have count.
 
-    Raises ValueError when the results are not of the same task, protocol and seed, or share no episode.
+    Raises ValueError when the results are not of the same task, protocol, split and seeds, or share no episode.
     """
     for name in SAME:
         if a[name] != b[name]:
             raise ValueError(f"{name} is {a[name]!r} in A and {b[name]!r} in B: only the same episodes can be compared")
     pairs = shared(a["rows"], b["rows"])
     if not pairs:
-        raise ValueError("A and B have no episode in common; evaluate both with the same --seed")
+        raise ValueError("A and B have no episode in common; evaluate both with the same --split and --seed")
     known = [name for name in RATES if all(name in row for pair in pairs for row in pair)]
     worlds = {name: shared(world["rows"], b["worlds"][name]["rows"]) for name, world in _worlds(a, b)}
     return {

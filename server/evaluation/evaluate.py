@@ -1,16 +1,18 @@
 """A whole evaluation: the planner and both controls on the same held-out starts and goals."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Lock
 from typing import Any
 
 from envs.mujoco_env import MujocoGoalEnv
 from server.evaluation.disturbance import Disturbance
 from server.evaluation.journal import Journal
-from server.evaluation.protocols import Protocol, draw_pairs
-from server.evaluation.robots import EXCLUDED, Job, Setting, run_jobs
+from server.evaluation.protocols import SPLITS, Protocol, Split
+from server.evaluation.robots import EXCLUDED, Job, Setting, job_name, run_jobs
 from server.evaluation.rows import FILM
 from server.evaluation.simulation import task_of
 from server.evaluation.summary import against, figures
@@ -26,7 +28,9 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 class EvaluationConfig:
     protocol: Protocol
     episodes: int
-    seed: int
+    """Number of pairs of each seed."""
+    seeds: tuple[int, ...]
+    split: Split = "development"
     preset: str = "default"
     disturbed: Mapping[str, str] = field(default_factory=dict)
     """How sensors are disturbed, by their names: `server.evaluation.disturbance`."""
@@ -34,6 +38,15 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes}; give at least 1")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds={list(self.seeds)}; give one or more, none of them twice, from 0 up")
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r}; give one of {', '.join(SPLITS)}")
+
+    @property
+    def every_episode(self) -> int:
+        """Number of pairs of all seeds."""
+        return self.episodes * len(self.seeds)
 
 
 def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
@@ -56,8 +69,9 @@ def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
         "offset_steps": config.protocol.offset_steps,
         "budget_steps": config.protocol.budget_steps,
         "preset": config.preset,
-        "seed": config.seed,
-        "episodes": config.episodes,
+        "split": config.split,
+        "seeds": list(config.seeds),
+        "episodes": config.every_episode,
     }
 
 
@@ -69,18 +83,17 @@ def evaluate(
     Raises TelosError, SimulationError, and ValueError as `settings` does.
     """
     setting = Setting(
-        model=model, protocol=config.protocol, preset=config.preset, seed=config.seed, disturbed=config.disturbed
+        model=model, protocol=config.protocol, preset=config.preset, split=config.split, disturbed=config.disturbed
     )
     task = task_of(model)
     worlds = world_names(task.variation_class) if config.protocol.varied else (NOMINAL,)
+    tally = _Tally(model, config, journal, len(worlds), progress)
     with closing(task(render_mode=None)) as env:
-        jobs = _Jobs(env, setting, config.episodes, worlds)
-        for job, row in run_jobs(planners, setting, (job for job in jobs if job.name not in journal.rows)):
+        jobs = _Jobs(env, setting, config, worlds)
+        left = (job for job in jobs if job.name not in journal.rows)
+        for job, row in run_jobs(planners, setting, left, tally.count_plan):
             journal.add(job.name, row)
-            played = [row for row in journal.rows.values() if row != EXCLUDED]
-            reached = sum(row["success"] for row in played) / max(1, len(played))
-            total = config.episodes * len(worlds)
-            progress(config.protocol.name, len(journal.rows), total, {"success": reached})
+            tally.count_episode(row)
     rows = {world: rows_of(journal, config, world) for world in worlds}
     nominal = rows.pop(NOMINAL)
     return {
@@ -94,24 +107,63 @@ def evaluate(
 
 
 def rows_of(journal: Journal, config: EvaluationConfig, world: str = NOMINAL) -> list[Row]:
-    """Every row of one world, in order, once all are known; rows of failures have what a film needs."""
-    return [journal.rows[f"{world} {index}"] for index in range(config.episodes)]
+    """Every row of one world, in order, once all are known; with what a film needs."""
+    return [journal.rows[job_name(world, seed, index)] for seed in config.seeds for index in range(config.episodes)]
 
 
 class _Jobs:
     """Yields a job for each pair and world, and draws pairs only when they are asked for."""
 
-    def __init__(self, env: MujocoGoalEnv, setting: Setting, episodes: int, worlds: Sequence[str]) -> None:
-        self.excluded = 0
+    def __init__(self, env: MujocoGoalEnv, setting: Setting, config: EvaluationConfig, worlds: Sequence[str]) -> None:
+        self._env, self._setting, self._config, self._worlds = env, setting, config, worlds
+        self._excluded: dict[int, int] = {}
+
+    @property
+    def excluded(self) -> int:
         """Number of pairs passed over so far, because the start already was a success."""
-        self._pairs = islice(draw_pairs(env, setting.model.task, setting.protocol, setting.seed), episodes)
-        self._worlds = worlds
+        return sum(self._excluded.values())
 
     def __iter__(self) -> Iterator[Job]:
-        for index, pair in enumerate(self._pairs):
-            self.excluded = pair.excluded_before
-            for world in self._worlds:
-                yield Job(index=index, pair=pair, world=world)
+        for seed in self._config.seeds:
+            pairs = islice(self._setting.stream(seed).pairs(self._env), self._config.episodes)
+            for index, pair in enumerate(pairs):
+                self._excluded[seed] = pair.excluded_before
+                for world in self._worlds:
+                    yield Job(seed=seed, index=index, pair=pair, world=world)
+
+
+class _Tally:
+    """Reports progress in plans, since episodes that are played side by side also end side by side."""
+
+    def __init__(
+        self, model: ModelInfo, config: EvaluationConfig, journal: Journal, worlds: int, progress: Progress
+    ) -> None:
+        self._each = math.ceil(config.protocol.budget_steps / model.required_action.control_steps)
+        self._total = config.every_episode * worlds * self._each
+        self._stage, self._progress, self._lock = config.protocol.name, progress, Lock()
+        played = [row for row in journal.rows.values() if row != EXCLUDED]
+        self._played, self._reached = len(played), sum(row["success"] for row in played)
+        self._plans = len(journal.rows) * self._each
+
+    def count_plan(self) -> None:
+        """Count one plan, from any thread."""
+        with self._lock:
+            self._plans += 1
+            self._report()
+
+    def count_episode(self, row: Row) -> None:
+        """Count the row of one episode, whose plans were counted before."""
+        with self._lock:
+            if row == EXCLUDED:
+                self._plans += self._each
+            else:
+                self._played += 1
+                self._reached += row["success"]
+            self._report()
+
+    def _report(self) -> None:
+        success = {"episodes": self._played, "success": self._reached / self._played} if self._played else {}
+        self._progress(f"plans, {self._stage}", self._plans, self._total, success)
 
 
 def _world(nominal: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:

@@ -21,8 +21,13 @@ from telos.replies import ModelInfo
 Row = Mapping[str, Any]
 
 MOST_FILMS = 24
+MOST_SUCCESSES = 3
 MOST_BYTES = 8_000_000
 """The most bytes of all films together, before they are encoded as text."""
+FILMS_NOTE = (
+    "A film shows the robot beside the goal image, the cost that each plan predicted, and the surprise of each "
+    "transition."
+)
 _RATES = {
     "": "at any step",
     "at_end_": "at the last step of the budget",
@@ -33,11 +38,13 @@ _RATES = {
 
 def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> str:
     """The page as HTML. `rows` are those of the nominal world; rows of failures have what a film needs."""
-    failures = [row for row in rows if FILM in row]
+    failures = [row for row in rows if not row["success"]]
+    first = [row for row in rows if row["success"] and FILM in row]
     with closing(simulation(model)) as env:
         films = list(_films(env, _spread(failures), model))
+        successes = list(_films(env, first[:MOST_SUCCESSES], model))
         unit = env.distance_unit
-    note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown"
+    note = f"{len(failures)} of {len(rows)} episodes failed; {len(films)} are shown."
     return Template(_part("page.html")).substitute(
         style=_part("page.css"),
         title=escape(f"{result['model']} {result['protocol']}"),
@@ -50,7 +57,10 @@ def page(result: Mapping[str, Any], rows: Sequence[Row], model: ModelInfo) -> st
         outcomes=_outcomes(result["outcomes"], len(rows)),
         charts="".join(_figure(svg) for svg in (success_by_distance(rows, unit), latencies(rows, result["robots"]))),
         failures_note=escape(note),
+        films_note=escape(FILMS_NOTE),
         failures="".join(films),
+        successes_note=escape(_successes_note(len(rows) - len(failures), len(successes))),
+        successes="".join(successes),
         made_by=escape(_made_by(result)),
     )
 
@@ -62,9 +72,14 @@ def _lead(result: Mapping[str, Any]) -> str:
     )
     return (
         f"{result['task']}: {result['episodes']} held-out episodes, {where}, budget {result['budget_steps']} control "
-        f"steps, preset {result['preset']}, seed {result['seed']}.{_disturbed(result['disturbed'])} Left out, since "
+        f"steps, preset {result['preset']}, split {result['split']}, seeds {', '.join(map(str, result['seeds']))}."
+        f"{_disturbed(result['disturbed'])} Left out, since "
         f"the start was a success already: {result['excluded_already_solved']} pairs. Intervals hold 95 %."
     )
+
+
+def _successes_note(reached: int, shown: int) -> str:
+    return f"{reached} episodes succeeded; {shown} of the first ones are shown." if shown else "None among the first."
 
 
 def _disturbed(disturbed: Mapping[str, str]) -> str:
@@ -173,7 +188,7 @@ def _film(env: MujocoGoalEnv, row: Row, model: ModelInfo) -> Film:
         costs=row["predicted_costs"],
         surprises=row["surprises"],
         surprise_threshold=model.surprise_threshold,
-        success=False,
+        success=row["success"],
     )
 
 

@@ -3,21 +3,31 @@
 offsetN: the goal is the state that a held-out episode reached N control steps after the start, so it can be reached
 in that many; the budget is 2 N. random-goal: start and goal are drawn as the environment's own `reset` draws them, and
 the budget is the time limit of the registered environment. variation: offset25, in the nominal world and in worlds that
-differ from it (`worlds.py`). Held-out episodes and such pairs come from random numbers that collection never draws.
+differ from it (`worlds.py`).
+
+Held-out episodes come from random numbers that collection never draws, in two splits that share none. Settings are
+chosen on development pairs; published figures are of test pairs, which no choice has seen.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from envs import MAX_EPISODE_STEPS
-from envs.episode_seeds import RANDOM_GOAL, episode_seed
+from envs.episode_seeds import DEVELOPMENT_RANDOM_GOAL, TEST_RANDOM_GOAL, episode_seed
 from envs.mujoco_env import MujocoGoalEnv, State
 from envs.rollout import EpisodeKey, rollout
 from envs.variation import Variation
+from server.evaluation.worlds import draw_world
 
+Split = Literal["development", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 EPISODE_STEPS = 100
+_WORLD_KEYS: dict[Split, int] = {"development": 3, "test": 4}
+"""Keys of the random numbers that a world is drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,50 +68,67 @@ class StartAndGoal:
     """None stands for the nominal world."""
 
 
-def draw_pairs(env: MujocoGoalEnv, env_id: str, protocol: Protocol, seed: int) -> Iterator[StartAndGoal]:
-    """Yield one pair for each held-out episode of `seed`, for ever, without those already solved."""
-    excluded, index = 0, 0
-    while True:
-        pair = pair_of_episode(env, env_id, protocol, seed, index, excluded_before=excluded)
-        if env.is_success(pair.start, pair.goal):
-            excluded += 1
+@dataclass(frozen=True, kw_only=True)
+class PairStream:
+    """The starts and goals of one task, protocol, split and seed: the same on every machine, and without an end."""
+
+    env_id: str
+    protocol: Protocol
+    seed: int
+    split: Split = "development"
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r}; give one of {', '.join(SPLITS)}")
+
+    def pairs(self, env: MujocoGoalEnv) -> Iterator[StartAndGoal]:
+        """Yield one pair for each held-out episode, without those already solved."""
+        excluded, index = 0, 0
+        while True:
+            pair = self.pair(env, index, excluded_before=excluded)
+            if env.is_success(pair.start, pair.goal):
+                excluded += 1
+            else:
+                yield pair
+            index += 1
+
+    def pair(
+        self, env: MujocoGoalEnv, episode: int, world: Variation | None = None, excluded_before: int = 0
+    ) -> StartAndGoal:
+        """The pair of one held-out episode, which may already be solved.
+
+        Another world uses the same random numbers. Start and goal stay the same unless the world makes them impossible
+        or moves differently.
+        """
+        if self.protocol.offset_steps is None:
+            first, start, goal = 0, *self._random_goal(env, episode, world)
         else:
-            yield pair
-        index += 1
-
-
-def pair_of_episode(
-    env: MujocoGoalEnv,
-    env_id: str,
-    protocol: Protocol,
-    seed: int,
-    episode: int,
-    world: Variation | None = None,
-    excluded_before: int = 0,
-) -> StartAndGoal:
-    """The pair of one held-out episode, which may already be solved.
-
-    Another world uses the same random numbers. Start and goal stay the same unless the world makes them impossible or
-    moves differently.
-    """
-    if protocol.offset_steps is None:
-        env.set_variation(world or env.variation_class())
-        rng, first = np.random.default_rng(episode_seed(env_id, seed, RANDOM_GOAL, episode)), 0
-        start = env.sample_state(rng)
-        goal = env.sample_goal(rng, start)
-    else:
-        trajectory = rollout(
-            env,
-            env_id,
-            EpisodeKey(namespace="heldout", seed=seed, index=episode),
-            steps=EPISODE_STEPS,
-            variation=world or "nominal",
+            first, start, goal = self._later_state(env, episode, world, self.protocol.offset_steps)
+        return StartAndGoal(
+            episode=episode, first_step=first, start=start, goal=goal, excluded_before=excluded_before, world=world
         )
-        first = int(np.random.default_rng((seed, episode)).integers(len(trajectory.states) - protocol.offset_steps))
-        start, goal = trajectory.states[first], trajectory.states[first + protocol.offset_steps]
-    return StartAndGoal(
-        episode=episode, first_step=first, start=start, goal=goal, excluded_before=excluded_before, world=world
-    )
+
+    def world(self, variation: type[Variation], name: str, episode: int) -> Variation:
+        """The world called `name`, one of `worlds.world_names`, that one held-out episode is played in."""
+        key = (zlib.crc32(f"{variation.__name__} {name}".encode()), _WORLD_KEYS[self.split], episode)
+        return draw_world(variation, name, np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key)))
+
+    def _random_goal(self, env: MujocoGoalEnv, episode: int, world: Variation | None) -> tuple[State, State]:
+        env.set_variation(world or env.variation_class())
+        purpose = DEVELOPMENT_RANDOM_GOAL if self.split == "development" else TEST_RANDOM_GOAL
+        rng = np.random.default_rng(episode_seed(self.env_id, self.seed, purpose, episode))
+        start = env.sample_state(rng)
+        return start, env.sample_goal(rng, start)
+
+    def _later_state(
+        self, env: MujocoGoalEnv, episode: int, world: Variation | None, offset_steps: int
+    ) -> tuple[int, State, State]:
+        """The start's step in its episode, the start, and the state so many control steps later."""
+        key = EpisodeKey(namespace=self.split, seed=self.seed, index=episode)
+        states = rollout(env, self.env_id, key, steps=EPISODE_STEPS, variation=world or "nominal").states
+        rng = np.random.default_rng((self.seed, episode, SPLITS.index(self.split)))
+        first = int(rng.integers(len(states) - offset_steps))
+        return first, states[first], states[first + offset_steps]
 
 
 def plan_seed(seed: int, index: int) -> int:

@@ -6,7 +6,7 @@ other robot, so an evaluation comes out the same however many there are.
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from envs.mujoco_env import MujocoGoalEnv, SensorReadings
-from server.evaluation.agents import PlanningAgent
+from server.evaluation.agents import PlanningAgent, RandomAgent
 from server.evaluation.disturbance import Disturbance
-from server.evaluation.protocols import Protocol, StartAndGoal, pair_of_episode, plan_seed
-from server.evaluation.rows import play, rounded
+from server.evaluation.protocols import PairStream, Protocol, Split, StartAndGoal, plan_seed
+from server.evaluation.rows import FILM, FILMED_EPISODES, play, rounded
 from server.evaluation.simulation import simulation
-from server.evaluation.worlds import NOMINAL, draw_world
+from server.evaluation.worlds import NOMINAL
 from telos.planner import Planner
 from telos.replies import ModelInfo, PlannerConfig
 
@@ -48,22 +48,33 @@ class Setting:
     model: ModelInfo
     protocol: Protocol
     preset: str
-    seed: int
+    split: Split = "development"
     disturbed: Mapping[str, str] = field(default_factory=dict)
     """How sensors are disturbed, by their names."""
+
+    def stream(self, seed: int) -> PairStream:
+        """The pairs of one seed."""
+        return PairStream(env_id=self.model.task, protocol=self.protocol, split=self.split, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One episode. `index` counts pairs and seeds their plans; `pair` is that of the nominal world."""
+    """One episode. `index` counts the pairs of `seed`; `pair` is that of the nominal world."""
 
+    seed: int
     index: int
     pair: StartAndGoal
     world: str = NOMINAL
 
     @property
     def name(self) -> str:
-        return f"{self.world} {self.index}"
+        """The row's name in the journal."""
+        return job_name(self.world, self.seed, self.index)
+
+    @property
+    def plan_seed(self) -> int:
+        """Seed of all plans in the episode."""
+        return plan_seed(self.seed, self.index)
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,23 @@ class ActionsWanted:
     readings: SensorReadings
 
 
-def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job]) -> Iterator[tuple[Job, Row]]:
+def job_name(world: str, seed: int, index: int) -> str:
+    """Name of one episode in one world."""
+    return f"{world} {seed} {index}"
+
+
+def run_jobs(
+    planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job], on_plan: Callable[[], None]
+) -> Iterator[tuple[Job, Row]]:
     """Yield each row as soon as it is known. There is one robot for each planner; a free robot takes the next job.
+
+    `on_plan` is called after each plan, from several threads.
 
     Raises TelosError when no plan can be had, and SimulationError; every process is gone then.
     """
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(len(planners), thread_name_prefix="telos-robot"))
-        idle = [stack.enter_context(Robot(planner, setting)) for planner in planners]
+        idle = [stack.enter_context(Robot(planner, setting, on_plan)) for planner in planners]
         busy: dict[Future[Row], tuple[Robot, Job]] = {}
         waiting = iter(jobs)
         while True:
@@ -98,9 +118,10 @@ def run_jobs(planners: Sequence[Planner], setting: Setting, jobs: Iterable[Job])
 class Robot:
     """A simulation and the planner that its robot asks; use it from one thread at a time."""
 
-    def __init__(self, planner: Planner, setting: Setting) -> None:
+    def __init__(self, planner: Planner, setting: Setting, on_plan: Callable[[], None] = lambda: None) -> None:
         self._planner = planner
         self._setting = setting
+        self._on_plan = on_plan
         self._pipe, theirs = _context().Pipe()
         self._process: BaseProcess = _context().Process(target=_simulate, args=(theirs, setting), daemon=True)
         self._process.start()
@@ -115,7 +136,7 @@ class Robot:
 
     def play(self, job: Job) -> Row:
         """Play one episode and return its row. Raises TelosError, SimulationError."""
-        config = PlannerConfig(preset=self._setting.preset, seed=plan_seed(self._setting.seed, job.index))
+        config = PlannerConfig(preset=self._setting.preset, seed=job.plan_seed)
         self._send(job)
         goal = self._receive()
         if goal is None:
@@ -124,6 +145,7 @@ class Robot:
         disturb = Disturbance(self._setting.disturbed, self._setting.model.sensors)
         while isinstance(message := self._receive(), ActionsWanted):
             self._send(agent.act(disturb(message.readings)))
+            self._on_plan()
         return message | {
             "predicted_costs": [rounded(reply.predicted_cost) for reply in agent.replies],
             "surprises": [rounded(reply.surprise) for reply in agent.replies],
@@ -176,15 +198,17 @@ def _simulate(pipe: Connection, setting: Setting) -> None:
 
 def _played(pipe: Connection, env: MujocoGoalEnv, setting: Setting, job: Job) -> Row | None:
     """The row of one job; None when the start is a success in the world of the job."""
-    pair, protocol, task = job.pair, setting.protocol, setting.model.task
+    pair = job.pair
     if job.world != NOMINAL:
-        world = draw_world(env.variation_class, job.world, setting.seed, pair.episode)
-        pair = pair_of_episode(env, task, protocol, setting.seed, pair.episode, world)
+        stream = setting.stream(job.seed)
+        pair = stream.pair(env, pair.episode, stream.world(env.variation_class, job.world, pair.episode))
         if env.is_success(pair.start, pair.goal):
             return None
-    seed = plan_seed(setting.seed, job.index)
-    action = setting.model.required_action
-    return play(env, pair, protocol.budget_steps, lambda goal: _Remote(pipe, goal), action, seed)
+    chance = RandomAgent(setting.model.required_action, job.plan_seed)
+    row = play(env, pair, setting.protocol.budget_steps, lambda goal: _Remote(pipe, goal), chance)
+    if row["success"] and job.index >= FILMED_EPISODES:
+        del row[FILM]
+    return {"seed": job.seed, **row}
 
 
 def _context() -> "SpawnContext | ForkServerContext":

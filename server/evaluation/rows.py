@@ -8,10 +8,11 @@ from server.evaluation.agents import Agent, NoOpAgent, RandomAgent
 from server.evaluation.episode import run_episode
 from server.evaluation.outcomes import outcome
 from server.evaluation.protocols import StartAndGoal
-from telos.replies import ActionInfo
 
 FILM = "film"
-"""Key of what the page shows of a failure; no other row has it, and a result file leaves it out."""
+"""Key of the states that the page draws; a result file leaves it out."""
+FILMED_EPISODES = 3
+"""The page draws every failure, and the first episodes of each seed whatever their outcome: so many."""
 
 
 def play(
@@ -19,18 +20,17 @@ def play(
     pair: StartAndGoal,
     budget_steps: int,
     make_agent: Callable[[SensorReadings], Agent],
-    action: ActionInfo,
-    seed: int,
+    chance: RandomAgent,
 ) -> dict[str, Any]:
     """The row of one start and goal; its distances, in the task's unit, are of the planned episode.
 
-    `make_agent` gets what the sensors see in the goal state; `action` and `seed` are those of the random policy.
+    `make_agent` gets the readings of the sensors in the goal state; `chance` is the random policy beside it.
     """
     states: list[State] = []
     planned = run_episode(env, pair, budget_steps, make_agent, states.append)
-    chance = run_episode(env, pair, budget_steps, lambda goal: RandomAgent(action, seed))
-    nothing = run_episode(env, pair, budget_steps, lambda goal: NoOpAgent(action))
-    row = {
+    at_random = run_episode(env, pair, budget_steps, lambda goal: chance)
+    nothing = run_episode(env, pair, budget_steps, lambda goal: NoOpAgent(chance.action))
+    return {
         "episode": pair.episode,
         "first_step": pair.first_step,
         "factors": {} if pair.world is None else pair.world.changed(),
@@ -51,15 +51,13 @@ def play(
         "first_distance": round(planned.distances[0], 4),
         "least_distance": round(planned.least_distance, 4),
         "last_distance": round(planned.distances[-1], 4),
-        "random_success": chance.success,
-        "random_success_at_end": chance.success_at_end,
+        "random_success": at_random.success,
+        "random_success_at_end": at_random.success_at_end,
         "noop_success": nothing.success,
         "noop_success_at_end": nothing.success_at_end,
         "plan_latencies_ms": [round(1e3 * seconds, 1) for seconds in planned.latencies_s],
+        FILM: {"states": [_rounded(state, 6) for state in states], "distances": _rounded(planned.distances, 4)},
     }
-    if not planned.success:
-        row[FILM] = {"states": [_rounded(state, 6) for state in states], "distances": _rounded(planned.distances, 4)}
-    return row
 
 
 def rounded(value: float | None) -> float | None:

@@ -18,12 +18,13 @@ EVALUATION = {
     "weights_sha256": "",
     "protocol": "offset25",
     "preset": "fast",
-    "seed": 0,
+    "split": "test",
+    "seeds": [0, 1, 2],
     "episodes": 3,
     "rows": [
-        {"success": True, "least_distance": 0.1},
-        {"success": False, "least_distance": 0.5},
-        {"success": False, "least_distance": 0.6},
+        {"seed": 0, "success": True, "least_distance": 0.1},
+        {"seed": 1, "success": False, "least_distance": 0.5},
+        {"seed": 2, "success": False, "least_distance": 0.6},
     ],
 }
 

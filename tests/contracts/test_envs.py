@@ -344,7 +344,7 @@ def test_an_episode_does_not_depend_on_those_before_it(env: MujocoGoalEnv, env_i
 
 
 def test_heldout_episodes_differ_from_collected_ones(env_id: str) -> None:
-    heldout, again = (rollout_states(env_id, 0, 0, 10, namespace="heldout") for _ in range(2))
+    heldout, again = (rollout_states(env_id, 0, 0, 10, namespace="development") for _ in range(2))
     collected = rollout_states(env_id, 0, 0, 10, namespace="collect")
     assert np.array_equal(heldout.states, again.states) and np.array_equal(heldout.actions, again.actions)
     assert not np.array_equal(heldout.states[0], collected.states[0])

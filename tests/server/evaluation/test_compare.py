@@ -14,7 +14,7 @@ def _result(successes: list[bool], **changes: object) -> dict:
         {"episode": index, "first_step": 3, "start": [0.0], "goal": [1.0], "success": success, "success_at_end": False}
         for index, success in enumerate(successes)
     ]
-    common = {"task": "telos/TwoRoom-v0", "protocol": "offset25", "budget_steps": 50, "seed": 0}
+    common = {"task": "telos/TwoRoom-v0", "protocol": "offset25", "budget_steps": 50, "split": "test", "seeds": [0]}
     return {**common, "model": "m", "preset": "default", "rows": rows, **changes}
 
 
@@ -44,7 +44,9 @@ def test_worlds_that_both_were_evaluated_in_are_compared_too():
     assert compare(_result([True]), _result([True]))["worlds"] == {}
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"protocol": "offset50"}, {"task": "telos/Reacher-v0"}])
+@pytest.mark.parametrize(
+    "change", [{"seeds": [1]}, {"split": "development"}, {"protocol": "offset50"}, {"task": "telos/Reacher-v0"}]
+)
 def test_other_episodes_are_refused(change: dict):
     with pytest.raises(ValueError, match=next(iter(change))):
         compare(_result([True]), _result([True], **change))

@@ -20,7 +20,7 @@ from server.demo.report import table, task_summary
 from server.demo.tasks import record_task
 from server.engine.protocol import EngineReply, Incumbents, WarmStart
 from server.evaluation.disturbance import OFFSET_SHARE, Disturbance
-from server.evaluation.protocols import PROTOCOLS, draw_pairs
+from server.evaluation.protocols import PROTOCOLS, PairStream
 from server.evaluation.simulation import picture_px, simulation, task_of
 from telos.http_planner import HttpPlanner
 from telos.replies import ModelInfo, SensorInfo
@@ -128,7 +128,8 @@ def test_every_sensor_of_the_model_is_sent_now_and_as_a_goal(whole: Evaluation, 
     for observation in [*whole.seen, *whole.goals]:
         assert {*observation.images, *observation.arrays} == set(names)
     env = simulation(model)
-    wanted = env.observe(next(draw_pairs(env, model.task, PROTOCOLS["offset25"], SEED)).goal)
+    stream = PairStream(env_id=model.task, protocol=PROTOCOLS["offset25"], seed=SEED)
+    wanted = env.observe(next(stream.pairs(env)).goal)
     env.close()
     for goal in whole.goals:
         for sensor in SENSORS:
