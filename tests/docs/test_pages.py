@@ -126,7 +126,7 @@ def test_decisions_have_an_index_by_package() -> None:
 def test_results_and_their_page_name_each_other() -> None:
     """Every result file is named on a page of results, and every file that they name is there."""
     pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("results.md", "models.md")]
-    named = set(re.findall(r"([\w.-]+\.json)\b", pages[0]))
+    named = set(re.findall(r"([\w.-]+\.json)\b", "".join(pages)))
     there = {path.name for path in RESULTS.glob("*.json")}
     assert there, "results are found"
     placeholders = {"A.json", "B.json"}
