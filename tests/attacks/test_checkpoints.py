@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,8 +77,9 @@ def test_refused_in_production_too(tmp_path: Path) -> None:
 
 def answers_of_a_plain_process(scratch: Path) -> Iterator[tuple[str, str]]:
     """The error of each attack, without pytest's import hook."""
+    whole = write_tiny_checkpoint(scratch / "whole", NAME)
     for index, (name, attack) in enumerate(ATTACKS.items()):
-        folder = write_tiny_checkpoint(scratch / str(index), NAME)
+        folder = Path(shutil.copytree(whole, scratch / str(index) / NAME))
         attack(folder)
         try:
             load_checkpoint(folder)
