@@ -23,7 +23,7 @@ from server.transport.admin_api import admin_app
 from server.transport.admission import Admission
 from server.transport.grpc_api import grpc_server, set_health
 from server.transport.http_api import http_app
-from server.transport.http_server import HttpServer, listen
+from server.transport.http_server import HttpServer, listen, port_unavailable
 
 if TYPE_CHECKING:
     from server.recording.recorder import Recorder
@@ -79,8 +79,8 @@ class Running:
             self.grpc_port = self._add_grpc_port(f"{address}:{self._settings.grpc_port}")
         except RuntimeError as error:
             listener.close()
-            taken = f"grpc_port={self._settings.grpc_port} of {host} cannot be listened on; take another"
-            raise SettingsError(taken) from error
+            reason = "Address already in use, or not an address of this machine"
+            raise port_unavailable(host, self._settings.grpc_port, "grpc_port", reason) from error
         self._serving.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         if self._settings.admin_port:
             admin = listen("127.0.0.1", self._settings.admin_port, "admin_port")
@@ -183,7 +183,9 @@ def _recorder(settings: Settings, metrics: Metrics) -> "Recorder | None":
     try:
         from server.recording.recorder import Recorder, RecordingLimits
     except ImportError as error:
-        raise SettingsError("record wants the extra `record`: pip install 'telos[record]', or leave it out") from error
+        raise SettingsError(
+            "record needs the extra `record`: in a checkout, pip install '.[record]'; or leave --record out"
+        ) from error
     limits = RecordingLimits(
         file_bytes=settings.record_file_bytes,
         folder_bytes=settings.record_folder_bytes,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from telos.observations import observed
+from telos.observations import errors_at, observed
 from telos.replies import ModelInfo
 from telos.requests import Observation, ObservationLike
 
@@ -37,7 +37,8 @@ class History:
 
         Raises ValueError for readings that are not those of the model's sensors, or a step that is not the present one.
         """
-        frame = observed(seen, self._model)
+        with errors_at("observation"):
+            frame = observed(seen, self._model)
         if frame.step not in (None, self.step):
             raise ValueError(f"the observation is of step {frame.step}, and {self.step} were executed; leave step out")
         pending = np.concatenate(self._pending) if self._pending else np.empty((0, len(self._action.names)))

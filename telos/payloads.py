@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from telos.images import Format, encode_image
-from telos.observations import observed
+from telos.observations import errors_at, observed
 from telos.replies import Embedding, ModelInfo, Session
 from telos.requests import Cost, Goal, GoalLike, ObservationLike, PlanOptions, Underway
 
@@ -27,12 +27,15 @@ def observation_payload(seen: ObservationLike, model: ModelInfo, image_format: F
 
 
 def goals_payload(goal: GoalLike, model: ModelInfo, image_format: Format) -> list[dict[str, Any]]:
-    """One goal, or several in order. Raises as `observation_payload` does."""
-    goals = goal if isinstance(goal, list | tuple) else (Goal(goal),)
-    return [
-        without_none({**_target(each.target, model, image_format), "weight": each.weight, "tolerance": each.tolerance})
-        for each in goals
-    ]
+    """One goal, or several in order. Raises ValueError as `observation_payload` does."""
+    if not isinstance(goal, list | tuple):
+        with errors_at("goal"):
+            return [_goal(Goal(goal), model, image_format)]
+    payloads = []
+    for index, each in enumerate(goal):
+        with errors_at(f"goal[{index}]"):
+            payloads.append(_goal(each, model, image_format))
+    return payloads
 
 
 def options_payload(options: PlanOptions) -> dict[str, Any]:
@@ -74,6 +77,13 @@ def actions_payload(blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
 def without_none(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The same without keys whose value is None."""
     return {key: value for key, value in payload.items() if value is not None}
+
+
+def _goal(goal: Goal, model: ModelInfo, image_format: Format) -> dict[str, Any]:
+    if not isinstance(goal, Goal):
+        raise ValueError(f"given {type(goal).__name__}; wanted a Goal: several goals are a list of Goal")
+    target = _target(goal.target, model, image_format)
+    return without_none({**target, "weight": goal.weight, "tolerance": goal.tolerance})
 
 
 def _target(target: ObservationLike | Embedding, model: ModelInfo, image_format: Format) -> dict[str, Any]:

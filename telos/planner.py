@@ -11,7 +11,8 @@ import numpy as np
 from telos.chunk import check_plan
 from telos.errors import TelosError
 from telos.from_wire import read
-from telos.images import Format
+from telos.images import Format, described
+from telos.observations import errors_at
 from telos.payloads import (
     actions_payload,
     goals_payload,
@@ -86,7 +87,7 @@ class Planner(ABC):
         """
         payload = {
             "model": {"name": model},
-            "context": self._observations(model, context),
+            "context": self._observations(model, context, "context"),
             "action_history": actions_payload(action_history),
             "goals": goals_payload(goal, self.model(model), self.image_format),
             **options_payload(options or PlanOptions()),
@@ -118,14 +119,15 @@ class Planner(ABC):
         """How surprising each transition of a clip is. `actions` holds what was executed between its frames."""
         payload = {
             "model": {"name": model},
-            "observations": self._observations(model, observations),
+            "observations": self._observations(model, observations, "observations"),
             "actions": actions_payload(actions),
         }
         return read(AnomalyReply, self._exchange("anomaly", payload))
 
     def encode(self, model: str, observations: Sequence[ObservationLike]) -> EncodeReply:
         """Latents of observations, each of which can be sent as a goal later."""
-        payload = {"model": {"name": model}, "observations": self._observations(model, observations)}
+        encoded = self._observations(model, observations, "observations")
+        payload = {"model": {"name": model}, "observations": encoded}
         return read(EncodeReply, self._exchange("encode", payload))
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -177,6 +179,12 @@ class Planner(ABC):
         asked = without_none(payload) | {"request_id": secrets.token_hex(8)}
         return self._own(self._call(method, asked), asked)
 
-    def _observations(self, model: str, observations: Sequence[ObservationLike]) -> list[dict[str, Any]]:
-        info = self.model(model)
-        return [observation_payload(each, info, self.image_format) for each in observations]
+    def _observations(self, model: str, observations: Sequence[ObservationLike], field: str) -> list[dict[str, Any]]:
+        """Raises ValueError that names the observation as an entry of `field`."""
+        if not isinstance(observations, Sequence) or isinstance(observations, str | bytes):
+            raise ValueError(f"{field} is {described(observations)}; wanted a list of observations, oldest first")
+        info, payloads = self.model(model), []
+        for index, each in enumerate(observations):
+            with errors_at(f"{field}[{index}]"):
+                payloads.append(observation_payload(each, info, self.image_format))
+        return payloads

@@ -56,13 +56,13 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         for asked, known in ((self.recipes, CASES), (self.presets, SEARCHES)):
             if unknown := sorted(set(asked) - set(known)):
-                raise ValueError(f"{unknown} are not known; choose of {', '.join(known)}")
+                raise ValueError(f"{', '.join(unknown)}: not known; choose from {', '.join(known)}")
         if min((self.plans, self.iterations, *self.robots)) < 1:
             raise ValueError("plans, iterations and robots must be at least 1")
 
 
 def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[str, Any]:
-    """Rows, one for each recipe, preset, number of robots and variant; speed-ups of one robot; what company gains."""
+    """One row for each recipe, preset, number of robots and variant, with the speed-ups of the fast rollout."""
     peaks: dict[Precision, float] = {precision: round(peak_gflops(precision, config.device), 1) for precision in DTYPES}
     rows: list[dict[str, Any]] = []
     for recipe in config.recipes:

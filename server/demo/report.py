@@ -30,6 +30,7 @@ def task_summary(task: DemoTask) -> dict[str, Any]:
         "surprise_threshold": model.surprise_threshold,
         "episodes": len(recordings),
         "excluded_already_solved": task.excluded_already_solved,
+        "opening_episode": task.opening,
         **_rate([r.planned.success for r in recordings], ""),
         **_rate([r.random.success for r in recordings], "random_"),
         "steps_to_success_median": statistics.median(steps) if steps else None,

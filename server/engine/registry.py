@@ -4,6 +4,8 @@ import logging
 import re
 from pathlib import Path
 
+import torch
+
 from planner.threads import threads_for
 from server.engine.frames import FrameReader
 from server.engine.presets import presets_of
@@ -134,7 +136,8 @@ class Registry:
 
     @classmethod
     def load(cls, settings: Settings) -> "Registry":
-        """Every checkpoint of the settings' folder. Raises CheckpointError, and SettingsError without any."""
+        """Every checkpoint of the settings' folder. Raises CheckpointError; SettingsError without a model or device."""
+        _check_device(settings.device)
         models: dict[str, ServedModel] = {}
         for path in settings.checkpoint_folders():
             model = open_model(path, settings)
@@ -157,6 +160,15 @@ class Registry:
             reason = f"the weights served are {model.manifest.weights.sha256}; expect those, or have the expected ones"
             raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", f"{reason} deployed")
         return model
+
+
+def _check_device(device: str) -> None:
+    """Raises SettingsError for a device that torch cannot use on this machine."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by how it was built
+        reason = str(error).split("\n", 1)[0]
+        raise SettingsError(f"device={device} cannot be used: {reason}; choose cpu, cuda or cuda:0") from error
 
 
 def open_model(folder: Path, settings: Settings) -> ServedModel:
