@@ -38,7 +38,8 @@ def _fail(command: str, message: str, code: int) -> int:
 
 def _missing(module: str, command: str) -> str:
     extra = EXTRAS.get(command, "server")
-    return f"{module} is not installed; in a checkout of Telos, run: pip install '.[{extra}]'"
+    ways = f"pip install '.[{extra}]' in a checkout, or 'WHEEL_FILE[{extra}]'"
+    return f"{module} is not installed; this command needs the extra `{extra}`: {ways}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What is asked, as dictionaries of the wire. Keys whose value is None are left out."""
+"""Translates requests into dictionaries of the wire. Keys whose value is None are left out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +13,7 @@ from telos.requests import Cost, Goal, GoalLike, ObservationLike, PlanOptions, U
 
 
 def observation_payload(seen: ObservationLike, model: ModelInfo, image_format: Format) -> dict[str, Any]:
-    """Raises ValueError for readings that are not exactly those of the model's sensors, and for what is no image."""
+    """Fields of an Observation. Raises ValueError for readings that do not fit the model's sensors."""
     given = observed(seen, model)
     assert isinstance(given.images, Mapping)  # `observed` names them
     fields = {
@@ -55,7 +55,7 @@ def options_payload(options: PlanOptions) -> dict[str, Any]:
 
 
 def session_payload(session: str | Session | None) -> dict[str, Any]:
-    """Fields of a PlanRequest: of a Session its epoch too, so that the plan is refused when it was reset since."""
+    """Fields of a PlanRequest. A Session adds its epoch, so that the plan is refused when it was reset since."""
     if isinstance(session, Session):
         return {"session_id": session.session_id, "session_epoch": session.epoch}
     return {} if session is None else {"session_id": session}
@@ -70,12 +70,12 @@ def underway_payload(underway: Underway | None) -> dict[str, Any]:
 
 
 def actions_payload(blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Executed between frames, each [control_steps, actions] in physical units."""
+    """Actions executed between frames, each [control_steps, actions] in physical units."""
     return [np.asarray(block, dtype=np.float64) for block in blocks]
 
 
 def without_none(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without keys whose value is None."""
+    """A copy without keys whose value is None."""
     return {key: value for key, value in payload.items() if value is not None}
 
 

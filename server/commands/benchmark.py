@@ -20,8 +20,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "planning",
         help="time plans for one robot and for several",
         description="Time plans for one robot and for several, with the plain float32 rollout and with the fast one in "
-        "float32 and bfloat16, and measure the machine's peak with matrix products. Robots gain from sharing a rollout as long "
-        "as one robot alone does not reach that peak. The published search takes minutes on a CPU; "
+        "float32 and bfloat16, and measure the machine's peak with matrix products. Robots gain from sharing a "
+        "rollout as long as one robot alone does not reach that peak. The published search takes minutes on a CPU; "
         "--plans and --iterations shorten the measurement, not the search.",
     )
     parser.add_argument(

@@ -14,8 +14,8 @@ def add_parser(kinds: argparse._SubParsersAction) -> None:
         "service",
         help="measure how many plans a second a server answers in time",
         description="Start a server and ask it for plans, with Poisson arrivals at one rate after another until it "
-        "falls behind, then at three times the highest rate that it kept up with. Latency counts from when a request is "
-        "due. With --planner-cost zero nothing is planned, which measures the transport alone.",
+        "falls behind, then at three times the highest rate that it kept up with. Latency counts from when a request "
+        "is due. With --planner-cost zero nothing is planned, which measures the transport alone.",
     )
     parser.add_argument(
         "--planner-cost",

@@ -125,7 +125,7 @@ def test_a_device_that_is_not_there_is_an_error(checkpoints: Path, device: str) 
 
 
 def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"holds no folder with a manifest\.json"):
+    with pytest.raises(SettingsError, match=r"has no folder with a manifest\.json"):
         Registry.load(settings_for(tmp_path))
 
 

@@ -228,7 +228,7 @@ def test_a_model_without_actions_encodes_and_drives_nothing() -> None:
     planner = ArmPlanner(*CAMERAS, VECTOR, action=None, context_frames=None, horizon=None, surprise_threshold=None)
     assert planner.model("m").action is None and planner.model("m").presets == ()
     for make in (Controller, ControlLoop):
-        with pytest.raises(TelosError, match="no-actions: m encodes and plans nothing"):
+        with pytest.raises(TelosError, match="no-actions: m only encodes and cannot plan"):
             make(planner, model="m", goal=SEEN)
 
 
