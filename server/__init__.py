@@ -1,1 +1,1 @@
-"""The composition root: serves, evaluates and demonstrates. The only package that imports the others."""
+"""The composition root: service, commands, evaluation and demo. The only package that imports the others."""

@@ -10,7 +10,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from telos.wire.tensors import pack, unpack
 
 MOST_READING_NUMBERS = 4096
-"""In one sensor's reading, as in a model's specification of it."""
+"""Most numbers in one sensor's reading, the same as in a model's specification of a sensor."""
 
 _TENSOR_SCHEMA = {
     "type": "object",
@@ -31,7 +31,7 @@ class NonFiniteError(ValueError):
 
 
 def _read_array(value: Any) -> np.ndarray:
-    """A Tensor's fields or nested lists of numbers; finite. Raises ValueError."""
+    """Array from the fields of a Tensor or nested lists of numbers. Raises ValueError; all numbers must be finite."""
     if isinstance(value, np.ndarray):
         array = value
     elif isinstance(value, dict):
@@ -46,14 +46,14 @@ def _read_array(value: Any) -> np.ndarray:
 
 
 def _read_reading(value: Any) -> np.ndarray:
-    """The same for one sensor's reading, refused before it is read when it is too large. Raises ValueError."""
+    """Array of one sensor's reading, refused before it is parsed when it is too large. Raises ValueError."""
     if _is_beyond(value, MOST_READING_NUMBERS):
         raise ValueError(f"holds more than {MOST_READING_NUMBERS} numbers; no sensor of a model has so many")
     return _read_array(value)
 
 
 def _is_beyond(value: Any, most: int) -> bool:
-    """Whether an array, a Tensor's fields or nested lists have more than `most` entries."""
+    """True if an array, a Tensor's fields or nested lists have more than `most` entries."""
     if isinstance(value, np.ndarray):
         return value.size > most
     if isinstance(value, dict):
@@ -73,7 +73,7 @@ def _from_lists(value: list[Any]) -> np.ndarray:
     except (ValueError, OverflowError):
         raise ValueError("lists are nested unevenly; every row needs the same length") from None
     if array.dtype.kind not in "if":
-        raise ValueError("holds something else than numbers")
+        raise ValueError("holds something other than numbers")
     return array.astype(np.float64)
 
 
@@ -83,12 +83,12 @@ def _to_tensor(array: np.ndarray) -> dict[str, Any]:
 
 
 ArrayIn = Annotated[np.ndarray, PlainValidator(_read_array), WithJsonSchema({"anyOf": [_ROWS_SCHEMA, _TENSOR_SCHEMA]})]
-"""Accepts both forms, and arrays."""
+"""Array in a request: nested lists, or the fields of a Tensor."""
 
 ReadingIn = Annotated[
     np.ndarray, PlainValidator(_read_reading), WithJsonSchema({"anyOf": [_VECTOR_SCHEMA, _TENSOR_SCHEMA]})
 ]
-"""One sensor's reading: the same forms, and not many numbers."""
+"""Reading of one sensor in a request: the same forms, with at most MOST_READING_NUMBERS numbers."""
 
 RowsOut = Annotated[
     np.ndarray,
@@ -96,7 +96,7 @@ RowsOut = Annotated[
     PlainSerializer(lambda array: array.tolist(), when_used="json"),
     WithJsonSchema(_ROWS_SCHEMA),
 ]
-"""Nested lists in JSON."""
+"""Array in a response, as nested lists in JSON."""
 
 TensorOut = Annotated[
     np.ndarray,
@@ -104,4 +104,4 @@ TensorOut = Annotated[
     PlainSerializer(_to_tensor, when_used="json"),
     WithJsonSchema(_TENSOR_SCHEMA),
 ]
-"""Datatype, shape and base64 in JSON."""
+"""Array in a response, as datatype, shape and base64 in JSON."""

@@ -1,4 +1,4 @@
-"""The terms of one call that a transport knows beside its message: a deadline, and a key for retries."""
+"""The deadline and the idempotency key of a call, which a transport carries beside the message."""
 
 import math
 import time
@@ -14,7 +14,7 @@ LONGEST_MS = 24 * 3600 * 1000
 @dataclass(frozen=True, kw_only=True)
 class Call:
     deadline: float = math.inf
-    """When the answer must have left, on the monotonic clock in seconds, by gRPC or `Request-Timeout-Ms`."""
+    """Latest time for the answer to leave, on the monotonic clock in seconds, by gRPC or `Request-Timeout-Ms`."""
     idempotency_key: str | None = None
 
 

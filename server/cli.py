@@ -11,12 +11,12 @@ from worldmodel import CheckpointError, DatasetError
 
 COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
 EXTRAS = {"collect": "sim", "data": "data", "evaluate": "sim", "demo": "sim", "replay": "server,record"}
-"""The extras that a command needs; the other commands need `server`."""
+"""Extras that a command needs; a command that is not listed needs `server`."""
 _OWN_PACKAGES = frozenset({"telos", "worldmodel", "planner", "envs", "server"})
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; a user's mistake ends with one clear line and exit code 2."""
+    """Run one command. A user's mistake gives one line on stderr and exit code 2."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run_command(arguments)
@@ -38,12 +38,14 @@ def _fail(command: str, message: str, code: int) -> int:
 
 def _missing(module: str, command: str) -> str:
     extra = EXTRAS.get(command, "server")
-    return f"{module} is not installed; this command needs more than the client: pip install 'telos[{extra}]'"
+    ways = f"pip install '.[{extra}]' in a checkout, or 'WHEEL_FILE[{extra}]'"
+    return f"{module} is not installed; this command needs the extra `{extra}`: {ways}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="telos", description="Plans for robots from pixels, with latent world models, proven in MuJoCo."
+        prog="telos",
+        description="Plan actions for robots with world models that are trained on what their sensors see.",
     )
     parser.add_argument("--version", action="version", version=f"telos {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")

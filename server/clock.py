@@ -1,6 +1,6 @@
-"""The server's clock, and how old an observation is by it.
+"""The server's clock, and the age of observations by it.
 
-A robot's clock is never compared with it, unless the robot says how far apart they are.
+A robot's time is compared with it only when the robot sends the offset between the two clocks.
 """
 
 import secrets
@@ -12,11 +12,11 @@ from server.errors import Code, refuse
 from server.validation import pointer_to
 
 AHEAD_US = 50_000
-"""By how much an observation may seem to come from the future: what an offset over a slow network is wrong by."""
+"""Largest time by which an observation may seem to lie in the future: the error of an offset over a slow network."""
 
 
 class ServerClock:
-    """Monotonic, from an origin of its own: offsets to it mean nothing to another server, so it has a name."""
+    """Monotonic clock with its own origin. Its identifier tells it from the clock of another server."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock_id = secrets.token_hex(8)
@@ -32,7 +32,7 @@ class ServerClock:
         index, frame = len(request.context) - 1, request.context[-1]
         if frame.capture_time_us is None:
             pointer = pointer_to("context", index, "capture_time_us")
-            raise refuse(Code.VALIDATION_FAILED, pointer, "is missing; max_observation_age_ms wants it")
+            raise refuse(Code.VALIDATION_FAILED, pointer, "is missing; max_observation_age_ms needs it")
         offset_us = self._offset_us(request.clock_offset)
         times = {pointer_to("context", index, "capture_time_us"): frame.capture_time_us}
         times |= {
@@ -43,7 +43,7 @@ class ServerClock:
 
     def _offset_us(self, offset: schemas.ClockOffset | None) -> int:
         if offset is None:
-            reason = "is missing; max_observation_age_ms wants it, from the times that /v1/time tells"
+            reason = "is missing; max_observation_age_ms needs it: measure it with /v1/time"
             raise refuse(Code.VALIDATION_FAILED, "/clock_offset", reason)
         if offset.clock_id != self.clock_id:
             reason = f"is of another clock; this server's is {self.clock_id}: measure the offset again"
@@ -52,7 +52,7 @@ class ServerClock:
 
     def _check_one(self, pointer: str, age_us: int, most_ms: int) -> None:
         if age_us > most_ms * 1000:
-            reason = f"is {age_us / 1e3:.0f} ms old; at most {most_ms} are wanted"
+            reason = f"is {age_us / 1e3:.0f} ms old; the request allows {most_ms} ms"
             raise refuse(Code.OBSERVATION_STALE, pointer, reason)
         if age_us < -AHEAD_US:
             reason = f"lies {-age_us / 1e3:.0f} ms in the future; measure the offset again"

@@ -1,4 +1,4 @@
-"""Digests of values, to find out whether two requests say the same."""
+"""Digests of values, to compare the contents of two requests."""
 
 import hashlib
 from collections.abc import Mapping

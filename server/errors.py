@@ -1,4 +1,4 @@
-"""Every error that a server answers with, in one table for both transports."""
+"""All errors that a server answers with, in one table for both transports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from telos import FieldError
 
 DOMAIN = "telos.v1"
 MAX_FIELD_ERRORS = 8
-"""Further ones are cut off: they would not fit into a gRPC trailer."""
+"""Most field errors of one answer: more would not fit into a gRPC trailer."""
 
 
 class Code(StrEnum):
@@ -51,7 +51,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """The form of a code on each transport, and whether asking again unchanged can help."""
+    """Title and status of a code on each transport. `retryable`: the same request can succeed later."""
 
     title: str
     http_status: int
@@ -63,7 +63,7 @@ _G = grpc.StatusCode
 
 KINDS: dict[Code, Kind] = {
     Code.MALFORMED_REQUEST: Kind("The request cannot be read", 400, _G.INVALID_ARGUMENT),
-    Code.UNSUPPORTED_MEDIA_TYPE: Kind("The content type is not known here", 415, _G.INVALID_ARGUMENT),
+    Code.UNSUPPORTED_MEDIA_TYPE: Kind("The content type is not supported", 415, _G.INVALID_ARGUMENT),
     Code.VALIDATION_FAILED: Kind("A field is not valid", 422, _G.INVALID_ARGUMENT),
     Code.NON_FINITE_INPUT: Kind("A number is not finite", 422, _G.INVALID_ARGUMENT),
     Code.IMAGE_REJECTED: Kind("An image cannot be used", 422, _G.INVALID_ARGUMENT),
@@ -72,20 +72,20 @@ KINDS: dict[Code, Kind] = {
     Code.RECEIVE_TIMEOUT: Kind("The request came too slowly", 408, _G.DEADLINE_EXCEEDED),
     Code.UNAUTHENTICATED: Kind("A token is needed", 401, _G.UNAUTHENTICATED),
     Code.CROSS_ORIGIN: Kind("Web pages are not answered", 403, _G.PERMISSION_DENIED),
-    Code.NOT_FOUND: Kind("There is nothing here", 404, _G.UNIMPLEMENTED),
-    Code.METHOD_NOT_ALLOWED: Kind("The method is not known here", 405, _G.UNIMPLEMENTED),
+    Code.NOT_FOUND: Kind("The path does not exist", 404, _G.UNIMPLEMENTED),
+    Code.METHOD_NOT_ALLOWED: Kind("The method is not allowed", 405, _G.UNIMPLEMENTED),
     Code.MODEL_NOT_FOUND: Kind("The model is not served here", 404, _G.NOT_FOUND),
     Code.SESSION_NOT_FOUND: Kind("The session is not known", 404, _G.NOT_FOUND),
     Code.MODEL_REFUSED: Kind("The model cannot be served", 409, _G.FAILED_PRECONDITION),
     Code.MODEL_MISMATCH: Kind("The model is not the expected one", 412, _G.FAILED_PRECONDITION),
     Code.SESSION_EXISTS: Kind("The session exists already", 409, _G.ALREADY_EXISTS),
-    Code.EPOCH_STALE: Kind("The session was reset since", 409, _G.ABORTED),
+    Code.EPOCH_STALE: Kind("The session was reset in the meantime", 409, _G.ABORTED),
     Code.OBSERVATION_STALE: Kind("The observation is too old", 422, _G.FAILED_PRECONDITION),
     Code.SURPRISE_HOLD: Kind("The world does not behave as learned: hold", 409, _G.FAILED_PRECONDITION),
-    Code.SUPERSEDED: Kind("A newer request took its place", 409, _G.ABORTED),
+    Code.SUPERSEDED: Kind("A newer request replaced this one", 409, _G.ABORTED),
     Code.IDEMPOTENCY_CONFLICT: Kind("The key was used for another request", 422, _G.INVALID_ARGUMENT),
-    Code.QUEUE_FULL: Kind("The server has enough to do", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
-    Code.RATE_LIMITED: Kind("This client asks for too much at one time", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
+    Code.QUEUE_FULL: Kind("The server is busy", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
+    Code.RATE_LIMITED: Kind("This client sends too much at one time", 429, _G.RESOURCE_EXHAUSTED, retryable=True),
     Code.NOT_READY: Kind("The server is not ready", 503, _G.UNAVAILABLE, retryable=True),
     Code.WORKER_RESTARTING: Kind("The planning engine is being started again", 503, _G.UNAVAILABLE, retryable=True),
     Code.DEADLINE_INFEASIBLE: Kind("The deadline cannot be met", 504, _G.DEADLINE_EXCEEDED),
@@ -98,7 +98,7 @@ KINDS: dict[Code, Kind] = {
 
 
 class ServiceError(Exception):
-    """Raised anywhere below the transports, answered by them. Its texts reach the client: no path, no traceback."""
+    """An error that the transports send to the client. Its texts must contain no path and no traceback."""
 
     def __init__(
         self, code: Code, detail: str, errors: Sequence[FieldError] = (), *, retry_after_ms: int | None = None
@@ -134,5 +134,5 @@ def refuse(code: Code, pointer: str, reason: str) -> ServiceError:
 
 
 def internal() -> ServiceError:
-    """The error for a defect of the server; its log has the rest."""
+    """The error for a defect of the server; the log has the details."""
     return ServiceError(Code.INTERNAL, "the server failed on this request; its log says why under this request_id")

@@ -1,4 +1,4 @@
-"""The service in this process, with the interface of a remote one: the same robot code runs against both."""
+"""A planner without a server process, with the interface of a remote one: robot code runs with either."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class LocalPlanner(Planner):
     """Owns a service and the thread of its event loop. Models are warmed up when it is made.
 
-    Unlike a connection, it may be used by many threads at a time: their plans share rollouts, as those of robots do.
+    Unlike a connection, several threads may use it at a time: their plans share rollouts, as robots' plans do.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,7 +1,7 @@
-"""Observations in, plans out, for as long as a robot moves.
+"""Stream of a moving robot: observations in, plans out.
 
-One plan is under way and one observation waits: a newer one takes its place, and nobody is left without an answer. The
-plan under way is not interrupted by observations, or a fast camera would never let one end; new goals do interrupt it.
+At most one plan is under way and one observation waits. A newer observation replaces the waiting one, and both get an
+answer. Observations do not interrupt the plan under way, or a fast camera would never let one end; new goals do.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger("telos")
 Send = Callable[[schemas.PlanStreamResponse], Awaitable[None]]
 
 MAX_UNSENT = 64
-"""Answers that wait for the robot to read. Beyond, nothing more is read from it; incumbents are left out."""
+"""Most answers that wait for the robot to read. With more, no event is read from it and incumbents are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class _Job:
 
 
 class PlanStream:
-    """Of one robot. `send` waits while the robot does not read; it has `send_timeout_s` for each answer."""
+    """Stream of one robot. `send` waits while the robot does not read, for at most `send_timeout_s` an answer."""
 
     def __init__(self, service: Service, send: Send, *, send_timeout_s: float, grace_s: float) -> None:
         self._service = service
@@ -50,9 +50,9 @@ class PlanStream:
         self._current: tuple[_Job, asyncio.Task[schemas.PlanResponse]] | None = None
 
     async def run(self, events: AsyncIterator[schemas.PlanStreamRequest]) -> None:
-        """Until the robot ends its side, or the server shuts down; what was accepted before is finished.
+        """Serve until the robot ends its side or the server shuts down; accepted requests are finished.
 
-        Raises ServiceError for an event that cannot be, and for a robot that does not read (slow-reader).
+        Raises ServiceError for an event that is not valid, and for a robot that does not read (slow-reader).
         """
         reading, planning, writing = (
             asyncio.ensure_future(each) for each in (self._read(events), self._plan_all(), self._write())
@@ -116,7 +116,7 @@ class PlanStream:
             await self._unsent.put(_superseded(replaced))
 
     async def _cancel(self, request_id: str) -> None:
-        """Nothing happens when it was answered meanwhile."""
+        """Cancel a request, unless it has been answered."""
         if self._waiting is not None and self._waiting.request_id == request_id:
             cancelled, self._waiting = self._waiting, None
             await self._unsent.put(_problem(cancelled, _cancelled()))
@@ -167,7 +167,7 @@ class PlanStream:
 async def _next(
     events: AsyncIterator[schemas.PlanStreamRequest], stop: "asyncio.Future[Any]"
 ) -> schemas.PlanStreamRequest | None:
-    """None at the end, or when it is time to stop."""
+    """The next event; None at the end, or when the stream must stop."""
     coming = asyncio.ensure_future(anext(events, None))
     try:
         await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +185,7 @@ def _problem(job: _Job, error: ServiceError) -> schemas.PlanStreamResponse:
 
 
 def problem(error: ServiceError, request_id: str) -> schemas.Problem:
-    """The same as in application/problem+json."""
+    """Message with the fields of application/problem+json."""
     return schemas.Problem.model_validate(error.problem(request_id or new_request_id()))
 
 

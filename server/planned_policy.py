@@ -1,7 +1,7 @@
-"""A collection policy that carries out a model's own plans.
+"""Collection policy that executes a model's own plans.
 
-A search finds what its model imagines too well, and no expert does that: only episodes of the model's own plans show
-it where it was wrong (the distribution shift of Ross et al. 2011, arXiv:1011.0686, for imagined futures).
+A search exploits futures that its model imagines too well, which no expert visits. Episodes of the model's own plans
+show where it was wrong (the distribution shift of Ross et al. 2011, arXiv:1011.0686, for imagined futures).
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,15 +28,15 @@ _NEAREST_GOAL_STEPS, _FURTHEST_GOAL_STEPS = 10, 75
 
 
 class PlannedPolicy:
-    """Plans from what the sensors see to where the task's own policies get, carries the whole plan out, plans again.
+    """Plans to a goal that the task's own policies reach, executes the whole plan, and plans again.
 
-    Nothing is corrected on the way, so that the end of a plan is seen as often as its beginning.
+    Plans are not corrected on the way, so that their ends are visited as often as their beginnings.
     """
 
     name = "planned"
 
     def __init__(self, checkpoint: Checkpoint, env: MujocoGoalEnv, rng: np.random.Generator, aims: PolicyFactory):
-        """`aims` makes the policy that plays on from a state to where the goal is."""
+        """`aims` makes the policy whose future states are the goals."""
         self._checkpoint, self._env, self._rng, self._aims = checkpoint, env, rng, aims
         self._plan: Iterator[Action] = iter(())
 
@@ -49,7 +49,7 @@ class PlannedPolicy:
         return action
 
     def _goal(self, state: State) -> SensorReadings:
-        """The readings in a state that the task's own policy reaches from here."""
+        """Readings in a state that the task's own policy reaches from here."""
         policy, ahead = self._aims(self._env, self._rng), state
         for _ in range(self._rng.integers(_NEAREST_GOAL_STEPS, _FURTHEST_GOAL_STEPS, endpoint=True)):
             ahead = self._env.advance(policy.act(ahead))
@@ -70,7 +70,7 @@ class PlannedPolicy:
 
 @dataclass(frozen=True)
 class PlannedPolicies:
-    """Makes the policy of an episode. It is small: a process that it is sent to reads the checkpoint itself."""
+    """Makes the policy of an episode. It is small to send: the receiving process reads the checkpoint itself."""
 
     folder: Path
     precision: Precision
@@ -81,15 +81,15 @@ class PlannedPolicies:
 
 
 def plans_of(folder: Path, env_id: str, image_size: int, share: float, sensors: Sequence[str] | None = None) -> Driver:
-    """The planner of the checkpoint in `folder`, as the driver of a share of the episodes of a collection.
+    """Driver that plans a share of a collection's episodes with the checkpoint in `folder`.
 
-    `sensors` names those that the collection stores; None is the main camera alone. Raises ValueError when the model
+    `sensors` are those that the collection stores; None is the main camera alone. Raises ValueError when the model
     does not plan, or plans for another task, image size or sensors, and CheckpointError when there is none.
     """
     checkpoint = load_checkpoint(folder, precision="auto")
     manifest, precision = checkpoint.manifest, checkpoint.precision
     if checkpoint.world_model is None and checkpoint.policy is None:
-        raise ValueError(f"{folder} plans nothing: it has neither a world model nor a policy; name a model that plans")
+        raise ValueError(f"{folder} cannot plan: it has neither a world model nor a policy; choose a model that can")
     if (manifest.task, _sizes(manifest)) != (env_id, {(image_size, image_size)}):
         given = " and ".join(f"{height}x{width}" for height, width in sorted(_sizes(manifest)))
         raise ValueError(
@@ -119,5 +119,5 @@ def _check_stored(manifest: Manifest, env_id: str, sensors: Sequence[str] | None
 
 @lru_cache(maxsize=1)
 def _checkpoint(folder: Path, precision: Precision) -> Checkpoint:
-    torch.set_num_threads(1)  # the processes of a collection share out the cores
+    torch.set_num_threads(1)  # the processes of a collection share the cores
     return load_checkpoint(folder, precision=precision)

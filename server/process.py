@@ -1,4 +1,4 @@
-"""How a process of the server runs: its event loop, and when Python's garbage collector may interrupt it."""
+"""Event loop and garbage collection of the server's processes."""
 
 import asyncio
 import gc
@@ -22,9 +22,9 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 def freeze_garbage() -> None:
     """Keep every object that exists now out of later collections.
 
-    A full collection of a process that imported torch and its models took 120 to 160 ms, and no request was answered
-    meanwhile. The second collection finds nothing, and Python remembers that: it collects fully again once new objects
-    number a quarter of those that the last full collection left. A quarter of everything imported was megabytes.
+    A full collection of a process with torch and models took 120 to 160 ms, during which no request was answered.
+    Python collects fully again once new objects number a quarter of those that the last full collection left. The
+    second collection leaves none, so that later full collections come early and are short.
     """
     gc.collect()
     gc.freeze()

@@ -23,7 +23,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of this source tree, with "+changes" when files other than results differ from it.
+    """Commit of this source tree, with "+changes" if files other than results differ from it.
 
     "unknown" outside a repository.
     """

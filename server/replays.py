@@ -1,4 +1,4 @@
-"""Repeated requests: a request that comes twice is worked on once, and gets the same answer."""
+"""Repeated requests: a request that arrives twice is processed once, and both get the same answer."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ class _KeptReply(Generic[T]):
 
 
 class Replays(Generic[T]):
-    """Answers by the key of their request, kept for a while. A failure is not kept: the next attempt is a new one."""
+    """Answers by the key of their request, kept for a while. Failures are not kept: a new attempt starts again."""
 
     def __init__(self, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
@@ -33,7 +33,7 @@ class Replays(Generic[T]):
         self._replies: OrderedDict[tuple[str, ...], _KeptReply[T]] = OrderedDict()
 
     async def once(self, key: tuple[str, ...], said: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The answer to this key: the kept one, the one in the making, or else that of `work`.
+        """The answer for this key: the kept one, the one under way, or else the result of `work`.
 
         Raises ServiceError (idempotency-conflict) when the key came with other contents, and whatever `work` raises.
         """
@@ -63,7 +63,7 @@ class Replays(Generic[T]):
         return reply if reply is not None and self._clock() < reply.expires else None
 
     def _remember(self, key: tuple[str, ...], reply: _KeptReply[T]) -> None:
-        """Keep a reply. All are kept equally long, so the oldest expires first."""
+        """Keep a reply. All are kept for the same time, so the oldest expires first."""
         self._replies[key] = reply
         self._replies.move_to_end(key)
         while len(self._replies) > self._capacity or next(iter(self._replies.values())).expires <= self._clock():
@@ -80,6 +80,6 @@ def replay_key(request: PlanRequest, session: RobotSession | None, call: Call) -
 
 
 def contents(request: PlanRequest, session: RobotSession | None) -> bytes:
-    """Digest of a request without its id. After a reset of its session it is another one."""
+    """Digest of a request without its id. A reset of its session changes it."""
     said = request.model_dump(exclude={"request_id"})
     return digest([said, None if session is None else session.epoch])

@@ -1,4 +1,4 @@
-"""The last look at a plan before it leaves, whatever the engine says: with arithmetic of its own."""
+"""Last check of a plan before it leaves, independent of the engine and with its own arithmetic."""
 
 from collections.abc import Iterable
 
@@ -8,17 +8,17 @@ from server import schemas
 from server.errors import Code, ServiceError
 
 ROUNDING = 1e-6
-"""The share of an action's range that a change may be off by.
+"""Rounding error that is allowed in a change, as a share of an action's range.
 
-Equal to the constant of engine/motion.py, and not imported from there: this check stands even when that code is wrong.
-A robot's own check (telos/chunk.py) is wider, since a plan on the wire may have been rounded to float32.
+Equal to the constant of engine/motion.py, but not imported from there: this check must hold even when that code is
+wrong. A robot's own check (telos/chunk.py) is wider, since a plan on the wire may have been rounded to float32.
 """
 
 
 def check_actions(
     response: schemas.PlanResponse, request: schemas.PlanRequest, models: Iterable[schemas.ModelInfo]
 ) -> None:
-    """`models` are those that may have answered. Raises ServiceError (non-finite-plan, action-limit-violation)."""
+    """Check a response of one of `models`. Raises ServiceError (non-finite-plan, action-limit-violation)."""
     actions = response.chunk.actions
     imagined = (response.predicted_cost, response.planned_goal_distance)
     numbers = [response.goal_distance, *response.costs, *(number for number in imagined if number is not None)]
@@ -35,7 +35,7 @@ def check_actions(
 
 
 def _has_shape(response: schemas.PlanResponse, request: schemas.PlanRequest, spec: schemas.ActionInfo) -> bool:
-    """This robot's actions: of a new plan whole model steps, but for those run meanwhile."""
+    """True if the actions are this robot's, and a new plan has whole model steps, less those already executed."""
     actions = response.chunk.actions
     if actions.ndim != 2 or actions.shape[1] != len(spec.names) or not len(actions):
         return False
@@ -44,14 +44,14 @@ def _has_shape(response: schemas.PlanResponse, request: schemas.PlanRequest, spe
 
 
 def _within(actions: np.ndarray, spec: schemas.ActionInfo, tighter: schemas.ActionLimits | None) -> bool:
-    """The limits of the model and of the request."""
+    """True if the actions are within the limits of the model and of the request."""
     if not ((actions >= spec.low) & (actions <= spec.high)).all():
         return False
     return tighter is None or bool(((actions >= tighter.min) & (actions <= tighter.max)).all())
 
 
 def _goes_on(actions: np.ndarray, request: schemas.PlanRequest, spec: schemas.ActionInfo) -> bool:
-    """From what the robot ran before, through what is committed, no faster than the request allows."""
+    """True if the plan continues from the robot's last action without changes that the request forbids."""
     slack = ROUNDING * (np.asarray(spec.high) - np.asarray(spec.low))
     committed = np.zeros((0, len(spec.names))) if request.committed_actions is None else request.committed_actions
     run, settled = np.split(committed, [request.inference_delay_steps or 0])

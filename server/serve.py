@@ -1,4 +1,4 @@
-"""The front: one process without torch, one event loop, HTTP and gRPC in front of one service."""
+"""The front process: one event loop with HTTP and gRPC for one service, without torch."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from server.transport.admin_api import admin_app
 from server.transport.admission import Admission
 from server.transport.grpc_api import grpc_server, set_health
 from server.transport.http_api import http_app
-from server.transport.http_server import HttpServer, listen
+from server.transport.http_server import HttpServer, listen, port_unavailable
 
 if TYPE_CHECKING:
     from server.recording.recorder import Recorder
@@ -36,20 +36,20 @@ _MIRROR_S = 0.1
 def run(settings: Settings, on_ready: Callable[["Running"], None] = lambda running: None) -> None:
     """Serve until SIGTERM or SIGINT; `on_ready` is called once every model is warm.
 
-    Raises SettingsError when nothing can be listened on or served.
+    Raises SettingsError if a port cannot be opened or no model can be served.
     """
-    settings.checkpoint_folders()  # refuse what no engine could repair before anything listens
+    settings.checkpoint_folders()  # refuse a wrong folder before anything listens
     run_loop(_run(settings, on_ready))
 
 
 def say_ports(running: "Running") -> None:
-    """Write one line of JSON to stdout: the server is ready, and these are its ports."""
+    """Write the ports as one line of JSON to stdout, which also says that the server is ready."""
     sys.stdout.write(json.dumps({"http_port": running.http_port, "grpc_port": running.grpc_port}) + "\n")
     sys.stdout.flush()
 
 
 class Running:
-    """A server with its listeners. `http_port` and `grpc_port` are the real ports, also when the settings say 0."""
+    """A server with its listeners. `http_port` and `grpc_port` are the real ports even if the settings say 0."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.service = Service(engine, settings)
@@ -70,7 +70,7 @@ class Running:
         self.grpc_port = 0
 
     async def start(self) -> None:
-        """Listen, then start the engine; ready when it returns. Raises SettingsError."""
+        """Listen, then start the engine. The server is ready when this returns. Raises SettingsError."""
         host = self._settings.host
         listener = listen(host, self._settings.http_port)
         self.http_port = listener.getsockname()[1]
@@ -79,8 +79,8 @@ class Running:
             self.grpc_port = self._add_grpc_port(f"{address}:{self._settings.grpc_port}")
         except RuntimeError as error:
             listener.close()
-            taken = f"grpc_port={self._settings.grpc_port} of {host} cannot be listened on; take another"
-            raise SettingsError(taken) from error
+            reason = "Address already in use, or not an address of this machine"
+            raise port_unavailable(host, self._settings.grpc_port, "grpc_port", reason) from error
         self._serving.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         if self._settings.admin_port:
             admin = listen("127.0.0.1", self._settings.admin_port, "admin_port")
@@ -100,7 +100,7 @@ class Running:
         return self._grpc.add_secure_port(address, credentials)
 
     async def stop(self) -> None:
-        """Refuse what is new, finish what was accepted within the grace period, then close."""
+        """Refuse new requests, finish accepted ones within the grace period, then close."""
         self.service.drained.set()
         if self._mirroring is not None:
             self._mirroring.cancel()
@@ -115,7 +115,7 @@ class Running:
         await asyncio.to_thread(self.service.observer.close)
 
     async def reload(self) -> None:
-        """Load every checkpoint whose manifest is not the served one; one that cannot be loaded changes nothing."""
+        """Load every checkpoint whose manifest has changed. One that cannot be loaded changes nothing."""
         for folder in self._settings.checkpoint_folders():
             served = {model.manifest_sha256 for model in self.service.engine.models}
             if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() not in served:
@@ -123,13 +123,13 @@ class Running:
                     await self.service.load_model(folder.name)
 
     async def stop_at_once(self) -> None:
-        """Fail every accepted request now, while the server stops."""
+        """Fail all accepted requests now, while the server stops."""
         self._http.force_exit = self._admin.force_exit = True
         await self.service.engine.stop()
         await self._grpc.stop(0)
 
     async def _mirror_engine(self) -> None:
-        """Keep gRPC health checks equal to /readyz, and bring the engine's work into the metrics."""
+        """Keep gRPC health checks equal to /readyz, and add the engine's work to the metrics."""
         while True:
             await set_health(self._health, serving=not self.service.why_not_ready())
             self.service.note_work()
@@ -164,7 +164,7 @@ async def _run(settings: Settings, on_ready: Callable[[Running], None]) -> None:
 
 
 async def _before(event: asyncio.Event, work: Awaitable[None]) -> bool:
-    """Whether `work` was done before `event`; it is cancelled when it was not. Raises what it raises."""
+    """True if `work` ends before `event`; otherwise `work` is cancelled. Raises what `work` raises."""
     working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,7 +183,9 @@ def _recorder(settings: Settings, metrics: Metrics) -> "Recorder | None":
     try:
         from server.recording.recorder import Recorder, RecordingLimits
     except ImportError as error:
-        raise SettingsError("record wants the extra `record`: pip install 'telos[record]', or leave it out") from error
+        raise SettingsError(
+            "record needs the extra `record`: pip install '.[record]' in a checkout, or leave record out"
+        ) from error
     limits = RecordingLimits(
         file_bytes=settings.record_file_bytes,
         folder_bytes=settings.record_folder_bytes,

@@ -1,6 +1,6 @@
-"""Everything that the server can do, whatever the transport: a request comes in, a response or a ServiceError goes out.
+"""Operations of the server, independent of the transport. Each takes a request and returns a response.
 
-The engine behind it may be another process. A robot's session is kept here, so that it outlives the engine.
+The engine behind it may be another process. Sessions are kept here, so that they outlive the engine.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ OnPlan = Callable[[schemas.PlanResponse], None]
 
 RETRY_AFTER_MS = 1000
 REPLY_MARGIN_S = 0.01
-"""The time that an answer needs to get through the transport before its deadline."""
+"""Time that an answer needs to pass the transport before its deadline."""
 
 
 class Service:
@@ -49,17 +49,17 @@ class Service:
         self.drained = asyncio.Event()
         """Set when the server is shutting down and refuses new requests."""
         self.in_flight = 0
-        """Requests that were accepted and not answered yet."""
+        """Number of requests that were accepted and not answered yet."""
         self.aliases: dict[str, str] = {}
-        """Models by the other names that an operator gave them."""
+        """Model names by alias."""
         self._activity = EngineActivity()
         self.observer = observer_for(self.present, tracing=settings.tracing)
         self.record: Callable[[schemas.PlanRequest, schemas.PlanResponse], None] = lambda request, response: None
-        """Called with each plan that is about to be sent, to keep it."""
+        """Called with each plan that is about to be sent, to record it."""
         self._settings = settings
 
     async def load_model(self, folder: str) -> schemas.ModelInfo:
-        """Serve the checkpoint of a folder. Raises ServiceError (model-refused); then the old one is served still."""
+        """Serve the checkpoint of a folder. Raises ServiceError (model-refused); the old model then stays."""
         loads = self.observer.metrics.model_loads
         try:
             model = await self.engine.load(folder)
@@ -91,12 +91,12 @@ class Service:
         return model
 
     def metrics(self) -> bytes:
-        """The text that Prometheus reads."""
+        """Metrics in the text format of Prometheus."""
         self.note_work()
         return self.observer.metrics.text()
 
     def note_work(self) -> None:
-        """Add the engine's activity since the last call to the metrics. It is kept only so long, so call this often."""
+        """Add the engine's new activity to the metrics. Call this often: the engine keeps a limited amount."""
         self._activity = self.engine.activity()
         for each in self._activity.iterations:
             self.observer.metrics.stepped(each.model, each.robots, each.seconds)
@@ -138,12 +138,12 @@ class Service:
             return response.model_copy(update={"request_id": request.request_id})
 
     async def anomaly(self, request: schemas.AnomalyRequest, call: Call = UNBOUND) -> schemas.AnomalyResponse:
-        """How surprising each transition of a clip is, against held-out transitions. Raises ServiceError."""
+        """Surprise of each transition of a clip, compared with held-out transitions. Raises ServiceError."""
         with self._admitted(request):
             return await _in_time(self.engine.anomaly(self._known(request)), call)
 
     async def encode(self, request: schemas.EncodeRequest, call: Call = UNBOUND) -> schemas.EncodeResponse:
-        """Latents of observations, each to be sent as a goal later. Raises ServiceError."""
+        """Latents of observations, each of which can be a goal later. Raises ServiceError."""
         with self._admitted(request):
             return await _in_time(self.engine.encode(self._known(request)), call)
 
@@ -166,7 +166,7 @@ class Service:
         return schemas.DeleteSessionResponse()
 
     async def time(self, request: schemas.ServerTimeRequest) -> schemas.ServerTime:
-        """This clock's time, from which a robot learns its own clock's offset."""
+        """Time of the server's clock, from which a robot computes its offset."""
         received_us = self.clock.now_us()
         return schemas.ServerTime(clock_id=self.clock.clock_id, received_us=received_us, sent_us=self.clock.now_us())
 
@@ -189,7 +189,7 @@ class Service:
 
     @contextmanager
     def _admitted(self, request: schemas.Request) -> Iterator[None]:
-        """Count a request in while it is answered. Raises ServiceError (not-ready, queue-full), at once."""
+        """Count a request while it is answered. Raises ServiceError (not-ready, queue-full) at once."""
         name = self.aliases.get(request.model.name, request.model.name)
         if any(model.name == name for model in self.engine.models):
             observed().model = name
@@ -206,7 +206,7 @@ class Service:
             self.in_flight -= 1
 
     def _known(self, request: R) -> R:
-        """The request with the model's own name, and with a request_id, drawn when the client gave none."""
+        """The request with the model's real name, and with a request_id, which is drawn if the client gave none."""
         ref = request.model
         if ref.name in self.aliases:
             ref = ref.model_copy(update={"name": self.aliases[ref.name]})
@@ -252,7 +252,7 @@ class Service:
 
 
 def _warm_start(request: schemas.PlanRequest, session: RobotSession | None) -> WarmStart | None:
-    """The session's last plan, to start from. Raises ServiceError when it is demanded and there is none."""
+    """The session's last plan, as a warm start. Raises ServiceError if the request demands one and there is none."""
     if request.warm_start is False or (session is None and not request.warm_start):
         return None
     if session is not None and session.last is not None:
@@ -265,7 +265,7 @@ def _warm_start(request: schemas.PlanRequest, session: RobotSession | None) -> W
 def _checked_or(
     error: ServiceError, checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], rest: schemas.PlanResponse
 ) -> schemas.PlanResponse:
-    """The rest of the last plan. Raises `error` when this request does not allow it."""
+    """The rest of the last plan. Raises `error` if the request does not allow it."""
     try:
         return checked(rest)
     except ServiceError:
@@ -273,7 +273,7 @@ def _checked_or(
 
 
 def _timed(response: schemas.PlanResponse, arrived: float, deadline: float) -> schemas.PlanResponse:
-    """The response with the whole time until now, the way to the engine and back included."""
+    """The response with the total time until now, the exchange with the engine included."""
     now = time.monotonic()
     late_us = max(0, round((now - deadline) * 1e6)) if deadline < math.inf else 0
     timing = response.timing.model_copy(update={"total_us": round((now - arrived) * 1e6), "late_us": late_us})
@@ -293,7 +293,7 @@ async def _in_time(work: Coroutine[Any, Any, T], call: Call) -> T:
 
 
 def _unless_unsafe(checked: Callable[[schemas.PlanResponse], schemas.PlanResponse], take: OnPlan) -> Incumbents:
-    """Pass on the incumbents that may leave, and drop the others. A final plan that must not leave is an error."""
+    """Pass on incumbents that are safe, and drop the others. An unsafe final plan is an error."""
 
     def offer(reply: EngineReply) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The memory of one robot between two plans: its last plan, its goal, and the request under way."""
+"""Session of one robot: its last plan, its goal, and the request under way."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LastPlan:
-    """A session's last plan: the next search begins from it, the robot runs it meanwhile, and it is the fallback."""
+    """Last plan of a session: the start of the next search, what the robot executes meanwhile, and the fallback."""
 
     response: schemas.PlanResponse
     warm_start: WarmStart
     actions: np.ndarray
-    """[steps, actions], physical, including those that the robot ran before the response."""
+    """[steps, actions] in physical units, with those that the robot executed before the response."""
 
     @classmethod
     def of(cls, request: schemas.PlanRequest, reply: EngineReply) -> "LastPlan":
@@ -34,12 +34,12 @@ class LastPlan:
         return cls(reply.response, reply.warm_start, actions)
 
     def actions_from(self, step: int) -> np.ndarray:
-        """[steps, actions] from this control step on; empty when the plan does not cover it."""
+        """Actions from this control step on, [steps, actions]; empty if the plan does not cover it."""
         begin = step - self.warm_start.first_step
         return self.actions[begin:] if begin >= 0 else self.actions[:0]
 
     def rest(self, request: schemas.PlanRequest) -> schemas.PlanResponse | None:
-        """The rest of the plan as a response; None when nothing is left, or the robot runs other actions."""
+        """The rest of the plan as a response; None if nothing is left or the robot executes other actions."""
         step, delay = request.context[-1].step or 0, request.inference_delay_steps or 0
         ahead, committed = self.actions_from(step), request.committed_actions
         if request.model.name != self.response.provenance.model_name or len(ahead) <= delay:
@@ -76,22 +76,24 @@ class LastPlan:
 
 
 class Turn:
-    """A request of a session that is being answered, until a newer one takes its place. Belongs to one event loop."""
+    """A request of a session under way, until a newer one replaces it. Belongs to one event loop."""
 
     def __init__(self, request: schemas.PlanRequest) -> None:
         self.step = request.context[-1].step or 0
-        """The control step that the robot was at."""
+        """Control step of the observation."""
         self._ended: asyncio.Future[ServiceError] = asyncio.get_running_loop().create_future()
 
     def end(self, error: ServiceError) -> None:
-        """Answer the request with `error` and throw its result away, even if that is there by now."""
+        """Answer the request with `error` and discard its result, even if it is complete."""
         if not self._ended.done():
             self._ended.set_result(error)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`. Raises ServiceError when the turn was ended."""
         working = asyncio.ensure_future(work)
-        working.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs it as unseen
+        working.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # otherwise asyncio logs it as never retrieved
         try:
             await asyncio.wait({working, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             if self._ended.done():
@@ -115,10 +117,10 @@ class RobotSession:
     turn: Turn | None = None
     """The request under way."""
     _goals: bytes = field(default=b"")
-    """Digest of the goals that `active_goal` counts in."""
+    """Digest of the goals that `active_goal` refers to."""
 
     def completed(self, request: schemas.PlanRequest) -> schemas.PlanRequest:
-        """The request, with what the session knows filled in where the request leaves it out."""
+        """The request with fields that it leaves out filled from the session."""
         known: dict[str, Any] = {}
         if request.hold_on_surprise is None:
             known["hold_on_surprise"] = self.hold_on_surprise
@@ -132,12 +134,12 @@ class RobotSession:
         return request.model_copy(update=known)
 
     def fallback(self, request: schemas.PlanRequest) -> schemas.PlanResponse | None:
-        """The rest of the last plan, when it leads to the same goal and goes on from what the robot runs."""
+        """The rest of the last plan, if it leads to the same goal and continues the actions that the robot executes."""
         same_goal = self._goals == goals_digest(request.goals) and request.active_goal in (None, self.active_goal)
         return self.last.rest(request) if self.last is not None and same_goal else None
 
     def begin(self, request: schemas.PlanRequest) -> Turn:
-        """The newest observation wins: raises ServiceError (superseded) for one older than that of the turn so far."""
+        """Start a turn. Raises ServiceError (superseded) for an observation older than that of the present turn."""
         newcomer = Turn(request)
         if self.turn is not None:
             if newcomer.step < self.turn.step:
@@ -152,7 +154,7 @@ class RobotSession:
             self.turn.end(error)
 
     async def turn_of(self, request: schemas.PlanRequest, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises ServiceError when something newer took its place."""
+        """The result of `work`. Raises ServiceError (superseded) if a newer request replaced this one."""
         try:
             turn = self.begin(request)
         except ServiceError:
@@ -173,7 +175,7 @@ class RobotSession:
 
 
 def goals_digest(goals: Sequence[schemas.Goal]) -> bytes:
-    """Equal when the goals show the same, in the same order."""
+    """Digest that is equal for the same goals in the same order."""
     shown = {"observation": {"images", "arrays"}, "embedding": True}
     return digest([goal.model_dump(include=shown) for goal in goals])
 

@@ -1,4 +1,4 @@
-"""The sessions of all robots. They outlive the engine and hold everything that a robot could miss."""
+"""Sessions of all robots. They live in the front process, so that they outlive the engine."""
 
 import itertools
 import secrets
@@ -12,14 +12,14 @@ from server.session import RobotSession, superseded
 
 
 class Sessions:
-    """Sessions by the id that the client chose. Idle ones and the least recently used beyond capacity are forgotten."""
+    """Sessions by id. Idle ones, and the least recently used beyond capacity, are forgotten."""
 
     def __init__(self, *, ttl_s: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
         self._capacity = capacity
         self._clock = clock
         self._sessions: OrderedDict[str, RobotSession] = OrderedDict()
-        self._epochs = itertools.count(round(time.time() * 1e3))  # so that a restarted server does not repeat them
+        self._epochs = itertools.count(round(time.time() * 1e3))  # a restarted server must not repeat epochs
 
     def create(self, session_id: str | None, *, hold_on_surprise: bool = False) -> RobotSession:
         """Raises ServiceError (session-exists)."""
@@ -57,7 +57,7 @@ class Sessions:
         return session
 
     def use(self, session: RobotSession) -> None:
-        """Note that a session is not idle. Others may have to make room."""
+        """Note that a session was used, and forget others beyond capacity."""
         if self._alive(session.session_id) is not session:
             return
         now = self._clock()
@@ -67,13 +67,13 @@ class Sessions:
             self._sessions.popitem(last=False)
 
     def reset(self, session_id: str) -> RobotSession:
-        """Forget its plan, throw away the one under way, and refuse requests with the old epoch."""
+        """Forget the last plan, discard the one under way, and refuse requests with the old epoch."""
         old = self.find(session_id)
         old.end_turn(ServiceError(Code.EPOCH_STALE, "the session was reset while the plan was made; it is thrown away"))
         return self._begin(session_id, old.hold_on_surprise)
 
     def move_on(self, session_id: str) -> RobotSession:
-        """Take note of new goals: a new epoch, and the plan under way is superseded. The last plan is kept.
+        """Start a new epoch for new goals and supersede the plan under way. The last plan is kept.
 
         Raises ServiceError (session-not-found).
         """
@@ -84,13 +84,13 @@ class Sessions:
         return session
 
     def progress(self, session_id: str, executed_step: int) -> None:
-        """The robot is at this control step, by its own counter. Raises ServiceError (session-not-found)."""
+        """Note the control step that the robot has reached. Raises ServiceError (session-not-found)."""
         session = self.find(session_id)
         session.committed_step = max(executed_step, session.committed_step or 0)
         self.use(session)
 
     def forget(self, session: RobotSession) -> None:
-        """Delete a session, whether it is still known or not."""
+        """Delete a session, if it still exists."""
         session.end_turn(ServiceError(Code.SESSION_NOT_FOUND, "the session was deleted while the plan was made"))
         if self._sessions.get(session.session_id) is session:
             del self._sessions[session.session_id]
@@ -100,7 +100,7 @@ class Sessions:
         self.forget(self.find(session_id))
 
     def described(self, session: RobotSession) -> schemas.Session:
-        """The session as a client sees it."""
+        """The session's state for a client."""
         return schemas.Session(
             session_id=session.session_id,
             epoch=session.epoch,

@@ -1,4 +1,4 @@
-"""What a stream's plans have in common, and what the robot has seen so far."""
+"""State of a stream: the settings of its plans, and the frames so far."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from server.validation import new_request_id
 
 
 class StreamContext:
-    """From the open event on. Without a session of its own the stream gets one, for as long as it lasts."""
+    """State from the open event on. A stream without a session gets one for as long as it lasts."""
 
     def __init__(self, service: Service, opened: schemas.PlanRequest) -> None:
         """Raises ServiceError (model-not-found, session-not-found, epoch-stale)."""
@@ -27,7 +27,7 @@ class StreamContext:
         self._committed = opened.committed_actions
 
     def request(self, request_id: str | None, committed: np.ndarray | None = None) -> schemas.PlanRequest:
-        """For a plan from what was seen last."""
+        """Request for a plan from the newest observation."""
         return self._opened.model_copy(
             update={
                 "request_id": request_id or new_request_id(),
@@ -38,7 +38,7 @@ class StreamContext:
         )
 
     def see(self, seen: schemas.StreamObservation) -> None:
-        """The robot is here now. Without what was executed since, frames before it mean nothing."""
+        """Add an observation. Without the actions since the last one, earlier frames are forgotten."""
         frames = [*self._frames, seen.observation] if seen.executed is not None else [seen.observation]
         executed = [*self._executed, seen.executed] if seen.executed is not None else []
         self._frames = frames[-self._most :]
@@ -46,7 +46,7 @@ class StreamContext:
         self._committed = None
 
     def aim(self, goals: Sequence[schemas.Goal]) -> None:
-        """From now on: whatever is under way leads elsewhere."""
+        """Set new goals, which supersedes the plan under way."""
         session = self._service.sessions.move_on(self._session_id)
         changes = {"goals": list(goals), "active_goal": None}
         if self._opened.session_epoch is not None:
@@ -54,10 +54,10 @@ class StreamContext:
         self._opened = self._opened.model_copy(update=changes)
 
     def progress(self, executed_step: int) -> None:
-        """Raises ServiceError (session-not-found)."""
+        """Note the control step that the robot has reached. Raises ServiceError (session-not-found)."""
         self._service.sessions.progress(self._session_id, executed_step)
 
     def close(self) -> None:
-        """The stream is over."""
+        """Forget the session that the stream created."""
         if self._own is not None:
             self._service.sessions.forget(self._own)

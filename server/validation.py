@@ -1,4 +1,4 @@
-"""From a dictionary of unknown origin to a request, or to an error that names every field that is wrong."""
+"""Turns an untrusted dictionary into a request, or into an error that names every wrong field."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 def read_json(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises ServiceError (malformed-request)."""
     try:
-        payload = from_json(body, allow_inf_nan=True)  # so that validation can name the field that is not finite
+        payload = from_json(body, allow_inf_nan=True)  # validation then names the field that is not finite
     except ValueError as error:
         raise ServiceError(Code.MALFORMED_REQUEST, f"the body is not JSON: {error}; send one JSON object") from None
     if not isinstance(payload, dict):
@@ -44,7 +44,7 @@ def validate(kind: type[W], payload: Mapping[str, Any]) -> W:
 
 
 def request_id_of(payload: Mapping[str, Any]) -> str:
-    """The client's own id when it is usable, else a fresh one: also answers to invalid requests carry it."""
+    """The client's request_id if it is valid, else a new one. Answers to invalid requests have one too."""
     given = payload.get("request_id")
     return given if isinstance(given, str) and _IDENTIFIER.fullmatch(given) else new_request_id()
 
@@ -54,19 +54,19 @@ def new_request_id() -> str:
 
 
 def shorten(text: str) -> str:
-    """Text of a client that is fit to be sent back to it."""
+    """A client's text, shortened and printable, so that an error can repeat it."""
     kept = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
     return "".join(c if c.isprintable() else "?" for c in kept)
 
 
 def unknown_model(name: str, known: Iterable[str]) -> ServiceError:
-    """For a name of the client's that no model has."""
+    """Error for a model name that is not known."""
     given = f"given '{shorten(name)}'; this server has {', '.join(sorted(known))}"
     return refuse(Code.MODEL_NOT_FOUND, "/model/name", given)
 
 
 def pointer_to(*location: int | str) -> str:
-    """JSON pointer (RFC 6901), fit to be sent back whatever the names in it."""
+    """JSON pointer (RFC 6901), with names shortened and printable."""
     return "".join("/" + shorten(str(part)).replace("~", "~0").replace("/", "~1") for part in location)
 
 
@@ -84,7 +84,7 @@ def _reason(detail: ErrorDetails) -> str:
 
 
 def _given(value: Any) -> str:
-    """What was sent, as far as it is safe and short enough to be sent back."""
+    """A client's value as a few safe words."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and abs(value) < 2**64:
@@ -97,7 +97,7 @@ def _given(value: Any) -> str:
 
 
 def check_most(given: int, most: int, pointer: str, noun: str = "") -> None:
-    """Raises ServiceError when a request asks for more than this server gives to one request."""
+    """Raises ServiceError if a request asks for more than the limit."""
     if given > most:
         reason = f"given {given} {noun}".rstrip() + f"; at most {most} are allowed here"
         raise refuse(Code.VALIDATION_FAILED, pointer, reason)

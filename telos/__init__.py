@@ -1,6 +1,6 @@
-"""Telos for robots: plans from what their sensors give, asked for over HTTP or gRPC.
+"""Client of Telos for robots: it sends what their sensors see and gets plans, over HTTP or gRPC.
 
-`connect("http://host:port")` needs numpy and Pillow; `connect("grpc://host:port")` the extra `telos[grpc]` too.
+`connect("http://host:port")` needs numpy and Pillow; `connect("grpc://host:port")` also needs the extra `grpc`.
 """
 
 from telos.control_loop import ControlLoop

@@ -1,4 +1,4 @@
-"""A plan's actions on the robot's own counter of control steps, and until when they may be executed."""
+"""Actions of a plan by control step, and the time until which they may be executed."""
 
 import math
 from dataclasses import dataclass
@@ -9,35 +9,35 @@ from telos.errors import TelosError
 from telos.replies import ModelInfo, PlanReply
 
 ROUNDING = 1e-4
-"""Share of an action's range that a reply may be off by."""
+"""Rounding error that is allowed in a reply, as a share of an action's range."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Actions that were planned for given control steps; for any other step there is none."""
+    """Actions that were planned for a span of control steps."""
 
     actions: np.ndarray
     """[steps, actions], physical units"""
     first_step: int
     valid_steps: int
-    """Control steps from the first one after which the plan says nothing any more."""
+    """Number of control steps, from the first one, for which the plan is valid."""
     expires_s: float
-    """On the robot's clock."""
+    """End of validity, on the robot's clock."""
 
     @classmethod
     def of(cls, reply: PlanReply, seen_s: float) -> "Chunk":
-        """`seen_s` is when the robot was where the plan begins, on its own clock."""
+        """Chunk of a reply. `seen_s` is when the plan's observation was made, on the robot's clock."""
         valid_steps = min(len(reply.actions), int(reply.valid_for_s / reply.dt_s + ROUNDING))
         return cls(reply.actions, reply.first_step, valid_steps, seen_s + reply.valid_for_s)
 
     def at(self, step: int, now_s: float) -> np.ndarray | None:
-        """[actions] of a control step; None when the plan has none for it, or is too old."""
+        """Action of a control step, [actions]; None when the plan does not cover the step or has expired."""
         row = step - self.first_step
         return self.actions[row] if 0 <= row < self.valid_steps and now_s < self.expires_s else None
 
 
 def check_plan(reply: PlanReply, model: ModelInfo) -> None:
-    """Raises TelosError for actions that no robot must execute: others, not finite, or outside the model's limits."""
+    """Raises TelosError for actions with other names, not finite, or outside the model's limits: never execute them."""
     spec = model.required_action
     low, high = np.asarray(spec.low), np.asarray(spec.high)
     slack = ROUNDING * (high - low)

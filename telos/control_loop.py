@@ -1,4 +1,4 @@
-"""A robot that moves on while it plans: each chunk of actions is executed at the control steps it was planned for."""
+"""Control of a robot that moves while it plans: each action is executed at the step that it was planned for."""
 
 import logging
 import secrets
@@ -25,12 +25,12 @@ REMEMBERED_DELAYS = 8
 
 @dataclass(frozen=True)
 class _Asked:
-    """A plan that is on its way, and what the robot does meanwhile."""
+    """A plan under way, and what the robot does in the meantime."""
 
     step: int
     seen_s: float
     committed: np.ndarray
-    """[steps, actions]: what the plan was told that the robot executes while it waits."""
+    """[steps, actions]: the actions that the request said the robot would execute while it waits."""
     answer: Future[PlanReply]
     executed: list[np.ndarray] = field(default_factory=list)
 
@@ -38,12 +38,12 @@ class _Asked:
 class ControlLoop:
     """One action for each control step, and a new plan in the background after every model step.
 
-    A plan is told what the robot executes until it comes (`inference_delay_steps` control steps of the plan before),
-    begins with that, and takes over at the very step that it continues; one that comes later is discarded. Where no
-    valid plan says what to do, the robot gets `hold`, or without it TelosError (`plan-expired`): never anything else.
-    Steps are those of the robot's own counter.
+    A request commits the actions that the robot executes until the plan arrives (`inference_delay_steps` control steps
+    of the plan before). The new plan begins with them and takes over where they end; a later one is discarded. At a
+    step without a valid plan, `act` returns `hold`, or raises TelosError (`plan-expired`) if there is no `hold`.
+    Steps count on the robot's own counter.
 
-    `clock`, in seconds, is time as the robot lives through it: that of the simulation when it is simulated.
+    `clock` gives the robot's time in seconds; for a simulated robot, the simulation's time.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class ControlLoop:
         commit: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`planner` belongs to the loop from now on; its `timeout_s` says when a plan is given up.
+        """Only the loop may use `planner` from now on; a plan is given up after the planner's `timeout_s`.
 
-        `hold` is the action, in physical units, that keeps this robot where it is. `inference_delay_steps` None: as
-        many as the slowest of the last plans took, and one. `commit=False` does not tell a plan what happens meanwhile:
-        it takes over in mid course, as if its first steps had been executed.
-        Raises TelosError (`model-not-found`, `no-actions`) and ValueError for a hold action that is none.
+        `hold` is the action, in physical units, that keeps this robot where it is. `inference_delay_steps` None: one
+        more than the slowest of the last plans took. With `commit=False` requests commit no actions, and a plan takes
+        over in the middle, as if its first steps had been executed.
+        Raises TelosError (`model-not-found`, `no-actions`), and ValueError for a hold action outside the limits.
         """
         self.model = planner.model(model)
         self._action = self.model.required_action
         self.goal = goal
         self.plan: PlanReply | None = None
-        """The one that is being executed."""
+        """The plan that is being executed."""
         self.last_error: TelosError | None = None
-        """Why there was no new plan lately; None once there is one."""
+        """Error of the last plan; None after a plan that succeeded."""
         self.session_id = secrets.token_hex(8)
         self._planner = planner
         self._hold = None if hold is None else self._checked_hold(hold)
@@ -93,7 +93,7 @@ class ControlLoop:
         self.close()
 
     def close(self) -> None:
-        """Wait for the plan that is on its way, at most the planner's timeout, and throw it away."""
+        """Wait for the plan under way, at most for the planner's timeout, and discard it."""
         self._planning.shutdown(wait=True, cancel_futures=True)
 
     @property
@@ -103,7 +103,7 @@ class ControlLoop:
 
     @property
     def uses_observation(self) -> bool:
-        """Whether `act` looks at the observation of this step: once a model step."""
+        """True at the steps whose observation `act` uses, once in each model step."""
         return self.step % self._action.control_steps == 0
 
     @property
@@ -115,11 +115,11 @@ class ControlLoop:
         return min(max(self._delays) + 1, longest)
 
     def act(self, seen: ObservationLike | None) -> np.ndarray:
-        """The action of this control step, [actions] in physical units, which the robot is taken to execute.
+        """The action of this control step, [actions] in physical units. The loop assumes that the robot executes it.
 
-        `seen` is what the sensors give now; None when they give nothing. Without `hold`, the first call waits for a
-        plan. Raises TelosError (`plan-expired`) when there is nothing to execute and no `hold`, until `restart`, and
-        ValueError for readings that are not those of the model's sensors.
+        `seen` is the present observation, or None when there is none. Without `hold`, the first call waits for a
+        plan. Raises TelosError (`plan-expired`) without a valid plan and without `hold`, until `restart` is called, and
+        ValueError for readings that do not fit the model's sensors.
         """
         if self._stopped:
             raise self._expired()
@@ -135,7 +135,7 @@ class ControlLoop:
         return self._execute(self._hold if action is None else action)
 
     def restart(self) -> None:
-        """Forget the past and every plan, after the robot was moved by something else than its actions, or stopped."""
+        """Forget the past and every plan. Call it after the robot was moved by other means, or stopped."""
         self._history.restart()
         self._chunk = self._asked = self.plan = None
         self._stopped = False
@@ -168,25 +168,25 @@ class ControlLoop:
             self._await_first_plan(self._asked)
 
     def _meanwhile(self) -> np.ndarray:
-        """[steps, actions] that the robot executes until the next plan takes over."""
+        """Actions that the robot executes until the next plan takes over: [steps, actions]."""
         rows: list[np.ndarray] = []
         for step in range(self.step, self.step + self.inference_delay_steps) if self._commit else ():
             action = self._planned(step)
             row = self._hold if action is None else action
             if row is None:
-                break  # it stops there
+                break  # no action is known from here on
             rows.append(row)
         return np.stack(rows) if rows else np.empty((0, len(self._action.names)))
 
     def _await_first_plan(self, asked: _Asked) -> None:
-        """The robot stands: however long this takes, the plan begins where it is."""
+        """Wait for the first plan. The robot stands still, so the plan stays valid however long it takes."""
         self._asked = None
         reply = asked.answer.result()
         self._chunk = self._checked(reply, asked, self._clock())
         self.plan = reply
 
     def _take_over(self) -> None:
-        """Make the plan that has come the one to execute, unless it does not fit what the robot did meanwhile."""
+        """Execute the plan that has arrived, unless it does not fit what the robot did in the meantime."""
         asked = self._asked
         if asked is None or not asked.answer.done():
             return
@@ -202,7 +202,7 @@ class ControlLoop:
             self.plan, self.last_error = reply, None
 
     def _checked(self, reply: PlanReply, asked: _Asked, seen_s: float) -> Chunk:
-        """Raises TelosError for a plan that begins elsewhere, or continues what the robot did not do."""
+        """Raises TelosError for a plan that begins at another step, or continues actions that were not executed."""
         if reply.first_step != asked.step:
             detail = f"the plan starts at step {reply.first_step}, not {asked.step}: discarded"
             raise TelosError("stale-reply", detail, request_id=reply.request_id)
@@ -228,9 +228,11 @@ class ControlLoop:
         action = np.asarray(hold, dtype=np.float64)
         inside = action.shape == (len(spec.names),) and ((spec.low <= action) & (action <= spec.high)).all()
         if not inside:
-            raise ValueError(f"hold is {action.tolist()}; wanted one action of {spec.names} within the limits")
+            raise ValueError(f"hold is {action.tolist()}; wanted one value for each of {spec.names}, within the limits")
         return action
 
     def _expired(self) -> TelosError:
         reason = f"; {self.last_error}" if self.last_error is not None else ""
-        return TelosError("plan-expired", f"no valid plan says what to do at step {self.step}{reason}")
+        return TelosError(
+            "plan-expired", f"there is no valid plan at step {self.step}{reason}; give `hold`, or restart"
+        )

@@ -1,4 +1,4 @@
-"""A robot that stands still while it plans: receding-horizon control, one plan after the other."""
+"""Receding-horizon control of a robot that stands still while it plans."""
 
 import secrets
 
@@ -12,7 +12,7 @@ from telos.requests import GoalLike, ObservationLike, PlanOptions
 
 
 class Controller:
-    """Plans towards `goal` again and again, each time from where the last plan left off.
+    """Plans towards `goal`, each time from where the last plan left off.
 
     The goal may be changed between plans. `ControlLoop` is for a robot that moves on while it plans.
     """
@@ -41,12 +41,12 @@ class Controller:
     def observe(self, seen: ObservationLike) -> None:
         """Remember a frame. Frames count as context when exactly one model step was executed between them.
 
-        Raises ValueError for readings that are not those of the model's sensors.
+        Raises ValueError for readings that do not fit the model's sensors.
         """
         self._history.observe(seen)
 
     def plan(self, seen: ObservationLike) -> PlanReply:
-        """Actions from `seen`, what the sensors give now, to the goal.
+        """Plan from `seen`, the present observation, to the goal.
 
         Raises TelosError, and ValueError as `observe` does.
         """
@@ -64,10 +64,10 @@ class Controller:
         return reply
 
     def executed(self, actions: np.ndarray) -> None:
-        """Say what the robot really did: [steps, actions] in physical units, in the order of execution."""
+        """Report the actions that the robot executed: [steps, actions] in physical units, in order."""
         self._history.executed(actions)
 
     def restart(self) -> None:
-        """Forget the past, after the robot was moved by something else than its actions."""
+        """Forget the past. Call it after the robot was moved by other means than its actions."""
         self._history.restart()
         self.session_id = secrets.token_hex(8)

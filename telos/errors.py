@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a plan, as one exception."""
+"""The one exception of the client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ class FieldError:
 
 
 class TelosError(Exception):
-    """The server refused, could not answer, or answered something that must not be executed.
+    """The server refused, did not answer, or answered something that must not be executed.
 
-    `code` is one word to decide on (`queue-full`, `validation-failed`, ...; here also `unreachable`, `timeout`,
-    `unreadable-reply`, `stale-reply`, `unusable-plan`, `no-actions`); `status` is the HTTP status or the name of the
-    gRPC code, empty when there was no answer. Before `retry_after_s` the server does not want to be asked again.
+    Programs decide on `code`, one word of the server (`queue-full`, `validation-failed`, ...) or of the client
+    (`unreachable`, `timeout`, `unreadable-reply`, `stale-reply`, `late-plan`, `plan-expired`, `unusable-plan`,
+    `no-actions`). `status` is the HTTP status or the name of the gRPC code, empty when there was no answer. Wait
+    `retry_after_s` before you ask again.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class TelosError(Exception):
         errors: tuple[FieldError, ...] = (),
         retry_after_s: float = 0.0,
     ) -> None:
-        fields = "".join(f"\n  {error.pointer}: {error.reason}" for error in errors[1:])  # detail names the first
+        fields = "".join(f"\n  {error.pointer}: {error.reason}" for error in errors[1:])  # `detail` has the first one
         super().__init__(f"{code}: {detail}{fields}")
         self.code = code
         self.detail = detail
@@ -45,7 +46,7 @@ class TelosError(Exception):
 
     @classmethod
     def from_problem(cls, problem: Mapping[str, Any], status: int) -> "TelosError":
-        """From the body of an HTTP answer that is `application/problem+json` (RFC 9457)."""
+        """Error from the body of an `application/problem+json` answer (RFC 9457)."""
         return cls(
             str(problem.get("code", "unknown")),
             str(problem.get("detail", "the server gave no reason")),

@@ -1,4 +1,4 @@
-"""What comes with an answer: where the time went, what is known of its safety, and what produced it."""
+"""Parts of a reply: its timing, its safety report and its provenance."""
 
 from dataclasses import dataclass
 
@@ -13,25 +13,25 @@ class Timing:
     plan_us: int
     total_us: int
     late_us: int = 0
-    """After the planning budget was over."""
+    """Time by which the answer exceeded its planning budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Safety:
-    """How a plan's actions lie within their limits."""
+    """A plan's actions in relation to their limits."""
 
     saturated_fraction: float
-    """Share of action values that sit on a limit."""
+    """Share of action values that lie on a limit."""
     max_step_delta: tuple[float, ...]
     """Largest change from one control step to the next, one entry for each action."""
     within_limits: bool
     start_jump: tuple[float, ...] = ()
-    """From the action before the plan to its first one, one entry for each action; empty when it is not known."""
+    """Change from the action before the plan to its first one, one entry for each action; empty when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Enough to say later what produced an answer."""
+    """Identity of the model and the server that produced an answer."""
 
     model_name: str
     model_version: str

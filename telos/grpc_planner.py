@@ -1,4 +1,4 @@
-"""Plans over gRPC: the same calls, binary on the wire. Needs the extra `telos[grpc]`."""
+"""Planner over gRPC. Needs the extra `grpc`."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
@@ -21,12 +21,10 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.use_local_subchannel_pool", 1),  # a connection that is replaced is really gone
-    (
-        "grpc.initial_reconnect_backoff_ms",
-        50,
-    ),  # by default a server that is back is looked for after a second at first,
-    ("grpc.max_reconnect_backoff_ms", 1000),  # and after two minutes in the end
+    ("grpc.use_local_subchannel_pool", 1),  # closing the channel really closes its connection
+    # By default gRPC waits one second before it reconnects, and up to two minutes later on.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
 _REQUESTS: dict[Method, tuple[type[Message], str]] = {
@@ -49,7 +47,7 @@ _TRANSPORT_CODES = {
 class GrpcPlanner(Planner):
     """A server at `target`, such as `127.0.0.1:8601`. `timeout_s` bounds every call, retries included.
 
-    Without `tls` the connection is not encrypted: for the machine itself or a trusted network.
+    Without `tls` the connection is not encrypted: use it on one machine or on a trusted network only.
     """
 
     def __init__(
@@ -112,7 +110,7 @@ class GrpcPlanner(Planner):
             except grpc.RpcError as error:
                 failure = self._telos_error(error, name)
                 if failure.code == "timeout":
-                    self._replace_connection()  # it may lead nowhere, and would swallow the next call too
+                    self._replace_connection()  # a dead connection would time out the next call too
                 raise failure from error
 
         return until_answered(once, self._timeout_s)
@@ -122,7 +120,7 @@ class GrpcPlanner(Planner):
         self._connect()
 
     def _telos_error(self, error: Any, name: str) -> TelosError:
-        """The server's own words when it gave some (google.rpc.Status), else the transport's."""
+        """Error with the server's details (google.rpc.Status) if there are any, else with the transport's."""
         rich = next((value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"), None)
         status: grpc.StatusCode = error.code()
         if rich is None:

@@ -1,16 +1,16 @@
-"""What a robot saw and did, as a world model wants it: frames one model step apart, and the actions between them."""
+"""Frames that a robot saw, one model step apart, and the actions that it executed between them."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from telos.observations import observed
+from telos.observations import errors_at, observed
 from telos.replies import ModelInfo
 from telos.requests import Observation, ObservationLike
 
 
 class History:
-    """Steps are counted here, in control steps executed, never guessed from time."""
+    """Context of the next plan. Steps are counted from executed actions, never guessed from time."""
 
     def __init__(self, model: ModelInfo) -> None:
         """Raises TelosError (`no-actions`) for a model that plans nothing."""
@@ -24,22 +24,25 @@ class History:
 
     @property
     def frames(self) -> tuple[Observation, ...]:
-        """Oldest first; the last is what was observed last."""
+        """Frames, oldest first; the last one is the newest observation."""
         return tuple(self._frames)
 
     @property
     def actions(self) -> tuple[np.ndarray, ...]:
-        """Executed between the frames, each [control_steps, actions] in physical units."""
+        """Actions executed between the frames, each [control_steps, actions] in physical units."""
         return tuple(self._blocks)
 
     def observe(self, seen: ObservationLike) -> None:
         """Remember a frame. Frames count as context when exactly one model step was executed between them.
 
-        Raises ValueError for readings that are not those of the model's sensors, or a step that is not the present one.
+        Raises ValueError for readings that do not fit the model's sensors, and for a step other than the present one.
         """
-        frame = observed(seen, self._model)
+        with errors_at("observation"):
+            frame = observed(seen, self._model)
         if frame.step not in (None, self.step):
-            raise ValueError(f"the observation is of step {frame.step}, and {self.step} were executed; leave step out")
+            raise ValueError(
+                f"the observation is of step {frame.step}, and {self.step} were executed; leave `step` out"
+            )
         pending = np.concatenate(self._pending) if self._pending else np.empty((0, len(self._action.names)))
         if len(pending) == 0:
             del self._frames[-1:]
@@ -54,7 +57,7 @@ class History:
             del self._frames[:surplus], self._blocks[:surplus]
 
     def executed(self, actions: np.ndarray) -> None:
-        """What the robot really did: [steps, actions] in physical units. Raises ValueError for anything else."""
+        """Add executed actions: [steps, actions] in physical units. Raises ValueError for another shape."""
         block = np.asarray(actions, dtype=np.float64)
         if block.ndim != 2 or block.shape[1] != len(self._action.names) or not np.isfinite(block).all():
             names = ", ".join(self._action.names)
@@ -63,7 +66,7 @@ class History:
         self._pending.append(block.copy())
 
     def restart(self) -> None:
-        """Forget everything but the count."""
+        """Forget everything but the number of steps."""
         self._forget()
         self._pending.clear()
 

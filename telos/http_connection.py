@@ -1,4 +1,4 @@
-"""An HTTP exchange that ends in time: the standard library bounds each wait, not how many there are."""
+"""An HTTP connection with a deadline for each exchange. The standard library only bounds each single wait."""
 
 import functools
 import http.client
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 class KeptConnection:
-    """One kept connection to a server, opened when it is needed."""
+    """A connection to a server that is kept open between requests, and opened when needed."""
 
     def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
         if tls is None:
@@ -31,10 +31,10 @@ class KeptConnection:
     def response(
         self, verb: str, path: str, body: bytes | None, headers: dict[str, str], deadline: float
     ) -> Iterator[http.client.HTTPResponse]:
-        """An answer to be read before `deadline` on the monotonic clock.
+        """An answer, which must be read before `deadline` on the monotonic clock.
 
-        Raises TimeoutError, OSError or HTTPException. The connection is closed unless all was read: an answer may still
-        come, and only a new connection is sure not to deliver it to the next question.
+        Raises TimeoutError, OSError or HTTPException, and then closes the connection: the answer may still arrive, and
+        would be taken for the answer to the next request.
         """
         connection = self._connection
         try:
@@ -50,7 +50,7 @@ class KeptConnection:
 
 
 class _Response(http.client.HTTPResponse):
-    """Reads from the socket with what is left until the deadline, however small the pieces are that come."""
+    """Reads from the socket until the deadline, however small the pieces are that arrive."""
 
     def __init__(self, deadline: float, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
         super().__init__(sock, debuglevel, method)
@@ -61,7 +61,7 @@ class _Response(http.client.HTTPResponse):
 class _UntilDeadline(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open when its connection lets go of it
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open after its connection has closed it
         self._deadline = deadline
 
     def readable(self) -> bool:
@@ -79,5 +79,5 @@ class _UntilDeadline(io.RawIOBase):
 def _left_s(deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
-        raise TimeoutError("the time is over")
+        raise TimeoutError("the deadline has passed")
     return left_s

@@ -1,4 +1,4 @@
-"""Plans over HTTP, with nothing but the standard library underneath."""
+"""Planner over HTTP, with the standard library only."""
 
 import base64
 import http.client
@@ -33,7 +33,7 @@ _ROUTES: dict[Method, tuple[str, str]] = {
 class HttpPlanner(Planner):
     """A server at `base_url`, such as `http://127.0.0.1:8600`. `timeout_s` bounds every call, retries included.
 
-    `https://` is encrypted; `tls` says whom to trust then, if not the authorities of this machine.
+    `https://` is encrypted; `tls` names the authorities to trust, by default those of this machine.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class HttpPlanner(Planner):
         return True
 
     def _replace_connection(self) -> None:
-        self._connection.close()  # the next call opens another
+        self._connection.close()  # the next call opens a new one
 
     def _call(self, method: Method, payload: dict[str, Any]) -> Mapping[str, Any]:
         verb, route = _ROUTES[method]
         path = route.format(session_id=quote(payload.get("session_id", ""), safe=""))
         body = None
-        if path == route and verb == "POST":  # else the path says everything
+        if path == route and verb == "POST":  # otherwise the path has all parameters
             body = _json(payload)
         return until_answered(lambda left_s: self._request(verb, path, body, left_s), self._timeout_s)
 
@@ -90,7 +90,7 @@ class HttpPlanner(Planner):
         answer = until_answered(lambda left_s: self._request("GET", "/v1/models", None, left_s), self._timeout_s)
         models = answer.get("models")
         if not isinstance(models, list):
-            raise self._unreadable("answered /v1/models with no list of models")
+            raise self._unreadable("did not answer /v1/models with a list of models")
         return models
 
     def _request(self, verb: str, path: str, body: bytes | None, left_s: float) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ class HttpPlanner(Planner):
         return data
 
     def _exchange_bytes(self, verb: str, path: str, body: bytes | None, deadline: float) -> tuple[int, bytes]:
-        """Status and body. A kept connection that the server closed meanwhile is opened again, once."""
+        """Status and body. If the server has closed the kept connection, this opens it again, once."""
         kept = self._connection.is_open
         try:
             with self._response(verb, path, body, deadline) as response:
@@ -121,18 +121,18 @@ class HttpPlanner(Planner):
 
     @contextmanager
     def _named_failures(self, path: str) -> Iterator[None]:
-        """As TelosError, with who did not answer and what the budget was."""
+        """Raise failures of the connection as TelosError, with the address and the timeout."""
         address, budget = self._connection.address, f"{self._timeout_s:g} s"
         try:
             yield
         except TimeoutError as error:
-            detail = f"{address} did not answer {path} within its {budget}"
+            detail = f"{address} did not answer {path} within {budget}; give a longer timeout_s, or a shorter plan"
             raise TelosError("timeout", detail, retryable=True) from error
         except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
             reason = f"{address} cannot be reached within {budget}: {error}; is the server running there?"
             raise TelosError("unreachable", reason, retryable=True) from error
         except http.client.HTTPException as error:
-            raise self._unreadable(f"answered {path} with no HTTP") from error
+            raise self._unreadable(f"did not answer {path} with HTTP") from error
 
     def _object(self, path: str, answer: bytes) -> Mapping[str, Any]:
         try:
@@ -140,7 +140,7 @@ class HttpPlanner(Planner):
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise self._unreadable(f"answered {path} with no JSON object")
+            raise self._unreadable(f"did not answer {path} with a JSON object")
         return data
 
     def _unreadable(self, what: str) -> TelosError:
@@ -152,9 +152,9 @@ def _json(payload: Mapping[str, Any]) -> bytes:
 
 
 def _encode(value: Any) -> Any:
-    """What JSON has no word for: bytes and arrays."""
+    """JSON form of bytes and arrays."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, np.ndarray):
         return pack(value)
-    raise TypeError(f"{type(value).__name__} has no place in a request")
+    raise TypeError(f"a request cannot hold a {type(value).__name__}")

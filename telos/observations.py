@@ -1,29 +1,45 @@
-"""What a robot saw, checked against a model's sensors before anything is sent."""
+"""Observations, checked against a model's sensors before anything is sent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from telos.images import ImageLike
+from telos.images import ImageLike, checked_image, described
 from telos.replies import ModelInfo, SensorInfo
 from telos.requests import Observation, ObservationLike
 
 
 def observed(seen: ObservationLike, model: ModelInfo) -> Observation:
-    """`seen` with its images by camera and its vectors as float64, all of it a copy: cameras reuse their memory.
+    """`seen` with its images by camera and its vectors as float64, all copied because cameras reuse their memory.
 
-    Raises ValueError that names the sensors which are missing, surplus or of another shape.
+    Raises ValueError that names the sensor that is missing, surplus, not an image, or of another shape.
     """
     given = seen if isinstance(seen, Observation) else Observation(seen)
     images = _by_camera(given.images, model)
     _check_names(model, images, given.arrays)
     return replace(
         given,
-        images={name: image if isinstance(image, bytes) else np.array(image) for name, image in images.items()},
+        images={name: _image(image, name) for name, image in images.items()},
         arrays={sensor.name: _vector(given.arrays[sensor.name], sensor) for sensor in _vectors(model)},
     )
+
+
+@contextmanager
+def errors_at(place: str) -> Iterator[None]:
+    """Put `place`, such as `context[0]`, in front of the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _image(image: ImageLike, camera: str) -> ImageLike:
+    with errors_at(f"camera {camera}"):
+        checked = checked_image(image)
+    return checked if isinstance(checked, bytes) else checked.copy()
 
 
 def _by_camera(images: ImageLike | Mapping[str, ImageLike], model: ModelInfo) -> Mapping[str, ImageLike]:
@@ -31,11 +47,14 @@ def _by_camera(images: ImageLike | Mapping[str, ImageLike], model: ModelInfo) ->
         return images
     if len(model.cameras) != 1:
         sensors = _listed(sensor.name for sensor in model.sensors)
-        raise ValueError(f"given one image; {model.name} has {sensors}: give an Observation with all of them")
+        given = "one image" if isinstance(images, np.ndarray | bytes) else described(images)
+        raise ValueError(f"given {given}; {model.name} has {sensors}: give an Observation with all of them")
     return {model.cameras[0].name: images}
 
 
 def _check_names(model: ModelInfo, images: Mapping[str, object], arrays: Mapping[str, object]) -> None:
+    if not isinstance(arrays, Mapping):
+        raise ValueError(f"arrays is {described(arrays)}; wanted a dictionary of readings by sensor name")
     cameras, vectors = ({sensor.name for sensor in kind} for kind in (model.cameras, _vectors(model)))
     missing = [*(cameras - images.keys()), *(vectors - arrays.keys())]
     surplus = [*(images.keys() - cameras), *(arrays.keys() - vectors)]
@@ -46,10 +65,14 @@ def _check_names(model: ModelInfo, images: Mapping[str, object], arrays: Mapping
 
 
 def _vector(value: ArrayLike, sensor: SensorInfo) -> np.ndarray:
-    reading = np.array(value, dtype=np.float64)
+    wanted = f"wanted {list(sensor.shape)}: {', '.join(sensor.names)}"
+    try:
+        reading = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sensor {sensor.name} is {described(value)}: {error}; {wanted}") from error
     if reading.shape != sensor.shape:
-        wanted = f"{list(sensor.shape)}: {', '.join(sensor.names)}"
-        raise ValueError(f"sensor {sensor.name} has shape {list(reading.shape)}; wanted {wanted}")
+        given = "is None" if value is None else f"has shape {list(reading.shape)}"
+        raise ValueError(f"sensor {sensor.name} {given}; {wanted}")
     return reading
 
 

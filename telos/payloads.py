@@ -1,4 +1,4 @@
-"""What is asked, as dictionaries of the wire. Keys whose value is None are left out."""
+"""Translates requests into dictionaries of the wire. Keys whose value is None are left out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from telos.images import Format, encode_image
-from telos.observations import observed
+from telos.observations import errors_at, observed
 from telos.replies import Embedding, ModelInfo, Session
 from telos.requests import Cost, Goal, GoalLike, ObservationLike, PlanOptions, Underway
 
 
 def observation_payload(seen: ObservationLike, model: ModelInfo, image_format: Format) -> dict[str, Any]:
-    """Raises ValueError for readings that are not exactly those of the model's sensors, and for what is no image."""
+    """Fields of an Observation. Raises ValueError for readings that do not fit the model's sensors."""
     given = observed(seen, model)
     assert isinstance(given.images, Mapping)  # `observed` names them
     fields = {
@@ -27,12 +27,15 @@ def observation_payload(seen: ObservationLike, model: ModelInfo, image_format: F
 
 
 def goals_payload(goal: GoalLike, model: ModelInfo, image_format: Format) -> list[dict[str, Any]]:
-    """One goal, or several in order. Raises as `observation_payload` does."""
-    goals = goal if isinstance(goal, list | tuple) else (Goal(goal),)
-    return [
-        without_none({**_target(each.target, model, image_format), "weight": each.weight, "tolerance": each.tolerance})
-        for each in goals
-    ]
+    """One goal, or several in order. Raises ValueError as `observation_payload` does."""
+    if not isinstance(goal, list | tuple):
+        with errors_at("goal"):
+            return [_goal(Goal(goal), model, image_format)]
+    payloads = []
+    for index, each in enumerate(goal):
+        with errors_at(f"goal[{index}]"):
+            payloads.append(_goal(each, model, image_format))
+    return payloads
 
 
 def options_payload(options: PlanOptions) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def options_payload(options: PlanOptions) -> dict[str, Any]:
 
 
 def session_payload(session: str | Session | None) -> dict[str, Any]:
-    """Fields of a PlanRequest: of a Session its epoch too, so that the plan is refused when it was reset since."""
+    """Fields of a PlanRequest. A Session adds its epoch, so that the plan is refused when it was reset since."""
     if isinstance(session, Session):
         return {"session_id": session.session_id, "session_epoch": session.epoch}
     return {} if session is None else {"session_id": session}
@@ -67,13 +70,20 @@ def underway_payload(underway: Underway | None) -> dict[str, Any]:
 
 
 def actions_payload(blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Executed between frames, each [control_steps, actions] in physical units."""
+    """Actions executed between frames, each [control_steps, actions] in physical units."""
     return [np.asarray(block, dtype=np.float64) for block in blocks]
 
 
 def without_none(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without keys whose value is None."""
+    """A copy without keys whose value is None."""
     return {key: value for key, value in payload.items() if value is not None}
+
+
+def _goal(goal: Goal, model: ModelInfo, image_format: Format) -> dict[str, Any]:
+    if not isinstance(goal, Goal):
+        raise ValueError(f"given {type(goal).__name__}; wanted a Goal: several goals are a list of Goal")
+    target = _target(goal.target, model, image_format)
+    return without_none({**target, "weight": goal.weight, "tolerance": goal.tolerance})
 
 
 def _target(target: ObservationLike | Embedding, model: ModelInfo, image_format: Format) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A planner behind a wire. Both transports answer the same calls with the same replies."""
+"""Interface of a planner, the same over each transport."""
 
 import secrets
 from abc import ABC, abstractmethod
@@ -11,7 +11,8 @@ import numpy as np
 from telos.chunk import check_plan
 from telos.errors import TelosError
 from telos.from_wire import read
-from telos.images import Format
+from telos.images import Format, described
+from telos.observations import errors_at
 from telos.payloads import (
     actions_payload,
     goals_payload,
@@ -31,7 +32,7 @@ class Planner(ABC):
     """A connection to a Telos server. Every call raises TelosError. One planner is for one thread at a time."""
 
     image_format: Format
-    """What arrays are sent as. PNG is lossless; JPEG is smaller and faster for large frames."""
+    """File format in which arrays are sent. PNG is lossless; JPEG is smaller and faster for large frames."""
 
     def __init__(self, image_format: Format) -> None:
         self.image_format = image_format
@@ -42,18 +43,18 @@ class Planner(ABC):
         """One request and its answer, as dictionaries of the wire contract."""
 
     def _stream(self, payload: dict[str, Any]) -> Generator[Mapping[str, Any], None, None]:
-        """A plan's incumbents, then the final one or a problem. Who cannot tell any earlier tells the final one."""
+        """Incumbents of a plan, then the final plan or a problem. This default gives the final plan alone."""
         yield {"final": self._call("plan", payload)}
 
     @abstractmethod
     def _list_models(self) -> Sequence[Mapping[str, Any]]: ...
 
-    def _replace_connection(self) -> None:  # noqa: B027 - who has no connection has nothing to do
-        """What is open carries answers to other questions, or none: nothing of it must be read any more."""
+    def _replace_connection(self) -> None:  # noqa: B027 - a planner without a connection has nothing to do
+        """Drop the open connection: an answer that is still to come belongs to another request."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether the server can plan now: False also when it cannot be reached."""
+        """True if the server can plan now; False also when it cannot be reached."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -78,15 +79,15 @@ class Planner(ABC):
     ) -> PlanReply:
         """Actions that lead from the last frame of `context` to `goal`, or to several goals in order.
 
-        `context` is oldest first, one model step apart; `action_history` holds what was executed between its frames,
-        each [control_steps, actions] in physical units. `session` is the id of a robot's session, or a Session: then
-        the plan is refused when it was reset since. `on_incumbent` takes the best plan so far, each time that the
-        search has found a better one; over gRPC that is a stream, which has a session and wants the step of the last
-        frame. Raises ValueError, before anything is sent, for readings that are not those of the model's sensors.
+        `context` has frames one model step apart, oldest first; `action_history` has the actions executed between
+        them, each [control_steps, actions] in physical units. `session` is the id of a robot's session, or a Session:
+        the plan is then refused when the session was reset since. `on_incumbent` is called with the best plan so far,
+        each time that the search finds a better one; over gRPC this opens a stream, which needs the step of the last
+        frame. Raises ValueError, before anything is sent, for readings that do not fit the model's sensors.
         """
         payload = {
             "model": {"name": model},
-            "context": self._observations(model, context),
+            "context": self._observations(model, context, "context"),
             "action_history": actions_payload(action_history),
             "goals": goals_payload(goal, self.model(model), self.image_format),
             **options_payload(options or PlanOptions()),
@@ -98,15 +99,15 @@ class Planner(ABC):
         return self._last(payload | {"request_id": secrets.token_hex(8)}, on_incumbent)
 
     def create_session(self, session_id: str | None = None, *, hold_on_surprise: bool | None = None) -> Session:
-        """Memory of a robot between two plans. A plan with a new session_id makes one by itself."""
+        """Create a session, which remembers a robot between plans. A plan with a new session_id creates one too."""
         return self._ask_session("create_session", session_id=session_id, hold_on_surprise=hold_on_surprise)
 
     def session(self, session_id: str) -> Session:
-        """What is known of it. Raises TelosError (`session-not-found`) also when it was idle for too long."""
+        """The session's state. Raises TelosError (`session-not-found`), also after it was idle for too long."""
         return self._ask_session("get_session", session_id=session_id)
 
     def reset_session(self, session_id: str) -> Session:
-        """Forget its last plan, and throw away the one under way. The epoch goes up."""
+        """Forget the session's last plan and discard the one under way. The epoch goes up."""
         return self._ask_session("reset_session", session_id=session_id)
 
     def delete_session(self, session_id: str) -> None:
@@ -115,25 +116,26 @@ class Planner(ABC):
     def anomaly(
         self, model: str, observations: Sequence[ObservationLike], actions: Sequence[np.ndarray]
     ) -> AnomalyReply:
-        """How surprising each transition of a clip is. `actions` holds what was executed between its frames."""
+        """Surprise of each transition of a clip. `actions` has the actions executed between its frames."""
         payload = {
             "model": {"name": model},
-            "observations": self._observations(model, observations),
+            "observations": self._observations(model, observations, "observations"),
             "actions": actions_payload(actions),
         }
         return read(AnomalyReply, self._exchange("anomaly", payload))
 
     def encode(self, model: str, observations: Sequence[ObservationLike]) -> EncodeReply:
-        """Latents of observations, each of which can be sent as a goal later."""
-        payload = {"model": {"name": model}, "observations": self._observations(model, observations)}
+        """Latents of observations, each of which can be a goal later."""
+        encoded = self._observations(model, observations, "observations")
+        payload = {"model": {"name": model}, "observations": encoded}
         return read(EncodeReply, self._exchange("encode", payload))
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """What the server can plan with."""
+        """Models that the server has."""
         return tuple(read(ModelInfo, model) for model in self._list_models())
 
     def model(self, name: str) -> ModelInfo:
-        """One model, asked for once and remembered."""
+        """One model, remembered after the first call. Raises TelosError (`model-not-found`)."""
         if name not in self._models:
             self._models |= {model.name: model for model in self.models()}
         if name not in self._models:
@@ -144,7 +146,7 @@ class Planner(ABC):
         return read(Session, self._call(method, without_none(payload)))
 
     def _checked(self, answer: Mapping[str, Any], payload: Mapping[str, Any]) -> PlanReply:
-        """Raises TelosError for a plan that no robot, or not this one, must execute."""
+        """A plan that this robot may execute. Raises TelosError for any other."""
         reply = read(PlanReply, answer)
         check_plan(reply, self.model(payload["model"]["name"]))
         session_id, epoch = payload.get("session_id"), payload.get("session_epoch")
@@ -154,7 +156,7 @@ class Planner(ABC):
         return reply
 
     def _last(self, payload: dict[str, Any], on_incumbent: Callable[[PlanReply], None]) -> PlanReply:
-        """Hand on what comes, and return what comes last."""
+        """Pass incumbents on, and return the final plan."""
         with closing(self._stream(payload)) as events:
             for event in events:
                 if event.get("incumbent"):
@@ -163,10 +165,10 @@ class Planner(ABC):
                     return self._checked(self._own(event["final"], payload), payload)
                 elif event.get("problem"):
                     raise TelosError.from_problem(event["problem"], event["problem"].get("status", 0))
-        raise TelosError("unreadable-reply", "the stream ended without a plan and without a reason")
+        raise TelosError("unreadable-reply", "the stream ended without a plan and without a problem")
 
     def _own(self, answer: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Accept only the answer to this very question: a late reply must not be executed."""
+        """Accept only the answer to this request: a late reply to another must not be executed."""
         asked, given = payload["request_id"], answer.get("request_id")
         if given != asked:
             self._replace_connection()
@@ -177,6 +179,12 @@ class Planner(ABC):
         asked = without_none(payload) | {"request_id": secrets.token_hex(8)}
         return self._own(self._call(method, asked), asked)
 
-    def _observations(self, model: str, observations: Sequence[ObservationLike]) -> list[dict[str, Any]]:
-        info = self.model(model)
-        return [observation_payload(each, info, self.image_format) for each in observations]
+    def _observations(self, model: str, observations: Sequence[ObservationLike], field: str) -> list[dict[str, Any]]:
+        """Raises ValueError that names the observation as an entry of `field`."""
+        if not isinstance(observations, Sequence) or isinstance(observations, str | bytes):
+            raise ValueError(f"{field} is {described(observations)}; wanted a list of observations, oldest first")
+        info, payloads = self.model(model), []
+        for index, each in enumerate(observations):
+            with errors_at(f"{field}[{index}]"):
+                payloads.append(observation_payload(each, info, self.image_format))
+        return payloads

@@ -1,4 +1,4 @@
-"""One way to a planner, whatever the wire."""
+"""Connects to a server over HTTP or gRPC."""
 
 from urllib.parse import urlsplit
 
@@ -16,10 +16,10 @@ def connect(
     image_format: Format = "png",
     tls: Tls | None = None,
 ) -> Planner:
-    """The server at `http://host:port` or `grpc://host:port`; with `https://` and `grpcs://`, encrypted.
+    """A planner at `http://host:port` or `grpc://host:port`; `https://` and `grpcs://` are encrypted.
 
-    Nothing is sent yet. gRPC needs the extra `telos[grpc]`. Raises ValueError for any other address, and ImportError
-    when gRPC is not installed.
+    Nothing is sent yet. gRPC needs the extra `grpc`. Raises ValueError for any other address, and ImportError when
+    gRPC is not installed.
     """
     url = urlsplit(address)
     if url.scheme in ("http", "https"):

@@ -1,4 +1,4 @@
-"""What a planner answers, with actions as arrays and times in seconds."""
+"""Replies of a planner, with actions as arrays and times in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from telos.from_wire import array, known
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
-    """How to search. What is None is taken from the preset, a seed is drawn; a reply says what was used."""
+    """Settings of the search. The preset gives those that are None; a missing seed is drawn. A reply has those used."""
 
     preset: str | None = None
+    """Name of one of `ModelInfo.presets`."""
     algorithm: str | None = None
-    """cem, icem, mppi, predictive_sampling or gradient_descent; policy: the model's own, without a search."""
+    """cem, icem, mppi, predictive_sampling or gradient_descent; or policy, which asks the model's policy."""
     search_space: str | None = None
     """constant (one action a model step), free, linear_spline or cubic_spline (a few knots over the horizon)."""
     num_samples: int | None = None
     num_elites: int | None = None
-    """Of cem and icem; the other algorithms have none."""
+    """Number of elites, for cem and icem only."""
     max_iterations: int | None = None
     init_std: float | None = None
     horizon: int | None = None
-    """Model steps."""
+    """Horizon in model steps."""
     seed: int | None = None
 
 
@@ -37,46 +38,46 @@ class PlanReply:
     request_id: str
     session_id: str | None
     session_epoch: int | None
-    """Goes up with each reset of the session."""
+    """Number that grows with each reset of the session."""
     status: str
-    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: a new plan; FALLBACK_PREVIOUS: the rest of the last one;
+    """CONVERGED, MAX_ITERATIONS or BUDGET_EXHAUSTED: a new plan. FALLBACK_PREVIOUS: the rest of the last plan.
     POLICY: the actions of the model's policy."""
     actions: np.ndarray
-    """[steps, actions], physical units, one row a control step."""
+    """Actions in physical units: [steps, actions], one row for each control step."""
     action_names: tuple[str, ...]
     action_units: tuple[str, ...]
     dt_s: float
     """Duration of one control step."""
     control_steps: int
-    """In one model step: execute a multiple of it before planning again."""
+    """Control steps in one model step. Execute a multiple of it before you plan again."""
     first_step: int
-    """The control step, on the robot's counter, that the first row belongs to."""
+    """Control step of the first row, on the robot's counter."""
     valid_for_s: float
-    """Stop or hold when this much time passed since `first_step` without a newer plan."""
+    """Time since `first_step` after which the robot must stop or hold unless it has a newer plan."""
     predicted_cost: float | None
-    """None for a policy's actions that no world model verified."""
+    """Cost of the plan; None for a policy's actions that no world model verified."""
     cost_trace: tuple[float, ...]
     """Best cost after each iteration of the search."""
     goal_distance: float
-    """Latent distance from now to the active goal; 1 is that of two unrelated frames."""
+    """Latent distance from the last frame to the active goal; 1 is the distance of unrelated frames."""
     goal_distances: tuple[float, ...]
-    """The same to each goal."""
+    """Latent distance from the last frame to each goal."""
     active_goal: int
-    """Index of the goal that was planned for."""
+    """Index of the goal to which the plan leads."""
     goal_reached: bool
-    """The last of the goals, all before it having been reached."""
+    """True when all goals are reached."""
     planned_goal_distance: float | None
-    """Distance to the active goal at the end of the imagined future; None when none was imagined."""
+    """Distance to the active goal at the end of the imagined future; None when nothing was imagined."""
     surprise: float | None
-    """Of the last transition; None when only one frame was sent."""
+    """Surprise of the last transition; None when only one frame was sent."""
     warm_started: bool
     latents: np.ndarray | None
-    """[horizon, n, d] imagined future, when asked for."""
+    """Imagined future, [horizon, n, d], if `include` has `latents`."""
     timing: Timing
     safety: Safety
     provenance: Provenance
     planner: PlannerConfig
-    """What was used, seed included: send it again to get the same plan."""
+    """Settings that were used, seed included. Send them again to get the same plan."""
 
     @property
     def next_actions(self) -> np.ndarray:
@@ -117,7 +118,7 @@ class PlanReply:
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyReply:
-    """Whether a clip obeys the physics that the model learned. One entry a transition."""
+    """Surprise of a clip, with one entry for each transition."""
 
     request_id: str
     surprise: tuple[float, ...]
@@ -135,7 +136,7 @@ class AnomalyReply:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Embedding:
-    """A goal as latents: what `encode` gave for one observation."""
+    """Latents of one observation, as `encode` gives them. They can be a goal."""
 
     space_id: str
     latents: np.ndarray
@@ -162,14 +163,14 @@ class EncodeReply:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a server remembers of a robot between two plans."""
+    """A robot's state on the server between two plans."""
 
     session_id: str
     epoch: int
     committed_step: int | None = None
-    """Control step of the last plan's first action, or later, as the robot reported."""
+    """Control step of the last plan's first action, or a later one that the robot reported."""
     expires_in_ms: int
-    """Unless it is used before."""
+    """Time until the session is forgotten, unless it is used before."""
     hold_on_surprise: bool = False
     active_goal: int = 0
 
@@ -180,17 +181,17 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class SensorInfo:
-    """One of a model's sensors."""
+    """A sensor of a model."""
 
     name: str
     kind: Literal["camera", "vector"]
     shape: tuple[int, ...]
-    """A camera's [height_px, width_px, 3], to which images are resized; a vector's [entries]."""
+    """[height_px, width_px, 3] of a camera, to which images are resized; [entries] of a vector."""
     names: tuple[str, ...] = ()
-    """A vector's entries, in order."""
+    """Names of a vector's entries, in order."""
     units: tuple[str, ...] = ()
     low: tuple[float, ...] = ()
-    """Readings of an entry lie within low..high, in its unit."""
+    """Lowest reading of each entry, in its unit."""
     high: tuple[float, ...] = ()
 
 
@@ -208,7 +209,7 @@ class ActionInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A model: what it takes, and what it gives."""
+    """A model: its sensors, its actions and its defaults."""
 
     name: str
     version: str
@@ -216,42 +217,42 @@ class ModelInfo:
     task: str
     ready: bool
     sensors: tuple[SensorInfo, ...]
-    """An observation has exactly these."""
+    """Sensors that every observation must have, and no others."""
     latent_shape: tuple[int, ...]
-    """[n, d] of one observation."""
+    """Shape of the latents of one observation: [n, d]."""
     action: ActionInfo | None = None
-    """None for a model that encodes and plans nothing."""
+    """Actions; None for a model that encodes and does not plan."""
     context_frames: int | None = None
-    """At most, one model step apart."""
+    """Largest number of context frames, one model step apart."""
     horizon: int | None = None
-    """By default, in model steps."""
+    """Default horizon, in model steps."""
     presets: tuple[PlannerConfig, ...]
-    """That it can be asked with."""
+    """Planner settings that a request may name."""
     surprise_threshold: float | None = None
-    """None when it was not calibrated."""
+    """Surprise that 1 % of held-out transitions exceed; None when the model was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str
     device: str
-    """cpu, or a GPU as cuda:0."""
+    """Device that the model runs on: cpu, or a GPU such as cuda:0."""
     dtype: str
-    """float32 or bfloat16: what imagining computes in."""
+    """Precision of the rollout: float32 or bfloat16."""
 
     @property
     def cameras(self) -> tuple[SensorInfo, ...]:
-        """The sensors that give images."""
+        """Sensors that give images."""
         return tuple(sensor for sensor in self.sensors if sensor.kind == "camera")
 
     @property
     def required_action(self) -> ActionInfo:
-        """Its actions. Raises TelosError (`no-actions`) for a model that has none."""
+        """Actions of a model that has some. Raises TelosError (`no-actions`) for any other."""
         if self.action is None:
-            raise TelosError("no-actions", f"{self.name} encodes and plans nothing; choose a model with actions")
+            raise TelosError("no-actions", f"{self.name} only encodes and cannot plan; choose a model with actions")
         return self.action
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> "ModelInfo":
-        """Raises KeyError or TypeError for a dictionary of something else."""
+        """Raises KeyError or TypeError for a dictionary of another kind."""
         parts: dict[str, Any] = {
             "sensors": tuple(known(SensorInfo, sensor) for sensor in data["sensors"]),
             "presets": tuple(known(PlannerConfig, preset) for preset in data["presets"]),

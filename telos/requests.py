@@ -1,4 +1,4 @@
-"""What a planner is asked with. What is None is left to the server."""
+"""Requests to a planner. The server decides on fields that are None."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,22 +13,22 @@ from telos.replies import Embedding, PlannerConfig
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What all of a model's sensors gave at one time, and no other sensor."""
+    """Readings of all sensors of a model, and of no other sensor, at one time."""
 
     images: ImageLike | Mapping[str, ImageLike] = field(default_factory=dict)
-    """By camera; one image alone is that of the model's only camera."""
+    """Images by camera name. For a model with one camera, the image alone will do."""
     arrays: Mapping[str, ArrayLike] = field(default_factory=dict)
-    """By sensor: a vector's [entries], in the units of `ModelInfo.sensors`."""
+    """Readings by sensor name: [entries] of a vector, in the units of `ModelInfo.sensors`."""
     step: int | None = None
-    """The robot's own counter, in control steps. Has no meaning in a goal."""
+    """Number of control steps by the robot's own counter. Ignored in a goal."""
     capture_time_us: int | None = None
-    """On the robot's own clock. Has no meaning in a goal."""
+    """Time of capture on the robot's own clock. Ignored in a goal."""
     capture_times_us: Mapping[str, int] | None = None
-    """By sensor, of those that were captured at another time; more than a control step apart is refused."""
+    """Times of sensors that were captured at another time; the server refuses more than one control step."""
 
     @classmethod
     def of_readings(cls, readings: Mapping[str, np.ndarray]) -> "Observation":
-        """From one array a sensor, as Gymnasium gives them: uint8 [height, width, 3] is an image, others vectors."""
+        """Observation from one array for each sensor, as in Gymnasium. A uint8 array [height, width, 3] is an image."""
         images = {name: each for name, each in readings.items() if each.dtype == np.uint8 and each.ndim == 3}
         return cls(images, {name: each for name, each in readings.items() if name not in images})
 
@@ -42,9 +42,9 @@ class Goal:
 
     target: ObservationLike | Embedding
     weight: float | None = None
-    """Against the other terms of the cost."""
+    """Weight against the other terms of the cost."""
     tolerance: float | None = None
-    """Goal distance that counts as reached; 1 is that of unrelated frames."""
+    """Largest goal distance that counts as reached; 1 is the distance of unrelated frames."""
 
 
 GoalLike = ObservationLike | Embedding | list[Goal] | tuple[Goal, ...]
@@ -52,14 +52,14 @@ GoalLike = ObservationLike | Embedding | list[Goal] | tuple[Goal, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class ActionLimits:
-    """Physical units, one entry for each action. May only tighten the limits of the model."""
+    """Limits in physical units, one entry for each action. They may only tighten those of the model."""
 
     min: tuple[float, ...]
     max: tuple[float, ...]
     max_delta: tuple[float, ...] = ()
-    """Largest change from one control step to the next, also from the last action of the history; empty: any."""
+    """Largest change from one control step to the next, the last action of the history included; empty for no limit."""
     max_start_jump: tuple[float, ...] = ()
-    """Largest change from the action before the plan to its first; empty: any."""
+    """Largest change from the action before the plan to its first; empty for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,17 +68,17 @@ class KeepOut:
 
     embeddings: tuple[Embedding, ...]
     radius: float
-    """Goal distance; 1 is that of unrelated frames."""
+    """Radius in units of goal distance; 1 is the distance of unrelated frames."""
     weight: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cost:
-    """What a plan is judged by, on top of the goal. Weights count against the goal's cost."""
+    """Terms of a plan's cost beside the goal. Weights are relative to the goal's cost."""
 
     distance: Literal["squared", "absolute"] | None = None
     over: Literal["mean", "last", "closest"] | None = None
-    """Which imagined steps count."""
+    """Imagined steps that count."""
     smoothness: float | None = None
     effort: float | None = None
     keep_out: tuple[KeepOut, ...] = ()
@@ -86,28 +86,28 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlanOptions:
-    """How to plan: what stays the same from one plan of a robot to the next."""
+    """Options that stay the same from one plan of a robot to the next."""
 
     config: PlannerConfig | None = None
-    """How to search."""
+    """Settings of the search."""
     cost: Cost | None = None
     limits: ActionLimits | None = None
     planning_budget_ms: int | None = None
-    """From arrival to reply; the best plan so far is returned then."""
+    """Time from arrival to reply, when the server returns the best plan so far."""
     require_complete: bool | None = None
-    """No plan rather than one cut off by its deadline, or the rest of the last one."""
+    """Refuse rather than return a plan cut off by its deadline, or the rest of the last plan."""
     warm_start: bool | None = None
-    """None: from the session's last plan when it has one; True: refuse when it has none."""
+    """None: start from the session's last plan if there is one. True: refuse if there is none."""
     hold_on_surprise: bool | None = None
-    """No plan after a transition that is more surprising than the calibrated threshold."""
+    """Refuse after a transition that is more surprising than the calibrated threshold."""
     include: tuple[Literal["costs", "latents"], ...] = ("costs",)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Underway:
-    """What the robot runs while it waits for a plan."""
+    """Actions that the robot executes while it waits for a plan."""
 
     actions: np.ndarray
-    """[steps, actions], physical units: the plan begins with them and takes them into account."""
+    """[steps, actions] in physical units. The plan begins with them."""
     delay_steps: int | None = None
-    """Control steps that the reply leaves out, since the robot has run them when it comes."""
+    """Control steps that the reply leaves out, since the robot has executed them when it arrives."""

@@ -1,4 +1,4 @@
-"""Asking again while a server is away, within the time that the caller has."""
+"""Retries while a server is away, within the caller's timeout."""
 
 import random
 import time
@@ -14,10 +14,10 @@ LONGEST_PAUSE_S = 1.0
 
 
 def until_answered(ask: Callable[[float], T], timeout_s: float) -> T:
-    """`ask(seconds left)`, again after growing, jittered pauses as long as the server is away. Raises TelosError.
+    """Result of `ask(seconds left)`, repeated after growing, jittered pauses while the server is away.
 
-    Away means that nobody planned: not reached, or not ready (503, UNAVAILABLE). Every other answer is final. Above all
-    a deadline that passed: a plan asked for again after it would come later still.
+    A server is away when it cannot be reached or is not ready (503, UNAVAILABLE). Every other answer is final, above
+    all a missed deadline: a second attempt would be later still. Raises TelosError.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
@@ -33,5 +33,5 @@ def until_answered(ask: Callable[[float], T], timeout_s: float) -> T:
 
 
 def is_away(error: TelosError) -> bool:
-    """Whether the server said that it cannot answer now, or nobody said anything."""
+    """True if the server is not ready or could not be reached."""
     return error.code == "unreachable" or error.status in (503, "UNAVAILABLE")

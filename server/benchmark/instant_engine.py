@@ -39,7 +39,7 @@ PROVENANCE = schemas.Provenance(
 )
 
 Script = Callable[[schemas.PlanRequest], np.ndarray]
-"""Makes actions for a request: [steps, actions] in physical units, whole model steps within the limits."""
+"""Function that makes a request's actions: [steps, actions] in physical units, whole model steps within limits."""
 
 
 def zeros(request: schemas.PlanRequest) -> np.ndarray:
@@ -47,7 +47,7 @@ def zeros(request: schemas.PlanRequest) -> np.ndarray:
 
 
 class InstantEngine:
-    """Serves one model, `instant`, with scripted plans; each takes `plan_s` of a device that makes one at a time."""
+    """Serves one model, `instant`, with scripted plans. Each occupies a device for `plan_s`, one plan at a time."""
 
     def __init__(self, plan_s: float = 0.0, script: Script = zeros, action: schemas.ActionInfo = ACTION) -> None:
         self._plan_s = plan_s
@@ -55,7 +55,7 @@ class InstantEngine:
         self._action = action
         self.on_change: Callable[[], None] = lambda: None
         self._free = 0.0
-        """When the device will be free, on the monotonic clock."""
+        """Time at which the device will be free, on the monotonic clock."""
 
     @property
     def models(self) -> Sequence[schemas.ModelInfo]:
@@ -113,7 +113,7 @@ class InstantEngine:
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
     ) -> EngineReply:
-        """A scripted plan. Raises ServiceError (deadline-infeasible) at once when the device cannot make it in time."""
+        """A scripted plan. Raises ServiceError (deadline-infeasible) at once if the device cannot make it in time."""
         queue_s = await self._use_device(deadline)
         first_step = request.context[-1].step or 0
         actions = self._script(request)
@@ -171,7 +171,7 @@ class InstantEngine:
         )
 
     async def _use_device(self, deadline: float) -> float:
-        """Wait for the device and use it; returns the seconds waited. Requests are served in the order they came."""
+        """Wait for the device and use it; returns the seconds waited. Requests are served in the order of arrival."""
         now = time.monotonic()
         begin = max(now, self._free)
         if begin + self._plan_s > deadline:

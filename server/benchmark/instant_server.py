@@ -1,7 +1,7 @@
 """The front of a server with an engine process that has no model: `python -m server.benchmark.instant_server 0.02`.
 
-Its one argument is the seconds that a plan takes of an imagined device. One line of JSON on stdout says the ports;
-SIGTERM ends it.
+The argument is the time in seconds for which a plan occupies a simulated device. One line of JSON on stdout has the
+ports; SIGTERM ends it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Open-loop load: every request leaves when it is due, whether or not the ones before were answered.
+"""Open-loop load: every request leaves when it is due, whether or not earlier ones were answered.
 
-Latency counts from when a request was due, not from when it could be sent: a server that stalls must not slow the load
-down and so look fast (coordinated omission).
+Latency counts from the time when a request was due, not when it could be sent: a server that stalls must not slow the
+load down and so look fast (coordinated omission).
 """
 
 import asyncio
@@ -27,11 +27,11 @@ class Sample:
     """Seconds from the beginning of the load."""
     latency_s: float
     outcome: str
-    """A status of HTTP or gRPC, or what else went wrong."""
+    """Status of HTTP or gRPC, or the name of another failure."""
 
 
 class LoadTarget(Protocol):
-    """A server that can be asked."""
+    """A server that receives the load."""
 
     async def ask(self, body: bytes) -> str:
         """Send one request and return its status."""
@@ -43,9 +43,9 @@ class LoadTarget(Protocol):
 async def offer(
     target: LoadTarget, bodies: Sequence[bytes], rate_per_s: float, seconds: float, seed: int
 ) -> list[Sample]:
-    """Offer requests with Poisson arrivals; returns when the last one was answered or given up.
+    """Send requests with Poisson arrivals. Returns when the last one was answered or given up.
 
-    The collector waits meanwhile: a full collection of this process, 100 ms and more, would count as the server's.
+    Garbage collection is off: a full collection of this process, 100 ms and more, would count as latency.
     """
     dice = np.random.default_rng(seed)
     due = np.cumsum(dice.exponential(1 / rate_per_s, max(1, round(rate_per_s * seconds))))
@@ -77,13 +77,13 @@ def summary(samples: Sequence[Sample], seconds: float, deadline_s: float) -> dic
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95, p99 and max, in milliseconds; empty when nothing was measured."""
+    """The quantiles p50, p95, p99 and max, in milliseconds; empty when nothing was measured."""
     names = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
     return {name: round(1e3 * float(np.percentile(seconds, q)), 2) for name, q in names.items()} if seconds else {}
 
 
 class HttpTarget:
-    """Sends POST requests over as many kept connections as there are requests under way."""
+    """Sends POST requests over kept connections, one for each request under way."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -91,7 +91,7 @@ class HttpTarget:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, body: bytes) -> str:
-        """The status, as text. Like a robot, it replaces a kept connection that the server has closed meanwhile."""
+        """The status, as text. Like a robot's client, this replaces a kept connection that the server has closed."""
         while self._idle:
             reader, writer = self._idle.pop()
             try:

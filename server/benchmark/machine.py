@@ -1,4 +1,4 @@
-"""The abilities of a machine: its best rate of a plain matrix product, and its instructions."""
+"""Peak rate of matrix products on a machine, and its instruction sets."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MATRIX_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 
 def peak_gflops(precision: Precision, device: str) -> float:
-    """The best rate of both ways to multiply, over two sizes and a dozen repeats; models are compared with it."""
+    """Best rate of two ways to multiply, over two sizes and a dozen repeats. Models are compared with it."""
     best = 0.0
     for side in SIDES:
         left, right = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
@@ -27,7 +27,7 @@ def peak_gflops(precision: Precision, device: str) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The machine that a result was measured on."""
+    """Description of the machine of a measurement."""
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "threads": torch.get_num_threads(),

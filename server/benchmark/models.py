@@ -1,4 +1,4 @@
-"""The models of the planning benchmark: random weights, in the plain form and in the fast forms of the service."""
+"""Models of the planning benchmark: random weights, with the plain rollout and with the fast ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,18 +36,18 @@ ACTIONS, CONTROL_STEPS = 2, 5
 ACTION_WIDTH = ACTIONS * CONTROL_STEPS
 REFERENCE = "reference"
 VARIANTS: dict[str, Precision] = {REFERENCE: "float32", "float32": "float32", "bfloat16": "bfloat16"}
-"""The plain rollout, and the fast one in both precisions."""
+"""Variants of a model: the plain rollout, and the fast one in both precisions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model, and how it is planned with."""
+    """A model and its cost."""
 
     camera_px: int
     context_frames: int
     terms: CostTerms
     heads: tuple[str, ...]
-    """Learned distances in the cost."""
+    """Names of the learned distances in the cost."""
     search_space: SearchSpaceName
 
 
@@ -55,13 +55,13 @@ CASES = {
     "paper": Case(camera_px=224, context_frames=1, terms=CostTerms(over="last"), heads=(), search_space="free"),
     "small": Case(camera_px=64, context_frames=3, terms=CostTerms(), heads=("steps_to_go",), search_space="constant"),
 }
-"""By preset of the recipe: as published, and as the service plans by default."""
+"""Cases by preset of the recipe: the published one, and the one that the service uses by default."""
 
 
 def random_models(recipe: str, device: str) -> dict[str, Checkpoint]:
     """Checkpoints with the same random weights: the plain rollout, and the fast one in both precisions."""
     case, entry = CASES[recipe], RECIPES[RECIPE]
-    assert entry.encoder is not None and entry.world_model is not None  # the recipe plans
+    assert entry.encoder is not None and entry.world_model is not None  # this recipe has a world model
     camera = SensorSpec(name="camera", kind="camera", shape=(case.camera_px, case.camera_px, 3))
     torch.manual_seed(0)
     body = Body(sensors=(camera,), action_width=ACTION_WIDTH)
@@ -85,17 +85,17 @@ def random_models(recipe: str, device: str) -> dict[str, Checkpoint]:
 
 
 def plainer(checkpoint: Checkpoint) -> Checkpoint:
-    """The same weights, with the plain rollout and the distances as they were trained."""
+    """A checkpoint of the same weights with the plain rollout and the heads as trained."""
     make, trained = RECIPES[checkpoint.manifest.recipe].world_model, checkpoint.trained
-    assert make is not None  # it plans with a world model
+    assert make is not None  # it has a world model
     heads = {name: trained.heads[name] for name in checkpoint.distances}
     plain: WorldModel = make(trained.module)
     return replace(checkpoint, precision="float32", world_model=plain, distances=weighted(heads))
 
 
 def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
-    """The same weights, with the rollout and the distances of the service."""
-    assert checkpoint.world_model is not None  # it plans with one
+    """A checkpoint of the same weights with the rollout and the heads of the service."""
+    assert checkpoint.world_model is not None  # it has a world model
     return replace(
         checkpoint,
         precision=precision,
@@ -105,7 +105,7 @@ def faster(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
 
 
 def weighted(heads: Mapping[str, Any]) -> dict[str, tuple[float, Distance]]:
-    """The heads that are distances, with their weights in a plan's cost."""
+    """Heads that are distances, with their weights in a plan's cost."""
     weights = {name: HEADS[name].cost_weight for name in heads}
     return {name: (weight, heads[name]) for name, weight in weights.items() if weight is not None}
 
@@ -135,12 +135,12 @@ def _manifest(recipe: str, camera: SensorSpec, latent: LatentSpec) -> Manifest:
 
 
 def rollout_flops(recipe: str, search: Preset, name: str) -> float:
-    """Floating-point operations of the rollout's products for one candidate, counted where nothing is computed."""
+    """Floating-point operations of the rollout's products for one candidate, counted on the meta device."""
     case = CASES[recipe]
     with torch.no_grad():
         model = random_models(recipe, "meta")[name]
         world_model, latent = model.world_model, model.manifest.latent
-        assert world_model is not None  # the recipe plans
+        assert world_model is not None  # this recipe has a world model
         context = torch.zeros(1, case.context_frames, latent.tokens, latent.width, device="meta")
         past = torch.zeros(1, case.context_frames - 1, ACTION_WIDTH, device="meta")
         actions = torch.zeros(1, search.candidates, search.horizon, ACTION_WIDTH, device="meta")

@@ -1,7 +1,7 @@
-"""How long planning takes: the plain float32 rollout beside the fast one, same weights, machine and run.
+"""Times plans with the plain float32 rollout and with the fast one, in one run and with the same weights.
 
 A case is a recipe with a planner preset, or with the published search. Its variants take turns, one optimiser iteration
-each, so that whatever else the machine does disturbs all alike. Weights are random: speed does not depend on them.
+each, so that other load on the machine affects all alike. Weights are random: speed does not depend on them.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from server.engine.question import Question, Target, plain_question
 from worldmodel import DTYPES, Checkpoint, Latents, Precision
 
 REFERENCE_SHARE = 5
-"""The plain rollout, several times as slow, is measured this many times less often."""
+"""Factor by which the plain rollout, several times as slow, is measured less often."""
 
 
 PUBLISHED = "300x30"
@@ -38,31 +38,31 @@ SEARCHES = {
     PUBLISHED: Preset(candidates=300, elites=30, iterations=30),
     **{name: preset for name, preset in PRESETS.items() if not (preset.proposal or preset.is_policy)},
 }
-"""Without presets that need a policy, which no model here has."""
+"""Searches by name, without presets that need a policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """How much to measure."""
+    """Extent of the measurement."""
 
     recipes: Sequence[str] = tuple(CASES)
     presets: Sequence[str] = tuple(SEARCHES)
     robots: Sequence[int] = (1, 4, 16)
     plans: int = 10
-    """Whole plans of one robot; several robots are measured for `iterations`."""
+    """Number of whole plans of one robot. Several robots are measured for `iterations`."""
     iterations: int = 10
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for asked, known in ((self.recipes, CASES), (self.presets, SEARCHES)):
             if unknown := sorted(set(asked) - set(known)):
-                raise ValueError(f"{unknown} are not known; choose of {', '.join(known)}")
+                raise ValueError(f"{', '.join(unknown)}: not known; choose from {', '.join(known)}")
         if min((self.plans, self.iterations, *self.robots)) < 1:
             raise ValueError("plans, iterations and robots must be at least 1")
 
 
 def benchmark(config: BenchmarkConfig, on_case: Callable[[str], None]) -> dict[str, Any]:
-    """Rows, one for each recipe, preset, number of robots and variant; speed-ups of one robot; what company gains."""
+    """One row for each recipe, preset, number of robots and variant, with the speed-ups of the fast rollout."""
     peaks: dict[Precision, float] = {precision: round(peak_gflops(precision, config.device), 1) for precision in DTYPES}
     rows: list[dict[str, Any]] = []
     for recipe in config.recipes:
@@ -94,7 +94,7 @@ def _measure(
     peaks: dict[Precision, float],
 ) -> list[dict[str, Any]]:
     case, whole = CASES[recipe], robots == 1
-    # No floor under the spread, so that a search takes all its iterations.
+    # Without a floor of the std, a search never converges and takes all its iterations.
     search = replace(SEARCHES[preset], std_floor=1e-6, search_space=case.search_space)
     runs = {name: _iterations(case, search, model, robots) for name, model in models.items()}
     for run in runs.values():
@@ -133,7 +133,7 @@ def _measure(
 
 
 def _iterations(case: Case, search: Preset, model: Checkpoint, robots: int) -> Iterator[None]:
-    """Iterations without end that `robots` share, one plan of each after another."""
+    """Endless iterations that `robots` share, plan after plan."""
     generator = Generator().manual_seed(0)
     seen = [_seen(case, model, generator) for _ in range(robots)]
     questions = [_question(case, search, model, robot) for robot in range(robots)]
@@ -142,7 +142,7 @@ def _iterations(case: Case, search: Preset, model: Checkpoint, robots: int) -> I
 
 
 def _together(plans: Sequence[Solving]) -> Iterator[None]:
-    """Shared iterations until the plans are made; all take equally many."""
+    """Shared iterations of the plans, which all take the same number."""
     while True:
         steps = [next(plan, None) for plan in plans]
         if None in steps:
@@ -186,14 +186,14 @@ def _plan_ms(seconds: list[float], iterations: int, whole: bool) -> dict[str, An
 
 
 def _speedups(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Speed-up of the fast rollout over the plain one, at the least number of robots measured, by median."""
+    """Median speed-up of the fast rollout over the plain one, at the smallest number of robots."""
     least = [row for row in rows if row["robots"] == min(row["robots"] for row in rows)]
     reference = next(row["plan_ms"]["p50"] for row in least if row["model"] == REFERENCE)
     return {row["dtype"]: round(reference / row["plan_ms"]["p50"], 2) for row in least if row["model"] != REFERENCE}
 
 
 def _company(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Plans a second of the most robots over those of the fewest. Little is left to gain near the machine's peak."""
+    """Ratio of plans a second at the largest number of robots to that at the smallest; near 1 at the machine's peak."""
     numbers = [row["robots"] for row in rows]
     rates = {(row["robots"], row["dtype"]): row["plans_per_s"] for row in rows if row["model"] != REFERENCE}
     return {dtype: round(rates[max(numbers), dtype] / rates[min(numbers), dtype], 2) for dtype in DTYPES}

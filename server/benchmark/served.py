@@ -1,4 +1,4 @@
-"""Runs a server in a process of its own, on a core of its own, to be measured."""
+"""Runs a server in its own process, on its own core, for a measurement."""
 
 import json
 import os
@@ -22,9 +22,9 @@ class Served:
 
 @contextmanager
 def served(module: str, arguments: Sequence[str], *, log: Path, core: int | None = None) -> Iterator[Served]:
-    """Run `python -m module arguments` until the block ends; once ready, the server says its ports in a line of JSON.
+    """Run `python -m module arguments` until the block ends; a ready server writes its ports as a line of JSON.
 
-    With `core`, it and the processes that it starts stay on that core. Raises RuntimeError when it ends too early.
+    With `core`, it and its child processes stay on that core. Raises RuntimeError if it ends too early.
     """
     command = [sys.executable, "-m", module, *arguments]
     with log.open("wb") as file:

@@ -1,6 +1,6 @@
-"""Measures how many plans a second a server answers in time, what a request costs beside its plan, and overload.
+"""Measures how many plans a second a server answers in time, the overhead of a request, and overload.
 
-Server and load generator are processes of their own, on a core each where there are two.
+Server and load generator are separate processes, each on its own core if the machine has two.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from telos.wire.messages import to_message
 Transport = Literal["http", "grpc"]
 
 HELD = 0.98
-"""A server keeps up with a load when it answers this share of it in time."""
+"""Share of a load that a server must answer in time to keep up with it."""
 BUDGET_OF_DEADLINE = 0.8
-"""The share that a robot grants the planner; the rest is for the way there and back."""
+"""Share of a robot's deadline that is the planning budget; the rest is for the transport."""
 OVERLOAD = 3
 OVERHEAD_RATE = 200
 OVERHEAD_P50_MS: dict[Transport, float] = {"http": 5.0, "grpc": 3.0}
@@ -43,7 +43,7 @@ BODIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceBenchmark:
-    """One measurement. `plan_ms` is the time that a plan takes of an imagined device; None measures a real model."""
+    """One measurement. A plan occupies a simulated device for `plan_ms`; None measures a real model."""
 
     plan_ms: float | None = 0.0
     model: str = INSTANT
@@ -67,7 +67,7 @@ class ServiceBenchmark:
 
 
 def benchmark(config: ServiceBenchmark, say: Callable[[str], None]) -> dict[str, Any]:
-    """The result as JSON data; `tests` holds the figures against their targets.
+    """The result as JSON data; `tests` compares the figures with their targets.
 
     Raises TelosError when the server has no such model.
     """
@@ -94,7 +94,7 @@ def start(config: ServiceBenchmark, log: Path, core: int | None) -> AbstractCont
 
 @contextmanager
 def own_core() -> Iterator[tuple[int | None, int | None]]:
-    """A core for the server, and another on which this process stays until the block ends; None with a single core."""
+    """A core for the server while this process stays on another until the block ends; None on a single core."""
     before = os.sched_getaffinity(0)
     first, *others = sorted(before)
     if not others:
@@ -137,7 +137,7 @@ async def _step(config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes
 async def _overload(
     config: ServiceBenchmark, target: LoadTarget, bodies: list[bytes], knee: dict[str, Any]
 ) -> dict[str, Any]:
-    """Offer three times the load that the server keeps up with, and then at once half of that load."""
+    """Send three times the load that the server keeps up with, and then at once half of that load."""
     rate, seconds = OVERLOAD * knee["rate_per_s"], 2 * config.seconds
     storm = asyncio.create_task(offer(target, bodies, rate, seconds, config.seed + 1))
     await asyncio.sleep(seconds)
@@ -154,13 +154,13 @@ async def _overload(
 
 
 def recovery_s(samples: list[Sample], deadline_s: float) -> float:
-    """Seconds from the return to a normal load until every request was answered in time again."""
+    """Seconds from the return to a normal load until all requests are answered in time again."""
     late = [s.due_s + s.latency_s for s in samples if s.outcome not in OK or s.latency_s > deadline_s]
     return round(max(late, default=0.0), 3)
 
 
 def overhead_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
-    """Rows of the rate that has targets, when that rate was offered."""
+    """Rows of the rate that has targets, if that rate was measured."""
     step = next((step for step in measured["steps"] if step["rate_per_s"] == OVERHEAD_RATE), None)
     if step is None:
         return []
@@ -190,14 +190,14 @@ def overload_rows(transport: Transport, measured: dict[str, Any]) -> list[Row]:
 
 
 def sensors_of(model: str, server: Served) -> tuple[SensorInfo, ...]:
-    """The sensors that an observation for the model must have. Raises TelosError."""
+    """Sensors that an observation for the model must have. Raises TelosError."""
     token = os.environ.get("TELOS_TOKEN") or None  # the server reads the same variable
     with HttpPlanner(f"http://127.0.0.1:{server.http_port}", token=token) as planner:
         return planner.model(model).sensors
 
 
 def plan_bodies(config: ServiceBenchmark, sensors: Sequence[SensorInfo], transport: Transport) -> list[bytes]:
-    """Requests as they go over the wire, each with one frame and one goal of its own."""
+    """Requests as bytes, each with its own frame and goal."""
     return [plan_body(config, sensors, seed, transport) for seed in range(BODIES)]
 
 
@@ -216,7 +216,7 @@ def plan_body(config: ServiceBenchmark, sensors: Sequence[SensorInfo], seed: int
 
 
 def observation(sensors: Sequence[SensorInfo], seed: int, side_px: int) -> dict[str, Any]:
-    """A JPEG of each camera, and numbers of each vector in the middle of their range."""
+    """A JPEG for each camera, and for each vector the middle of its range."""
     cameras, vectors = ([each for each in sensors if (each.kind == "camera") == wanted] for wanted in (True, False))
     return {
         "images": {camera.name: jpeg(seed, side_px) for camera in cameras},
@@ -229,7 +229,7 @@ def _as_json(value: bytes | np.ndarray) -> Any:
 
 
 def jpeg(seed: int, side_px: int) -> dict[str, Any]:
-    """A picture of blobs: about as many bytes as a camera's of that size."""
+    """Image of blobs, with about as many bytes as a camera image of that size."""
     coarse = np.random.default_rng(seed).integers(0, 256, (side_px // 8, side_px // 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((side_px, side_px), Image.Resampling.BICUBIC).save(file, "jpeg", quality=90)

@@ -1,4 +1,4 @@
-"""A figure beside the target that it is held against: one row of a reliability report."""
+"""A figure and its target: one row of a reliability report."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def judge(
     at_least: float | None = None,
     unit: str = "",
 ) -> Row:
-    """The row of one figure. NaN misses every target. Raises ValueError without a target."""
+    """Row of one figure. NaN misses every target. Raises ValueError without a target."""
     if at_most is None and at_least is None:
         raise ValueError(f"{name} has no target; give at_most, at_least or both")
     targets = [f"{word} {_text(bound, unit)}" for word, bound in (("≥", at_least), ("≤", at_most)) if bound is not None]

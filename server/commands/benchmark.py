@@ -1,4 +1,4 @@
-"""`telos benchmark planning`: how fast this machine plans; `telos benchmark service` has a file of its own."""
+"""`telos benchmark planning`: how fast this machine plans."""
 
 import argparse
 import json
@@ -11,31 +11,38 @@ from server.commands.errors import CommandError
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    benchmark = commands.add_parser("benchmark", help="measure how fast this machine plans, and how many it serves")
+    benchmark = commands.add_parser(
+        "benchmark", help="measure how fast this machine plans, and how many plans it serves"
+    )
     kinds = benchmark.add_subparsers(dest="what", required=True, metavar="what")
     benchmark_service.add_parser(kinds)
     parser = kinds.add_parser(
         "planning",
-        help="time plans of one and of several robots",
-        description="Time plans of one and of several robots with the plain float32 rollout and with the fast one in "
-        "float32 and bfloat16, all in one run, beside the machine's best matrix product. Robots that share a rollout "
-        "gain as long as one alone leaves the machine's peak unused. The published search takes minutes on a CPU; "
+        help="time plans for one robot and for several",
+        description="Time plans for one robot and for several, with the plain float32 rollout and with the fast one in "
+        "float32 and bfloat16, and measure the machine's peak with matrix products. Robots gain from sharing a "
+        "rollout as long as one robot alone does not reach that peak. The published search takes minutes on a CPU; "
         "--plans and --iterations shorten the measurement, not the search.",
     )
-    parser.add_argument("--recipes", nargs="+", default=["paper", "small"], help="models (default: paper small)")
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        default=["paper", "small"],
+        help="sizes of the model, out of paper and small (default: both)",
+    )
     parser.add_argument(
         "--presets",
         nargs="+",
         default=["300x30", "thorough", "default", "fast"],
-        help="planner presets, and 300x30 for the published search (default: all)",
+        help="out of 300x30 (the published search), thorough, default and fast (default: all)",
     )
-    parser.add_argument("--robots", nargs="+", type=int, default=[1, 4, 16], help="in a batch (default: 1 4 16)")
-    parser.add_argument("--plans", type=int, default=10, help="whole plans of one robot (default %(default)s)")
+    parser.add_argument("--robots", nargs="+", type=int, default=[1, 4, 16], help="robots in a batch (default: 1 4 16)")
+    parser.add_argument("--plans", type=int, default=10, help="whole plans of one robot to time (default %(default)s)")
     parser.add_argument(
         "--iterations",
         type=int,
         default=10,
-        help="optimiser iterations of several robots (default %(default)s); the plain rollout makes a fifth of both",
+        help="iterations of several robots to time (default %(default)s); the plain rollout gets a fifth of both",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")

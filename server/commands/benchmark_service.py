@@ -1,4 +1,4 @@
-"""`telos benchmark service`: how many plans a second a server answers in time, and what a request costs beside them."""
+"""`telos benchmark service`: how many plans a second a server answers in time, and the overhead of a request."""
 
 import argparse
 import json
@@ -13,22 +13,34 @@ def add_parser(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser(
         "service",
         help="measure how many plans a second a server answers in time",
-        description="Ask a server of its own for plans, with Poisson arrivals at one rate after the other until it "
-        "does not keep up, then at three times the last that it kept up with. Latency counts from when a request is "
-        "due. With a cost of `zero` nothing is planned, so that what is measured is the way there and back.",
+        description="Start a server and ask it for plans, with Poisson arrivals at one rate after another until it "
+        "falls behind, then at three times the highest rate that it kept up with. Latency counts from when a request "
+        "is due. With --planner-cost zero nothing is planned, which measures the transport alone.",
     )
     parser.add_argument(
-        "--planner-cost", default="zero", help="zero, milliseconds of a scripted device, or model (default %(default)s)"
+        "--planner-cost",
+        default="zero",
+        help="zero, milliseconds of a simulated search, or model (default %(default)s)",
     )
-    parser.add_argument("--model", help="name, with the cost `model`")
-    parser.add_argument("--preset", default="fast", help="with the cost `model` (default %(default)s)")
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
-    parser.add_argument("--transports", nargs="+", choices=("http", "grpc"), default=["http", "grpc"])
+    parser.add_argument("--model", help="name of a checkpoint; needed with --planner-cost model")
+    parser.add_argument(
+        "--preset",
+        default="fast",
+        help="for --planner-cost model, one that telos serve lists for it (default %(default)s)",
+    )
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
+    parser.add_argument(
+        "--transports", nargs="+", choices=("http", "grpc"), default=["http", "grpc"], help="default: both"
+    )
     parser.add_argument("--rates", nargs="+", type=float, default=[50, 100, 200, 400], help="requests per second")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each rate (default %(default)s)")
-    parser.add_argument("--warm-up-s", type=float, default=3.0, help="of each rate, not counted (default %(default)s)")
-    parser.add_argument("--deadline-ms", type=float, default=150.0, help="of a robot (default %(default)s)")
-    parser.add_argument("--image-side-px", type=int, default=224, help="of both JPEGs (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration of each rate (default %(default)s)")
+    parser.add_argument(
+        "--warm-up-s", type=float, default=3.0, help="seconds before each rate that do not count (default %(default)s)"
+    )
+    parser.add_argument("--deadline-ms", type=float, default=150.0, help="deadline of each plan (default %(default)s)")
+    parser.add_argument(
+        "--image-side-px", type=int, default=224, help="side of the frame and of the goal image (default %(default)s)"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.set_defaults(run_command=run)
 
@@ -65,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def plan_ms(cost: str) -> float | None:
-    """Milliseconds a plan; None for a real model. Raises ValueError."""
+    """Milliseconds that one plan takes; None for a real model. Raises ValueError."""
     try:
         return {"zero": 0.0, "model": None}[cost] if cost in ("zero", "model") else float(cost)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`telos demo`: the service at work, from nothing to a page that shows it."""
+"""`telos demo`: simulated robots steered by the service, shown on a page."""
 
 import argparse
 import signal
@@ -15,13 +15,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "demo",
         help="see simulated robots steered by the service",
-        description="Start the server, let simulated robots ask it over HTTP for plans to held-out goals, beside a "
-        "random policy, and write summary.json, index.html (open it in a browser) and an animation for each model.",
+        description="Start the server, let simulated robots plan over HTTP to held-out goals, run a random policy on "
+        "the same goals, and write summary.json, index.html (open it in a browser) and an animation of each model.",
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
-    parser.add_argument("--episodes", type=int, default=10, help="of each task (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of episodes and plans (default %(default)s)")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes of each model (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of episodes and plans (default %(default)s)")
     parser.add_argument("--protocol", default="offset25", help="offset25, offset50 or offset75 (default %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
     parser.set_defaults(run_command=run)
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process through every `finally`, as Ctrl-C does, so that the server ends too."""
+    """Make SIGTERM run every `finally` of this process, as Ctrl-C does, so that the server ends too."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Mistakes of a user of the command line, reported without a traceback."""
+"""Errors of the command line, which are reported without a traceback."""
 
 
 class CommandError(Exception):

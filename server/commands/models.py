@@ -19,11 +19,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "models",
         help="list, show, verify and import checkpoints",
-        description="List the checkpoints of a folder, show what one says of itself, check every file's hash, or make "
-        "one of published files: telos models import lewm --weights weights.pt --config config.json --out FOLDER ...",
+        description="List the checkpoints of a folder, show a manifest, check every file's hash, or convert published "
+        "files: telos models import lewm --weights weights.pt --config config.json --out FOLDER ... This reads files "
+        "only; a running server lists its models at /v1/models.",
     )
     parser.add_argument("action", nargs="?", choices=("list", "show", "verify", "import"), default="list")
-    parser.add_argument("name", nargs="?", help="one model (default: all); for import the kind of files: lewm")
+    parser.add_argument(
+        "name", nargs="?", help="model, by its folder (default: all); for import the kind of files, which is lewm"
+    )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     published.add_arguments(parser)
@@ -42,9 +45,11 @@ def _folders(checkpoints: Path, name: str | None) -> list[Path]:
     held = sorted(path.parent for path in checkpoints.glob("*/manifest.json"))
     found = [folder for folder in held if name in (None, folder.name)]
     if not found:
-        wanted = f"a model {name!r}" if name else "a folder with a manifest.json"
-        known = ", ".join(folder.name for folder in held) or "nothing"
-        raise CommandError(f"{checkpoints} has no {wanted}; it holds {known}")
+        if not held:
+            raise CommandError(
+                f"{checkpoints} has no checkpoint; wanted folders with a manifest.json: give --checkpoints"
+            )
+        raise CommandError(f"{checkpoints} has no model {name!r}; choose one of {', '.join(f.name for f in held)}")
     return found
 
 
@@ -60,12 +65,12 @@ def _list(folders: list[Path], as_json: bool) -> None:
         sys.stdout.write(
             f"{line['name']:<16} version {line['version']}  {line['recipe']}  {line['task']}  "
             f"{line['megabytes']:.1f} MB  sensors {', '.join(line['sensors'])}  actions "
-            f"{', '.join(line['actions']) or 'none'}  served in {line['precision']} on {line['device']}\n"
+            f"{', '.join(line['actions']) or 'none'}  telos serve loads it in {line['precision']} on {line['device']}\n"
         )
 
 
 def _line(manifest: "Manifest", settings: Settings) -> dict[str, Any]:
-    """One line of the list: device and precision are those of `telos serve` in this environment."""
+    """One entry of the list. `telos serve` would use this device and precision in the present environment."""
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -81,7 +86,7 @@ def _line(manifest: "Manifest", settings: Settings) -> dict[str, Any]:
 
 
 def _actions(manifest: "Manifest") -> list[str]:
-    """Names and units; a model that encodes only has none."""
+    """Names with units; empty for a model that only encodes."""
     action = manifest.action
     return [] if action is None else [f"{n} [{u}]" for n, u in zip(action.names, action.units, strict=True)]
 

@@ -24,8 +24,8 @@ NEEDED = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "import",
-        "What published files do not say: the robot's actions, and how those of the training data were standardised. "
-        "One value for each action of one control step.",
+        "Facts that published files leave out: the robot's actions, and the mean and deviation of each in the training "
+        "data. Each option takes one value for each action of one control step.",
     )
     group.add_argument("--weights", type=Path, help="weights.pt")
     group.add_argument("--config", type=Path, help="config.json")
@@ -33,18 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--action-names", nargs="+", metavar="NAME", help="for example vx vy")
     group.add_argument("--action-units", nargs="+", metavar="UNIT", help="for example m/s m/s")
     for name, what in (("low", "lower limits"), ("high", "upper limits"), ("mean", "means"), ("std", "deviations")):
-        group.add_argument(f"--action-{name}", nargs="+", type=float, metavar="X", help=f"{what}, in those units")
+        group.add_argument(
+            f"--action-{name}", nargs="+", type=float, metavar="X", help=f"{what}, in the units of the actions"
+        )
     group.add_argument("--dt-s", type=float, help="seconds of one control step")
-    group.add_argument("--control-steps", type=int, default=5, help="in one model step (default %(default)s)")
+    group.add_argument(
+        "--control-steps", type=int, default=5, help="control steps in one model step (default %(default)s)"
+    )
     group.add_argument("--camera", default="camera", help="name of the camera (default %(default)s)")
-    group.add_argument("--task", default="", help="environment that it was trained in, when Telos has it")
+    group.add_argument("--task", default="", help="environment in which it was trained, if Telos simulates it")
 
 
 def run(arguments: argparse.Namespace) -> None:
     from worldmodel import ActionSpec, Published, import_lewm
 
     if arguments.name != "lewm":
-        raise CommandError(f"published files of {arguments.name!r} cannot be imported; this build knows lewm")
+        raise CommandError(
+            f"telos models import {arguments.name or ''}: give the kind of published files, which is lewm"
+        )
     if missing := [name for name in NEEDED if getattr(arguments, name) is None]:
         raise CommandError(f"import also needs {', '.join('--' + name.replace('_', '-') for name in missing)}")
     action = ActionSpec(

@@ -1,4 +1,4 @@
-"""`telos replay`: asks for recorded plans again and checks that a server still plans the same."""
+"""`telos replay`: repeats recorded plans and checks that a server still gives the same actions."""
 
 import argparse
 import dataclasses
@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "replay",
-        help="ask for recorded plans again and compare",
+        help="repeat recorded plans and compare",
         description="Send every plan request of a recording (telos serve --record FOLDER) to a server again, with the "
-        "seed, the weights and the iterations that it was answered with, and compare the actions. The exit code is 0 "
-        "when all that can be compared are the same. A token is read from TELOS_TOKEN.",
+        "recorded seed, weights and number of iterations, and compare the actions. The exit code is 0 when all plans "
+        "that can be compared are the same. A token is read from TELOS_TOKEN.",
     )
     parser.add_argument("file", type=Path, nargs="+", help="MCAP files, oldest first")
     parser.add_argument("--server", default="127.0.0.1:8601", help="gRPC address (default %(default)s)")
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="in units of the actions (default %(default)s)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        help="largest difference that counts as the same, in units of the actions (default %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run_command=run)
 
@@ -42,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     except (OSError, PlanFileError) as error:
         raise CommandError(str(error)) from error
     if not comparisons:
-        raise CommandError("there are no plans in this recording")
+        raise CommandError("the recording has no plans; give files that telos serve --record wrote")
     if arguments.json:
         sys.stdout.write(json.dumps([dataclasses.asdict(each) for each in comparisons], indent=1) + "\n")
     else:
@@ -50,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     counts = Counter(each.verdict for each in comparisons)
     if counts["differs"] or counts["refused"] or not counts["same"]:
         counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        raise CommandError(f"this server does not plan as recorded: of {len(comparisons)} plans {counted}")
+        raise CommandError(f"this server does not plan as recorded: {len(comparisons)} plans, {counted}")
 
 
 def _print_table(comparisons: "list[Comparison]") -> None:

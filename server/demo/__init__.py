@@ -1,1 +1,1 @@
-"""`telos demo`: the real server, simulated robots that ask it for plans, and a page that shows what happened."""
+"""`telos demo`: a real server, simulated robots that plan with it, and a page that shows the episodes."""

@@ -1,4 +1,4 @@
-"""An animated image of a task: its first episodes, one after the other, in real time."""
+"""Animated image of a task: a few of its episodes, one after the other, in real time."""
 
 from server.demo.recording import Recording
 from server.demo.tasks import DemoTask
@@ -9,8 +9,10 @@ MOST_BYTES = 1_000_000
 
 
 def animation(task: DemoTask) -> bytes:
-    """A WebP of the first episodes, whether they succeeded or not; fewer when they exceed MOST_BYTES."""
-    films = [_film(task, recording, number) for number, recording in enumerate(task.recordings[:EPISODES], start=1)]
+    """A WebP of the opening episode and those after it, succeeded or not; fewer when they exceed MOST_BYTES."""
+    numbered = list(enumerate(task.recordings, start=1))
+    shown = (numbered[task.opening :] + numbered[: task.opening])[:EPISODES]
+    films = [_film(task, recording, number) for number, recording in shown]
     while len(data := webp(films)) > MOST_BYTES and len(films) > 1:
         films.pop()
     return data

@@ -1,4 +1,4 @@
-"""A whole demo: server, episodes, files."""
+"""Runs a demo: server, episodes, files."""
 
 import json
 import re
@@ -98,5 +98,5 @@ def _write(out: Path, summary: dict[str, Any], tasks: list[DemoTask]) -> None:
 
 
 def file_stem(model: str) -> str:
-    """A file name for a model, which has no path in it."""
+    """File name for a model, without path separators."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", model).lstrip(".") or "model"

@@ -1,4 +1,4 @@
-"""Reasons for which a demo cannot be made."""
+"""The error of the demo."""
 
 
 class DemoError(Exception):

@@ -1,4 +1,4 @@
-"""The page of a demo: one HTML file that needs no other file and no network."""
+"""Page of a demo: one HTML file that needs no other file and no network."""
 
 import json
 from importlib.resources import files
@@ -9,7 +9,7 @@ from server.demo.tasks import DemoTask
 
 _PARTS = files("server.demo") / "assets"
 _STYLE = files("server.evaluation") / "assets" / "page.css"
-"""Both pages, a demo's and an evaluation's, look alike."""
+"""Style sheet, shared with the page of an evaluation."""
 
 
 def page(summary: dict[str, Any], tasks: list[DemoTask]) -> str:
@@ -28,7 +28,7 @@ def page(summary: dict[str, Any], tasks: list[DemoTask]) -> str:
 
 
 def _sheet(frames: list[Any], goal_image: Any) -> dict[str, Any]:
-    """All frames of an episode in one picture; the goal comes last."""
+    """All frames of an episode in one image, with the goal last."""
     sheet = sprite_sheet([*frames, goal_image])
     return {"src": sheet.data_url, "columns": sheet.columns, "frames": len(frames)}
 

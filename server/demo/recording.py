@@ -1,4 +1,4 @@
-"""One episode as it is shown: the main camera's picture at every control step, and the reply of each plan."""
+"""Recording of an episode: the main camera's image at every control step, and the reply of each plan."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from telos.replies import ModelInfo, PlannerConfig, PlanReply
 
 @dataclass(kw_only=True)
 class Recording:
-    """The planned episode, and the random policy's on the same start and goal.
+    """A planned episode, and a random policy's with the same start and goal.
 
-    Entry k of `frames` is after k control steps.
+    Entry k of `frames` is the image after k control steps.
     """
 
     pair: StartAndGoal

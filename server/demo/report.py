@@ -1,4 +1,4 @@
-"""The numbers of a demo: as JSON data and as a table for the terminal."""
+"""Results of a demo, as JSON data and as a table for the terminal."""
 
 import statistics
 from typing import Any
@@ -10,7 +10,7 @@ from server.evaluation.statistics import ci95, percentiles_ms
 
 
 def task_summary(task: DemoTask) -> dict[str, Any]:
-    """One model at its task, episode rows included. Steps are control steps."""
+    """Results of one model, with a row for each episode. Steps are control steps."""
     model, action, recordings = task.model, task.model.required_action, task.recordings
     steps = [r.planned.steps_to_success for r in recordings if r.planned.steps_to_success is not None]
     return {
@@ -30,6 +30,7 @@ def task_summary(task: DemoTask) -> dict[str, Any]:
         "surprise_threshold": model.surprise_threshold,
         "episodes": len(recordings),
         "excluded_already_solved": task.excluded_already_solved,
+        "opening_episode": task.opening,
         **_rate([r.planned.success for r in recordings], ""),
         **_rate([r.random.success for r in recordings], "random_"),
         "steps_to_success_median": statistics.median(steps) if steps else None,
@@ -48,7 +49,7 @@ def _rate(successes: list[bool], prefix: str) -> dict[str, Any]:
 
 
 def _row(recording: Recording) -> dict[str, Any]:
-    """Entry k of `distances` is after k control steps; `actions` lie between, in physical units."""
+    """Row of an episode. Entry k of `distances` is after k control steps; `actions` lie between, in physical units."""
     pair, planned, random = recording.pair, recording.planned, recording.random
     return {
         "episode": pair.episode,
@@ -80,7 +81,7 @@ _HEADINGS = ("task", "model", "success", "rate (95 % interval)", "random", "step
 
 
 def table(tasks: list[dict[str, Any]]) -> str:
-    """Aligned columns, one line a model."""
+    """Text table with one line for each model."""
     lines = [_HEADINGS, *(_cells(task) for task in tasks)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
     lines.insert(1, tuple("-" * width for width in widths))

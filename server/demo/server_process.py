@@ -1,4 +1,4 @@
-"""The server of a demo: a process of its own, as a robot would find it, which ends with the demo."""
+"""Server of a demo, in its own process, which ends with the demo."""
 
 import json
 import os
@@ -16,20 +16,20 @@ from telos.http_planner import HttpPlanner
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 PLAN_TIMEOUT_S = 20.0
-"""The client also asks a server that died for so long."""
+"""Timeout of a plan, and so the time until a dead server is noticed."""
 _LOG_LINES = 12
 
 
 @contextmanager
 def running_server(checkpoints: Path, log: Path) -> Iterator[HttpPlanner]:
-    """A connection to a ready server on a free port. Raises DemoError, with the end of the log, when it dies."""
+    """Connection to a ready server on a free port. Raises DemoError with the end of the log if the server dies."""
     process = _start(checkpoints, log)
     try:
         port = _await_port(process, log)
         token = os.environ.get("TELOS_TOKEN") or None  # the server reads the same variable
         with HttpPlanner(f"http://127.0.0.1:{port}", token=token, timeout_s=PLAN_TIMEOUT_S) as planner:
             if not planner.ready():
-                raise DemoError(f"the server on port {port} does not say that it is ready{_end_of(log)}")
+                raise DemoError(f"the server on port {port} is not ready{_end_of(log)}")
             yield planner
     except TelosError as error:
         if process.poll() is None:
@@ -47,7 +47,7 @@ def _start(checkpoints: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _await_port(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Wait until the server says on its stdout that it is ready; returns its HTTP port. Raises DemoError."""
+    """Wait for the line on stdout that says that the server is ready; returns its HTTP port. Raises DemoError."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -66,7 +66,7 @@ def _end_of(log: Path) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to finish, and kill it when it does not or when this wait is interrupted."""
+    """Ask the server to stop, and kill it if it does not or if this wait is interrupted."""
     assert process.stdout is not None
     process.terminate()
     try:

@@ -1,5 +1,6 @@
-"""The tasks of a demo: checkpoints whose task is simulated here, and all episodes of one."""
+"""Tasks of a demo: the checkpoints whose task is simulated, and the episodes of each."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from server.evaluation.protocols import PairStream, Protocol, plan_seed
 from server.evaluation.simulation import simulation
 from telos.planner import Planner
 from telos.replies import ModelInfo
-from worldmodel import read_manifest
+from worldmodel import Manifest, read_manifest
+
+SHOWN_FIRST = ("telos/PushT-v0", "telos/Cube-v0")
+"""Tasks that open the page, because their episodes are long and have contacts; the others follow by model name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +27,36 @@ class DemoTask:
     excluded_already_solved: int
     recordings: list[Recording]
 
+    @property
+    def opening(self) -> int:
+        """Index of the episode shown first: the first one that is at least as long as the median of all.
+
+        Length alone decides, not success: an episode of three steps is over before anyone sees it.
+        """
+        lengths = [len(recording.frames) for recording in self.recordings]
+        return next(index for index, length in enumerate(lengths) if length >= statistics.median(lengths))
+
 
 def simulated_models(checkpoints: Path) -> tuple[list[str], list[str]]:
-    """Names of models that can plan and have a simulated task, and of the others. Raises DemoError, CheckpointError."""
+    """Names of the models that can plan in a simulated task, in the order shown, and of all other models.
+
+    Raises DemoError when there is none, and CheckpointError.
+    """
     manifests = [read_manifest(path.parent) for path in sorted(checkpoints.glob("*/manifest.json"))]
-    shown = [manifest.name for manifest in manifests if manifest.task in ENVS and manifest.planning is not None]
+    shown = [m.name for m in sorted(manifests, key=_place) if m.task in ENVS and m.planning is not None]
     if not shown:
-        found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint at all"
+        found = ", ".join(f"{m.name} (task {m.task or 'none'})" for m in manifests) or "no checkpoint"
         raise DemoError(
-            f"{checkpoints} holds no checkpoint of a simulated task but {found}; tasks are {', '.join(ENVS)}: "
+            f"{checkpoints} has no checkpoint of a simulated task ({', '.join(ENVS)}); found {found}: "
             "train one (telos collect, telos train) or give --checkpoints"
         )
     return shown, [manifest.name for manifest in manifests if manifest.name not in shown]
+
+
+def _place(manifest: Manifest) -> tuple[int, str]:
+    """Sorting key of a model."""
+    first = manifest.task in SHOWN_FIRST
+    return SHOWN_FIRST.index(manifest.task) if first else len(SHOWN_FIRST), manifest.name
 
 
 def record_task(

@@ -1,1 +1,1 @@
-"""The work behind a request: models, images, limits, and one thread that plans for many robots at a time."""
+"""The engine: models, images, limits, and one thread that plans for many robots at a time."""

@@ -1,4 +1,4 @@
-"""The engine process: `python -m server.engine FD`, started by the front, which passes its end of a socket."""
+"""The engine process, `python -m server.engine FD`. The front starts it and passes one end of a socket."""
 
 import asyncio
 import ctypes
@@ -44,7 +44,7 @@ async def _run(settings: Settings, end: socket.socket) -> None:
 
 
 async def _load(settings: Settings, channel: Channel) -> Hosted:
-    """Load the models, with heartbeats to the front meanwhile, however large they are."""
+    """Load the models and send heartbeats meanwhile, since large models take long."""
     from server.engine.local import LocalEngine
     from server.engine.registry import Registry
 
@@ -58,7 +58,7 @@ async def _load(settings: Settings, channel: Channel) -> Hosted:
 def _die_with_the_front() -> None:
     """End this process when the front ends, even while it is stopped.
 
-    Signals are ignored here: they are for the front, which ends this process when it is done.
+    Signals are ignored here: the front handles them and ends this process when it is done.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -67,7 +67,7 @@ def _die_with_the_front() -> None:
 
 
 def _limit_memory(limit_mib: int) -> None:
-    """Limit private memory that is written to. Address space alone, which torch reserves freely, costs nothing."""
+    """Limit private memory that can be written. Torch reserves much more address space, which costs nothing."""
     if limit_mib:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * 2**20, limit_mib * 2**20))
 

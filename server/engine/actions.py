@@ -1,4 +1,4 @@
-"""Actions at the edge: physical units outside, unitless in [-1, 1] inside. Actions out of limits are refused."""
+"""Translation of actions: physical units outside, unitless in [-1, 1] inside. Actions out of limits are refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from worldmodel import ActionSpec
 
 @dataclass(frozen=True)
 class Bounds:
-    """The limits of one control step's action in physical units, [actions] each, as tight as the request wants."""
+    """Limits of one control step's action in physical units, [actions] each, tightened by the request."""
 
     low: np.ndarray
     high: np.ndarray
     spec: ActionSpec
     motion: Motion | None = None
-    """How actions may change and which are settled; None when the request says nothing of it."""
+    """Limits on change and committed actions; None if the request has neither."""
 
     @property
     def unitless(self) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ class Bounds:
     def to_physical(self, actions: Tensor) -> np.ndarray:
         """Model steps [h a], unitless, to control steps [h * control_steps, actions] in physical units, within bounds.
 
-        Raises ServiceError (non-finite-plan, action-limit-violation) rather than let such an action out.
+        Raises ServiceError (non-finite-plan, action-limit-violation).
         """
         share = (actions.double().cpu().numpy().reshape(-1, len(self.low)) + 1) / 2
         physical = np.asarray(self.spec.low) * (1 - share) + np.asarray(self.spec.high) * share
@@ -47,7 +47,7 @@ class Bounds:
         return physical
 
     def report(self, actions: np.ndarray, before: np.ndarray | None = None) -> SafetyReport:
-        """Report on a chunk in physical units, [steps, actions]; `before`, [actions], is the action run before it."""
+        """Report on a chunk in physical units, [steps, actions]; `before`, [actions], precedes it."""
         slack = ROUNDING * _range(self.spec)
         saturated = (actions <= self.low + slack) | (actions >= self.high - slack)
         return SafetyReport(
@@ -59,7 +59,7 @@ class Bounds:
 
 
 def bounds(spec: ActionSpec, tighter: ActionLimits | None) -> Bounds:
-    """The model's limits, or those of the request when they lie within the model's. Raises ServiceError."""
+    """The model's limits, or those of the request, which must lie within the model's. Raises ServiceError."""
     model_low, model_high = np.asarray(spec.low), np.asarray(spec.high)
     if tighter is None:
         return Bounds(model_low, model_high, spec)
@@ -77,7 +77,7 @@ def bounds(spec: ActionSpec, tighter: ActionLimits | None) -> Bounds:
 
 
 def past_actions(blocks: Sequence[np.ndarray], spec: ActionSpec, frames: int, pointer: str) -> Tensor:
-    """The actions executed between `frames` frames, from physical blocks to unitless [1 t-1 a]. Raises ServiceError."""
+    """Actions executed between frames, from physical blocks to unitless [1 t-1 a]. Raises ServiceError."""
     if len(blocks) != frames - 1:
         wanted = f"wanted {frames - 1}: one between each two of the {frames} frames"
         raise refuse(Code.VALIDATION_FAILED, pointer, f"given {len(blocks)} blocks of actions; {wanted}")

@@ -1,6 +1,6 @@
-"""Whole messages between two processes, over a socket that one inherited from the other: a length, then the bytes.
+"""Messages between two processes over an inherited socket: a length, then the bytes.
 
-Images come compressed and are small, so they are sent like everything else; no memory is shared.
+Images arrive compressed and are small, so they are sent as they are, without shared memory.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Channel:
-    """One end. A single task reads it; writing never waits."""
+    """One end of the channel. A single task reads it; writing never waits."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -25,7 +25,7 @@ class Channel:
         return cls(*await asyncio.open_connection(sock=end, limit=2**20))
 
     async def receive(self) -> bytes | None:
-        """The next message; None when there will be no more. Raises ConnectionError for a malformed one."""
+        """The next message; None at the end. Raises ConnectionError for a malformed one."""
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if length > LARGEST_MESSAGE_BYTES:
@@ -36,16 +36,16 @@ class Channel:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the other side has not taken yet. The sender keeps them within bounds."""
+        """Bytes that the other side has not read yet, which the sender must bound."""
         return self._writer.transport.get_write_buffer_size()
 
     def send(self, message: bytes) -> None:
-        """Send a message. It is lost when the other side is gone, which `receive` reports."""
+        """Send a message. It is lost if the other side is gone, which `receive` reports."""
         if not self._writer.transport.is_closing():
             self._writer.writelines((_LENGTH.pack(len(message)), message))
 
     async def flush(self) -> None:
-        """Wait until the other side has room for all that was sent."""
+        """Wait until the operating system has taken all messages."""
         await self._writer.drain()
 
     def close(self) -> None:

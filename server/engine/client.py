@@ -18,7 +18,7 @@ log = logging.getLogger("telos")
 
 RETRY_AFTER_MS = 1000
 _MOST_UNSENT_BYTES = 2**26
-"""An engine that does not read is found out within seconds; until then no more than this is kept for it."""
+"""Most bytes that wait for an engine that does not read; the heartbeat detects such an engine within seconds."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EngineClient:
         self.on_ready: Callable[[], None] = lambda: None
         """Called each time that the engine reports that it can plan with every model."""
         self.failure: pb.Failure | None = None
-        """The reason that the engine gave for its end, if it gave one."""
+        """The engine's reason for its end, if it sent one."""
         self._channel = channel
         self._calls: dict[int, _Call] = {}
         self._numbers = itertools.count(1)
@@ -52,7 +52,7 @@ class EngineClient:
     async def call(
         self, command: pb.Command, on_incumbent: Callable[[pb.EngineReply], None] = lambda reply: None
     ) -> pb.Event:
-        """The answer to `command`. Raises ServiceError. When the caller is cancelled, so is the call in the engine."""
+        """The answer to `command`. Cancelling the caller cancels the call in the engine. Raises ServiceError."""
         if self._ended:
             raise restarting()
         if self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
@@ -71,7 +71,7 @@ class EngineClient:
             del self._calls[command.call]
 
     async def listen(self) -> None:
-        """Receive until the engine is gone; then every open call fails."""
+        """Receive messages until the engine is gone; then every open call fails."""
         try:
             while (message := await self._channel.receive()) is not None:
                 self.messages += 1
@@ -103,7 +103,7 @@ class EngineClient:
                 self._settle(event, kind)
 
     def _offer(self, event: pb.Event) -> None:
-        """Pass an incumbent on. One that cannot be taken is dropped: the plan is still to come."""
+        """Pass an incumbent on. An invalid one is dropped, since the plan is still to come."""
         if event.call not in self._calls:
             return
         try:
@@ -112,7 +112,7 @@ class EngineClient:
             log.warning("an incumbent of call %d was dropped: %r", event.call, error)
 
     def _settle(self, event: pb.Event, kind: str | None) -> None:
-        """Answer a call. One whose caller has gone is no longer open."""
+        """Answer a call, unless its caller has gone."""
         call = self._calls.get(event.call)
         if call is None or call.answer.done():
             return
@@ -123,6 +123,6 @@ class EngineClient:
 
 
 def restarting() -> ServiceError:
-    """The refusal of a call to an engine that is gone."""
+    """Error for a call to an engine that is gone."""
     detail = "the planning engine is being started again; nothing was planned, ask again"
     return ServiceError(Code.WORKER_RESTARTING, detail, retry_after_ms=RETRY_AFTER_MS)

@@ -1,6 +1,6 @@
-"""Runs long work off the event loop, and accepts no more of it than can be answered.
+"""Runs long work off the event loop, and accepts only as much as it can answer in time.
 
-One thread owns torch and does what `scheduler` decides; a few other threads decode images.
+One thread runs torch, in the order that `scheduler` decides; a few other threads decode images.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ T = TypeVar("T")
 RETRY_AFTER_MS = 1000
 _DECODE = "decode"
 LAG = "lag"
-"""The kind of work in `Executor.pace` for how long after a deadline the event loop gets to answer."""
+"""Kind of work in `Executor.pace` for the delay between a deadline and the event loop's answer."""
 
 
 class Executor:
@@ -40,7 +40,7 @@ class Executor:
         decode_threads: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`advance` does steps of one kind, all at once."""
+        """`advance` runs steps of one kind together."""
         self.pace = Pace(clock)
         self._clock = clock
         self._decode_threads = decode_threads
@@ -55,23 +55,23 @@ class Executor:
         self._torch.start()
 
     def step_s(self) -> float:
-        """Seconds that the torch thread has been at its present step; 0 when it waits. Any thread may call this."""
+        """Seconds since the torch thread began its present step; 0 when it waits. Any thread may call this."""
         since = self._busy_since
         return 0.0 if since is None else self._clock() - since
 
     @property
     def waiting(self) -> int:
-        """Requests without a first answer."""
+        """Number of requests without a first answer."""
         return sum(not request.served for request in self._admitted)
 
     @property
     def in_flight(self) -> int:
-        """Requests that were admitted and not answered yet."""
+        """Number of requests that were admitted and not answered yet."""
         return len(self._admitted)
 
     @contextmanager
     def admitted(self, request: QueuedRequest) -> Iterator[QueuedRequest]:
-        """Count a request in, from before its images are decoded until it is answered.
+        """Count a request, from before its images are decoded until it is answered.
 
         Raises ServiceError (deadline-infeasible), at once.
         """
@@ -106,9 +106,8 @@ class Executor:
     async def compute(self, request: QueuedRequest, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
         """The answer of `steps`, computed on the torch thread; at the deadline, the best answer so far.
 
-        `on_best` is called on the torch thread with the answer so far, after each step that leaves one. Raises what
-        `steps` raises, and ServiceError. When the caller is cancelled, the steps are closed at the next tick and
-        nothing more is computed for them.
+        `on_best` is called on the torch thread with the best answer so far, after each step that has one. Raises what
+        `steps` raises, and ServiceError. If the caller is cancelled, the steps are closed at the next tick.
         """
         if self._closed:
             raise _closing()
@@ -130,7 +129,7 @@ class Executor:
         return answering.best
 
     def close(self) -> None:
-        """Finish the step in progress and refuse all that waits."""
+        """Finish the step in progress and refuse all waiting requests."""
         self._closed = True
         self._inbox.put(None)
         self._torch.join()
@@ -148,7 +147,7 @@ class Executor:
         self._scheduler.fail_all(_closing())
 
     def _collect(self) -> bool:
-        """Hand new requests to the scheduler; wait for one when it has none. False when the engine closes."""
+        """Pass new requests to the scheduler, waiting for one if it has none. False when the engine closes."""
         while not self._scheduler.open or not self._inbox.empty():
             answering = self._inbox.get()
             if answering is None:
@@ -162,6 +161,6 @@ def _closing() -> ServiceError:
 
 
 def at_once(work: Callable[[], T]) -> Steps[T]:
-    """The steps of a request without a search: its work is done when it is taken in."""
+    """Steps of a request without a search, whose work is done before its first step."""
     return work()
     yield  # makes this a generator

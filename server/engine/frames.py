@@ -1,4 +1,4 @@
-"""From untrusted observations to latents. A frame that was seen before is neither decoded nor encoded again."""
+"""Turns untrusted observations into latents. A known frame is neither decoded nor encoded again."""
 
 import threading
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from worldmodel import Checkpoint, Latents, ObservationBatch
 
 @dataclass(frozen=True)
 class Frame:
-    """An accepted observation: its latents when they are known, else the readings to encode."""
+    """A checked observation: its latents if they are known, else the readings to encode."""
 
     key: bytes
     observation: ObservationBatch | None = None
@@ -26,7 +26,7 @@ class Frame:
 
 
 class FrameReader:
-    """The frames of one model, known by what all sensors gave. The least recently used ones are forgotten first."""
+    """Latents of one model by the readings of all sensors, with the least recently used forgotten first."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
         action = checkpoint.manifest.action
@@ -35,13 +35,12 @@ class FrameReader:
         self._dt_s = None if action is None else action.dt_s
         self._settings = settings
         self._latents: OrderedDict[bytes, Latents] = OrderedDict()
-        self._lock = threading.Lock()  # decoder threads look up, the torch thread fills
+        self._lock = threading.Lock()  # decoder threads read it, the torch thread writes it
 
     def open(self, observations: Mapping[str, schemas.Observation]) -> tuple[Frame, ...]:
-        """The frames of one request, by the pointers of its observations. Runs on a decoder thread.
+        """Frames of one request, by the pointers of its observations. Runs on a decoder thread.
 
-        Every check but decoding itself is done for all of them before any image is decoded. Raises ServiceError that
-        names the sensor.
+        All frames pass every check before the first image is decoded. Raises ServiceError that names the sensor.
         """
         for pointer, given in observations.items():
             check_sensors(given, self._sensors, pointer, self._dt_s)
@@ -57,7 +56,7 @@ class FrameReader:
         return Frame(key, to_observation(given, self._sensors, pixels))
 
     def clip(self, frames: Sequence[Frame]) -> Latents:
-        """[1 t n d] of one robot's frames. Runs on the torch thread."""
+        """Latents of one robot's frames, [1 t n d]. Runs on the torch thread."""
         each = [self.latents(frame) for frame in frames]
         states = [latents.state for latents in each if latents.state is not None]
         return Latents(
@@ -65,12 +64,12 @@ class FrameReader:
         )
 
     def latents(self, frame: Frame) -> Latents:
-        """[n d]. Runs on the torch thread, frame by frame, so that latents never depend on what a frame came with."""
+        """Latents of one frame, [n d]. Runs on the torch thread, frame by frame: a batch would change the rounding."""
         known = frame.latents if frame.latents is not None else self._recall(frame.key)
         if known is not None:
             return known
-        assert frame.observation is not None  # a frame was opened with one or the other
-        assert self._checkpoint.encoder is not None  # a model without one is never served
+        assert frame.observation is not None  # a frame has either latents or readings
+        assert self._checkpoint.encoder is not None  # a model without an encoder is never served
         encoded = self._checkpoint.encoder.encode(frame.observation.to(self._checkpoint.device))
         latents = Latents(encoded.tokens[0], None if encoded.state is None else encoded.state[0])
         with self._lock:

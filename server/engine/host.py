@@ -1,4 +1,4 @@
-"""The engine's side of the channel: calls come in, answers go out, and a heartbeat says that both its threads run.
+"""The engine's side of the channel: calls, answers, and a heartbeat while both of its threads run.
 
 This module needs no torch, so that any engine can be hosted.
 """
@@ -27,13 +27,13 @@ _MOST_UNSENT_BYTES = 2**20
 
 
 class Hosted(Engine, Protocol):
-    """An engine that can have a process of its own."""
+    """An engine that can run in its own process."""
 
     on_change: Callable[[], None]
-    """The engine calls it when `models` or `why_not_ready` change."""
+    """Called by the engine when `models` or `why_not_ready` change."""
 
     def step_s(self) -> float:
-        """Seconds that the present computation has been taking; 0 when there is none."""
+        """Seconds since the present computation began; 0 when there is none."""
         ...
 
 
@@ -76,10 +76,10 @@ async def _start(engine: Hosted, failed: "asyncio.Future[None]") -> None:
 
 
 class _Calls:
-    """The calls that are not answered yet."""
+    """Calls that are not answered yet."""
 
     def __init__(self, engine: Hosted, channel: Channel, failed: "asyncio.Future[None]") -> None:
-        """`failed` gets the error after which no call can be answered any more."""
+        """`failed` receives the error after which no call can be answered."""
         self.open: dict[int, asyncio.Task[None]] = {}
         self._engine = engine
         self._channel = channel
@@ -158,6 +158,6 @@ def _loaded(model: schemas.ModelInfo) -> pb.Event:
 
 
 def _send_if_read(channel: Channel, event: pb.Event) -> None:
-    """Send an event that the front can do without while it does not read: a newer one follows."""
+    """Send an event that may be dropped while the front does not read, since a newer one follows."""
     if channel.unsent_bytes < _MOST_UNSENT_BYTES:
         channel.send(event.SerializeToString())

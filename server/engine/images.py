@@ -1,4 +1,4 @@
-"""Untrusted image bytes to RGB pixels. Size and format are read from the header here, before any decoder runs."""
+"""Decodes untrusted images. Size and format are read from the header here, before any decoder runs."""
 
 import io
 import struct
@@ -16,23 +16,23 @@ from telos.images import sniff_format
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXIF_ORIENTATION = 0x0112
 _MOST_PARTS = 8192
-"""Most chunks of a PNG, or segments and fill bytes of a JPEG. Millions fit into a file, and take a decoder seconds."""
+"""Most chunks of a PNG, or segments and fill bytes of a JPEG. Millions would keep a decoder busy for seconds."""
 
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image file whose header was found right: no other kind is decoded. Made by `check_image`."""
+    """An image file whose header `check_image` has accepted. Only such a file is decoded."""
 
     data: bytes
     format: str
     pointer: str
-    """Its place in the request."""
+    """Place of the image in the request."""
     pixels: int
-    """The number of pixels that the header announces."""
+    """Number of pixels by the header."""
 
 
 def check_images(images: Mapping[str, schemas.Image], settings: Settings) -> dict[str, CheckedImage]:
-    """Check the headers of all images of one request, by their pointers. Raises ServiceError (image-rejected)."""
+    """Check the headers of all images of a request, by their pointers. Raises ServiceError (image-rejected)."""
     checked: dict[str, CheckedImage] = {}
     pixels = 0
     for pointer, image in images.items():
@@ -67,7 +67,7 @@ def check_image(data: bytes, declared_format: str, pointer: str, settings: Setti
 
 
 def decode_image(checked: CheckedImage) -> np.ndarray:
-    """RGB uint8 [height width 3]. Raises ServiceError (image-rejected) that names the image's pointer."""
+    """Pixels, RGB uint8 [height width 3]. Raises ServiceError (image-rejected) that names the image's pointer."""
     pointer = checked.pointer
     try:
         with Image.open(io.BytesIO(checked.data), formats=[checked.format.upper()]) as image:
@@ -81,12 +81,12 @@ def decode_image(checked: CheckedImage) -> np.ndarray:
     except ServiceError:
         raise
     except Exception as error:
-        # Decoders of hostile bytes raise anything, also warnings made errors. What they say is not for the client.
+        # Hostile bytes make decoders raise anything, warnings included. Their messages are not for the client.
         raise rejected(pointer, f"cannot be decoded as {checked.format}; send a complete, valid file") from error
 
 
 def rejected(pointer: str, reason: str) -> ServiceError:
-    """The refusal of the image at `pointer`."""
+    """Error for the image at `pointer`."""
     return refuse(Code.IMAGE_REJECTED, pointer, f"the image {reason}")
 
 
@@ -103,7 +103,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 def _webp_size(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
-    if kind == b"VP8X":  # the canvas, which is what a decoder allocates
+    if kind == b"VP8X":  # the canvas size, which a decoder allocates
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
@@ -119,7 +119,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 4)
             return width, height
-        if marker == 0xFF:  # begins a marker; more of it may fill the space before one
+        if marker == 0xFF:  # 0xFF begins a marker; more of them may fill the space before it
             at += 1
         else:
             at += 1 + struct.unpack_from(">H", data, at + 1)[0]

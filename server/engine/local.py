@@ -1,4 +1,4 @@
-"""The engine, in the process that makes it: its models, and the threads that work with them."""
+"""The engine in the present process: its models and its threads."""
 
 import asyncio
 import logging
@@ -56,7 +56,7 @@ class LocalEngine:
 
     @property
     def models(self) -> list[schemas.ModelInfo]:
-        """The models as they are now."""
+        """Present state of the models."""
         return [model.info() for model in self.registry.models.values()]
 
     def why_not_ready(self) -> list[str]:
@@ -64,21 +64,20 @@ class LocalEngine:
         return [f"{name} is being warmed up" for name, model in self.registry.models.items() if not model.ready]
 
     async def start(self) -> None:
-        """Warm up every model; the engine is ready when this returns."""
+        """Warm up every model. The engine is ready when this returns."""
         for model in tuple(self.registry.models.values()):
             await self._warm_up(model)
             self.on_change()
 
     def activity(self) -> EngineActivity:
-        """Each iteration is reported once."""
+        """Activity since the last call. Each iteration is reported once."""
         done = tuple(self._iterations.popleft() for _ in range(len(self._iterations)))
         return EngineActivity(self.executor.waiting, done)
 
     async def load(self, folder: str) -> schemas.ModelInfo:
-        """Read, check and warm up a model beside those that are served, and only then let it take its name's place.
+        """Read, check and warm up a model, and only then put it in place of the one of its name.
 
-        Requests that were accepted before are answered by the old model, which is gone with the last of them. Raises
-        ServiceError (model-refused).
+        The old model still answers requests that were accepted before. Raises ServiceError (model-refused).
         """
         async with self._loading:
             model = await asyncio.to_thread(load_model, folder, self._settings)
@@ -91,18 +90,18 @@ class LocalEngine:
             return model.info()
 
     async def unload(self, name: str) -> schemas.ModelInfo:
-        """Stop serving a model; accepted requests are finished. Raises ServiceError (model-not-found)."""
+        """Stop serving a model. Accepted requests are finished. Raises ServiceError (model-not-found)."""
         model = self.registry.find(schemas.ModelRef(name=name))
         self.registry.models = {other: kept for other, kept in self.registry.models.items() if other != name}
         self.on_change()
         return model.info()
 
     def step_s(self) -> float:
-        """Seconds that the present computation has been taking; 0 when there is none."""
+        """Seconds since the present computation began; 0 when there is none."""
         return self.executor.step_s()
 
     async def stop(self) -> None:
-        """Finish the step in progress and refuse all that waits."""
+        """Finish the step in progress and refuse all waiting requests."""
         await asyncio.to_thread(self.executor.close)
 
     async def plan(
@@ -117,7 +116,7 @@ class LocalEngine:
         return await self._plan(self._ready_model(request.model), request, deadline, warm_start, on_incumbent)
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
-        """How surprising each transition of a clip is, against held-out transitions. Raises ServiceError."""
+        """Surprise of each transition of a clip, compared with held-out transitions. Raises ServiceError."""
         model = self._ready_model(request.model)
         calibration, spec = model.surprise_calibration("/model/name"), action_spec(model.checkpoint)
         check_frames(request.observations, self._settings.max_clip_frames, spec.control_steps, "/observations")
@@ -127,7 +126,7 @@ class LocalEngine:
             model, request.observations, lambda clip: surprise_of(model.checkpoint, clip, past)
         )
         ranks = np.interp(surprise, calibration.quantiles, np.linspace(0, 1, len(calibration.quantiles)))
-        rarest = 1 / (calibration.transitions + 1)  # so few held-out transitions cannot show anything rarer
+        rarest = 1 / (calibration.transitions + 1)  # the held-out transitions cannot show a smaller p-value
         return schemas.AnomalyResponse(
             request_id=request.request_id or "",
             surprise=surprise,
@@ -138,7 +137,7 @@ class LocalEngine:
         )
 
     async def encode(self, request: schemas.EncodeRequest) -> schemas.EncodeResponse:
-        """Latents of observations, each to be sent as a goal later. Raises ServiceError."""
+        """Latents of observations, each of which can be a goal later. Raises ServiceError."""
         return await self._encode(self._ready_model(request.model), request)
 
     def _advance(self, searches: Sequence[SharedSearch]) -> None:
@@ -149,7 +148,7 @@ class LocalEngine:
         self._iterations.append(SharedIteration(name, len(searches), time.monotonic() - began))
 
     async def _warm_up(self, model: ServedModel) -> None:
-        """Ask real questions, so that it is known how long they take. Raises ServiceError when the model fails."""
+        """Run real requests to learn how long they take. Raises ServiceError if the model fails."""
         began = time.monotonic()
         for plan in warm_up_plans(model, self._settings):
             began = time.monotonic()
@@ -199,7 +198,7 @@ class LocalEngine:
     async def _on_clip(
         self, model: ServedModel, clip: Sequence[schemas.Observation], compute: Callable[[Latents], T]
     ) -> T:
-        """The result of `compute` for the clip's latents [1 t n d], on the torch thread."""
+        """Result of `compute` for the clip's latents [1 t n d], on the torch thread."""
         queued = QueuedRequest(model=model.space_id, arrived=time.monotonic(), frames=len(clip))
         observations = {f"/observations/{index}": each for index, each in enumerate(clip)}
 
@@ -212,7 +211,7 @@ class LocalEngine:
             return await self._compute(queued, at_once(encoded))
 
     async def _compute(self, queued: QueuedRequest, steps: Steps[T], on_best: Callable[[T], None] | None = None) -> T:
-        """Raises EnginePoisonedError when the device will do nothing any more in this process."""
+        """Result of the request's steps. Raises EnginePoisonedError if the device has failed for good."""
         try:
             return await self.executor.compute(queued, steps, on_best)
         except torch.AcceleratorError as error:
@@ -224,7 +223,7 @@ class LocalEngine:
         preset = question.preset
         how = "policy" if preset.is_policy else "gradients" if preset.wants_gradients else "plan"
         return QueuedRequest(
-            # The pace outlives the models that it was learned of, and would keep them: so it knows them by name.
+            # The pace outlives models, and a reference would keep them in memory: so it uses their names.
             model=(how, question.checkpoint.manifest_sha256),
             arrived=arrived,
             frames=len(request.context) + sum(target.latents is None for target in question.targets),
@@ -236,7 +235,7 @@ class LocalEngine:
 
 
 def _open(model: ServedModel, question: Question, request: schemas.PlanRequest) -> Callable[[], Seen]:
-    """Decode the context and the goals, and give what encodes them on the torch thread."""
+    """Decode context and goals. Returns a function that encodes them, for the torch thread."""
     context = {f"/context/{index}": each for index, each in enumerate(request.context)}
     goals = _goal_observations(request)
     frames = model.frames.open({**context, **goals})

@@ -1,4 +1,4 @@
-"""How a robot's actions may change, and which are settled: checked in a request, given to the planner, checked again.
+"""Limits on the change of actions, and committed actions: checked in a request, and again in the plan.
 
 Units are physical here and unitless in the planner.
 """
@@ -15,30 +15,30 @@ from server.errors import Code, ServiceError, refuse
 from worldmodel import ActionSpec
 
 ROUNDING = 1e-6
-"""The share of an action's range that 32-bit arithmetic may be off by, here and in engine/actions.py.
+"""Rounding error of 32-bit arithmetic, as a share of an action's range, here and in engine/actions.py.
 
 It is a few units in the last place of a float32 in [-1, 1]. The planner's own tolerance (planner/constraints.py) is
-wider, so that it never refuses what was accepted here. server/safety.py has an equal constant of its own on purpose:
-the last check before a plan leaves must not change with the code that it checks.
+wider, so that it never refuses actions accepted here. server/safety.py has its own equal constant on purpose: the last
+check before a plan leaves must not change with the code that it checks.
 """
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Limits on change and settled actions, in physical units: one entry, or column, for each action."""
+    """Limits on change and committed actions, in physical units, with one entry or column for each action."""
 
     spec: ActionSpec
     max_delta: np.ndarray
-    """[actions], the largest change between control steps; infinite where any change is allowed."""
+    """Largest change between control steps, [actions]; infinite for no limit."""
     max_start: np.ndarray
-    """[actions], the largest change to the plan's first action that is not committed; infinite likewise."""
+    """Largest change to the first action that is not committed, [actions]; infinite for no limit."""
     committed: np.ndarray
-    """[steps, actions], the first control steps of the plan; may be none."""
+    """First control steps of the plan, [steps, actions]; may be empty."""
     last: np.ndarray | None
-    """[actions], executed just before the plan; None when that is not known."""
+    """Action executed just before the plan, [actions]; None if unknown."""
 
     def constraints(self, device: torch.device) -> Constraints:
-        """The same for the planner: unitless, and tighter by what rounding may loosen."""
+        """The same for the planner: unitless, and tightened by the rounding error."""
 
         def change(physical: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(2 * self._tight(physical) / self._range).to(device, torch.float32)
@@ -55,7 +55,7 @@ class Motion:
         )
 
     def check(self, actions: np.ndarray) -> None:
-        """Check a plan, [steps, actions]. Raises ServiceError (action-limit-violation) rather than let it out."""
+        """Check a plan, [steps, actions]. Raises ServiceError (action-limit-violation)."""
         slack = ROUNDING * self._range
         settled = np.abs(actions[: len(self.committed)] - self.committed) <= slack
         slow = self._changes(actions) <= self.max_delta + slack
@@ -66,13 +66,13 @@ class Motion:
 
     @property
     def committed_too_fast(self) -> bool:
-        """Whether the settled actions themselves change faster than allowed."""
+        """True if the committed actions themselves change faster than allowed."""
         return bool((self._changes(self.committed) > self.max_delta + ROUNDING * self._range).any())
 
     def reaching(self, low: np.ndarray, high: np.ndarray) -> "Motion | None":
-        """The same, with the last action moved by at most rounding so that the limits are within reach.
+        """A copy whose last action is moved by at most the rounding error, so that the limits are within reach.
 
-        None when they are out of reach all the same.
+        None if they are still out of reach.
         """
         if self.last is None or len(self.committed):
             return self
@@ -87,7 +87,7 @@ class Motion:
         return np.abs(np.diff(np.concatenate([before, actions]), axis=0))
 
     def _start_jump(self, actions: np.ndarray) -> np.ndarray:
-        """[actions], the change to the first planned action; 0 when none is planned or the action before is unknown."""
+        """Change to the first planned action, [actions]; 0 if none is planned or the action before is unknown."""
         settled = len(self.committed)
         before = self.committed[-1] if settled else self.last
         if before is None or settled == len(actions):
@@ -105,10 +105,10 @@ class Motion:
 def motion(
     request: schemas.PlanRequest, spec: ActionSpec, *, low: np.ndarray, high: np.ndarray, steps: int
 ) -> Motion | None:
-    """The request's limits on change and its settled actions; None when it has neither.
+    """The request's limits on change and its committed actions; None if it has neither.
 
-    `low` and `high` are its limits, and `steps` its plan's length in control steps. The action history was checked
-    before. Raises ServiceError.
+    `low` and `high` are its limits, and `steps` is its plan's length in control steps. The action history must have
+    been checked. Raises ServiceError.
     """
     max_delta = request.limits.max_delta if request.limits is not None else []
     max_start = request.limits.max_start_jump if request.limits is not None else []

@@ -1,6 +1,6 @@
-"""From an observation of a request to one that a model takes: every check that its sensors ask for.
+"""Checks an observation of a request against a model's sensors, and translates it.
 
-Nothing is remembered here: `check_sensors` before any image of the request is decoded, `to_observation` afterwards.
+`check_sensors` runs before any image of the request is decoded, `to_observation` afterwards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +16,10 @@ from worldmodel import ObservationBatch, SensorError, SensorSpec, observe
 
 
 def check_sensors(given: schemas.Observation, sensors: Sequence[SensorSpec], pointer: str, dt_s: float | None) -> None:
-    """Whether `given`, at `pointer` in its request, has exactly the model's sensors, with readings that can be true.
+    """Check that `given`, at `pointer` in its request, has exactly the model's sensors and valid readings.
 
-    `dt_s` is a control step, the most that sensors may be apart in time; None: a model without actions, any.
-    Raises ServiceError (validation-failed, non-finite-input, observation-stale) that names each sensor at fault.
+    `dt_s`, a control step, is the largest difference between the sensors' times; None, for a model without actions, is
+    no limit. Raises ServiceError (validation-failed, non-finite-input, observation-stale) that names the sensors.
     """
     _check_names(given, sensors, pointer)
     for spec in sensors:
@@ -34,7 +34,7 @@ def images_of(given: schemas.Observation, sensors: Sequence[SensorSpec], pointer
 
 
 def content_key(given: schemas.Observation, sensors: Sequence[SensorSpec]) -> bytes:
-    """16 bytes, equal for checked observations whose sensors gave the same, whenever that was."""
+    """Digest of 16 bytes, equal for observations with equal readings, at whatever time."""
     images = [[given.images[name].format, given.images[name].encoded] for name in _names(sensors, camera=True)]
     return digest([images, [given.arrays[name] for name in _names(sensors, camera=False)]])
 
@@ -42,7 +42,7 @@ def content_key(given: schemas.Observation, sensors: Sequence[SensorSpec]) -> by
 def to_observation(
     given: schemas.Observation, sensors: Sequence[SensorSpec], pixels: Mapping[str, np.ndarray]
 ) -> ObservationBatch:
-    """A checked observation, b = 1, with `pixels` by camera: uint8 [height width 3] of any size."""
+    """Observation of one robot (b = 1), with `pixels` by camera: uint8 [height width 3] of any size."""
     return observe(sensors, {**pixels, **given.arrays})
 
 
@@ -51,7 +51,7 @@ def _names(sensors: Sequence[SensorSpec], *, camera: bool) -> list[str]:
 
 
 def _check_names(given: schemas.Observation, sensors: Sequence[SensorSpec], pointer: str) -> None:
-    """Every missing and surplus sensor at once: a robot is set up with one answer."""
+    """Raises ServiceError that names every missing and surplus sensor at once."""
     problems = [
         *_wrong_names(given.images, _names(sensors, camera=True), pointer, "images"),
         *_wrong_names(given.arrays, _names(sensors, camera=False), pointer, "arrays"),
@@ -85,7 +85,7 @@ def _check_times(given: schemas.Observation, sensors: Sequence[SensorSpec], poin
         at = pointer + pointer_to("capture_times_us", name)
         if name not in known:
             raise refuse(Code.VALIDATION_FAILED, at, f"is of no sensor; this model has {', '.join(sorted(known))}")
-        assert given.capture_time_us is not None  # else the schema refused it
+        assert given.capture_time_us is not None  # the schema refused any other
         apart_us = abs(captured_us - given.capture_time_us)
         if dt_s is not None and apart_us > dt_s * 1e6:
             most = f"a control step of this model, {dt_s * 1e3:g} ms, is the most"

@@ -1,4 +1,4 @@
-"""How long work takes on this machine, learned from past work."""
+"""Expected duration of work on this machine, learned from past work."""
 
 import math
 import threading
@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 
 _REMEMBERED = 16
 _QUANTILE = 0.8
-"""High, since slow work is what misses deadlines; not the highest, since anything can be slow once."""
+"""Quantile of past durations: high, since slow work misses deadlines, but not the maximum, which may be an outlier."""
 _HALF_LIFE_S = 10.0
 _STEPS_PER_DOUBLING = 4
 
 
 class Pace:
-    """Seconds by kind of work and, in steps of a fifth, by its size. Any thread may use it."""
+    """Durations by kind of work and, in steps of a fifth, by its size. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,15 +22,15 @@ class Pace:
         self._known: dict[Hashable, dict[int, _Known]] = {}
 
     def learn(self, kind: Hashable, size: float, seconds: float) -> None:
-        """Note that work of this kind and size took so long."""
+        """Note the duration of work of this kind and size."""
         with self._lock:
             self._known.setdefault(kind, {}).setdefault(_step(size), _Known()).learn(seconds, self._clock())
 
     def expected(self, kind: Hashable, size: float) -> float:
-        """Expected seconds; 0 for a kind that was never done, so that it is tried and learned.
+        """Expected seconds; 0 for an unknown kind, so that it is tried and learned.
 
-        Interpolated between the nearest sizes that were done, else in proportion to the nearest one. Measurements fade
-        with age, so that one slow moment does not refuse work for ever.
+        Interpolated between the nearest known sizes, else in proportion to the nearest one. Measurements fade with
+        age, so that one slow moment does not cause refusals for ever.
         """
         with self._lock:
             known = self._known.get(kind, {})
@@ -42,7 +42,7 @@ class Pace:
             low, high = (None if step is None else (_size(step), known[step].seconds(now)) for step in (below, above))
         if low is None or high is None:
             nearest = low or high
-            assert nearest is not None  # something is known
+            assert nearest is not None  # at least one size is known
             return nearest[1] * _size(at) / nearest[0]
         share = 0.0 if low == high else (_size(at) - low[0]) / (high[0] - low[0])
         return low[1] + share * (high[1] - low[1])

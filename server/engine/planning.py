@@ -1,6 +1,6 @@
-"""Makes plans from latents. The engine, collection and the benchmarks all plan with `solve` or `plan_once`.
+"""Makes plans from latents. The engine, collection and the benchmarks plan with `solve` or `plan_once`.
 
-A plan is a generator of search steps, so that robots whose steps are of one kind can share a rollout.
+A plan is a generator of search steps, so that robots with steps of one kind can share a rollout.
 """
 
 import math
@@ -28,24 +28,24 @@ Status = Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "POLICY"]
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The frames and goals that a plan begins from, as latents."""
+    """Frames and goals of a plan, as latents."""
 
     context: Latents
-    """[1 t n d], the newest frame last."""
+    """Latents of the context, [1 t n d], oldest frame first."""
     goals: Tensor
-    """[m n d], in order."""
+    """Latents of the goals in order, [m n d]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedSearch:
-    """One robot's search, with what it brings into a rollout that it shares with others."""
+    """One robot's search, with its part of a rollout that it shares with others."""
 
     checkpoint: Checkpoint
     search: RobotSearch
     state: Any
     """Made by `WorldModel.begin` from this robot's context."""
     frames: int
-    """Frames in the context."""
+    """Number of frames in the context."""
     terms: CostTerms
     goal: Tensor
     """[1 n d]"""
@@ -56,44 +56,44 @@ class SharedSearch:
 
     @property
     def kind(self) -> Hashable:
-        """Equal for searches that can share a rollout: one model, cost and shape."""
+        """Value that is equal for searches that can share a rollout: same model, cost and shape."""
         search = self.search
         return self.checkpoint.manifest_sha256, search.wants_gradients, self.frames, search.ask().shape, self.terms
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Everything known before the search. Times are on the monotonic clock, in seconds."""
+    """Facts that are known before the search. Times are on the monotonic clock, in seconds."""
 
     seen: Seen
     goal: Tensor
-    """[1 n d], the active goal."""
+    """Latents of the active goal, [1 n d]."""
     terms: CostTerms
-    """The terms of the cost while that goal is active."""
+    """Terms of the cost for the active goal."""
     goal_distances: tuple[float, ...]
     active_goal: int
     goal_reached: bool
     surprise: float | None
-    """Surprise of the last transition; None with a single frame or without a world model."""
+    """Surprise of the last transition; None for a single frame or without a world model."""
     began: float
     encoded: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundPlan:
-    """A plan, and what is known about it."""
+    """A plan with its evidence."""
 
     start: Start
     plan: Plan
     status: Status
     planned_goal_distance: float | None
-    """Distance from the end of the imagined future to the active goal; None when nothing was imagined."""
+    """Distance from the end of the imagined future to the active goal; None if nothing was imagined."""
     found: float
-    """On the monotonic clock, in seconds."""
+    """Time at which it was found, on the monotonic clock in seconds."""
 
 
 Solving = Generator[tuple[SharedSearch, FoundPlan | None], None, FoundPlan]
-"""The next step of a search with the best plan so far, and at last the plan."""
+"""Generator of search steps with the best plan so far, which returns the plan."""
 
 
 def plan_once(
@@ -106,10 +106,10 @@ def plan_once(
     past_actions: Tensor | None = None,
     warm_start: Tensor | None = None,
 ) -> Plan:
-    """One robot's plan, from context [1 t n d] to the first of the goals [m n d] that it has not reached.
+    """Plan of one robot, from context [1 t n d] to the first of the goals [m n d] that is not reached.
 
-    `past_actions` [1 t-1 a] are those between the frames, and `warm_start` [k v] search variables to begin with. The
-    plan obeys the model's own limits and has the default cost. Raises ServiceError when no finite plan is found.
+    `past_actions` [1 t-1 a] are the actions between the frames, and `warm_start` [k v] are search variables to begin
+    with. The plan obeys the model's limits and has the default cost. Raises ServiceError if no finite plan is found.
     """
     seen = Seen(context=context, goals=goals)
     question = plain_question(
@@ -127,7 +127,7 @@ def plan_once(
 @torch.inference_mode()
 def encode_frame(checkpoint: Checkpoint, readings: Mapping[str, np.ndarray]) -> Latents:
     """Latents [1 1 n d] of one frame's readings, by sensor. Raises SensorError for readings that the model refuses."""
-    assert checkpoint.encoder is not None  # a model without one is never served
+    assert checkpoint.encoder is not None  # a model without an encoder is never served
     encoded = checkpoint.encoder.encode(observe(checkpoint.manifest.sensors, readings).to(checkpoint.device))
     return Latents(encoded.tokens[:, None], None if encoded.state is None else encoded.state[:, None])
 
@@ -151,10 +151,10 @@ def solve(question: Question, see: Callable[[], Seen]) -> Solving:
 
 @torch.inference_mode()
 def advance_together(searches: Sequence[SharedSearch]) -> None:
-    """One iteration of all these searches, which are of one kind, in one rollout."""
+    """Run one iteration of these searches, all of one kind, in one rollout."""
     first = searches[0]
     model, latent = first.checkpoint.world_model, first.checkpoint.manifest.latent
-    assert model is not None  # without one nothing is searched
+    assert model is not None  # a search has a world model
     state, cost = first.state, first.cost
     if len(searches) > 1:
         goals = torch.cat([each.goal for each in searches])
@@ -165,7 +165,7 @@ def advance_together(searches: Sequence[SharedSearch]) -> None:
 
 
 def begin(question: Question, start: Start) -> SharedSearch:
-    """The search for an answer, with everything that its iterations need."""
+    """The search for a plan, with all inputs of its iterations."""
     preset, space, state = question.preset, question.space, _state(question, start)
     with torch.inference_mode(False):  # tensors made in inference mode can never take part in a gradient
         optimiser = preset.optimiser(space)
@@ -190,7 +190,7 @@ def begin(question: Question, start: Start) -> SharedSearch:
 
 
 def surprise_of(checkpoint: Checkpoint, context: Latents, past_actions: Tensor) -> list[float]:
-    """Surprise of each transition of one robot's frames [1 t n d]. Raises ServiceError when one is not finite."""
+    """Surprise of each transition of one robot's frames [1 t n d]. Raises ServiceError if one is not finite."""
     surprise = checkpoint.surprise(context.tokens, past_actions)[0].tolist()
     if not all(map(math.isfinite, surprise)):
         raise ServiceError(Code.NON_FINITE_PLAN, "the model's surprise is not finite; no answer is given")
@@ -221,40 +221,40 @@ def _start(question: Question, seen: Seen, began: float) -> Start:
 
 
 def _hold(surprise: float, question: Question) -> None:
-    """Raises ServiceError (surprise-hold)."""
+    """Raises ServiceError (surprise-hold) if the surprise exceeds the request's threshold."""
     if question.hold_above is not None and surprise > question.hold_above:
         seen = f"the last transition has surprise {surprise:.3g}, above the calibrated {question.hold_above:.3g}"
         raise ServiceError(Code.SURPRISE_HOLD, f"{seen}: hold the robot, look why, then plan without hold_on_surprise")
 
 
 def _progress(question: Question, goals: Tensor, newest: Tensor) -> tuple[GoalSequence, Tensor]:
-    """The goals [m n d], and how many of them are reached now that the newest frame is [1 n d]."""
+    """Goals [m n d], and the number of them that are reached at the newest frame [1 n d]."""
     tolerance = torch.tensor([[target.tolerance for target in question.targets]], device=goals.device)
     sequence = GoalSequence(goals[None], SquaredDistance(question.planning.goal_distance_scale), tolerance)
     return sequence, sequence.reached(newest, torch.tensor([question.active_goal], device=goals.device))
 
 
 def _state(question: Question, start: Start) -> Any:
-    """The world model's state for the context, made once a plan."""
-    assert question.checkpoint.world_model is not None  # else nothing is imagined
+    """State of the world model for the context, made once for each plan."""
+    assert question.checkpoint.world_model is not None  # only called with a world model
     return question.checkpoint.world_model.begin(start.seen.context, question.past_actions)
 
 
 def _policy(checkpoint: Checkpoint) -> Policy:
-    assert checkpoint.policy is not None  # else the request was refused
+    assert checkpoint.policy is not None  # other requests were refused
     return checkpoint.policy
 
 
 def _proposal(question: Question, start: Start, state: Any) -> Tensor:
     """The policy's plan in the search space, [k v]."""
     model, policy = question.checkpoint.world_model, _policy(question.checkpoint)
-    assert model is not None  # a search has one
+    assert model is not None  # a search has a world model
     context, horizon = start.seen.context.tokens, question.preset.horizon
     return question.space.encode(continued(policy, model, state, context, start.goal, horizon)[0])
 
 
 def _by_policy(question: Question, start: Start) -> Plan:
-    """The policy's plan, imagined and judged where there is a world model. Raises ServiceError."""
+    """The policy's plan, with predictions if there is a world model. Raises ServiceError."""
     checkpoint, verifier = question.checkpoint, None
     if checkpoint.world_model is not None:
         verifier = Verifier(
@@ -278,7 +278,7 @@ def _best(search: RobotSearch) -> Plan:
 
 
 def _found(question: Question, start: Start, plan: Plan, status: Status) -> FoundPlan:
-    """Raises ServiceError rather than let out a number that is not finite."""
+    """The plan with its evidence. Raises ServiceError if a number is not finite."""
     planned = None if plan.latents is None else _goal_distance(question, plan.latents[-1], start.goal)
     numbers = (plan.cost, planned, *start.goal_distances)
     if not all(math.isfinite(number) for number in numbers if number is not None):
@@ -287,7 +287,7 @@ def _found(question: Question, start: Start, plan: Plan, status: Status) -> Foun
 
 
 def _goal_distance(question: Question, frame: Tensor, goal: Tensor) -> float:
-    """The latent distance from a frame [n d] to a goal [1 n d]."""
+    """Latent distance from a frame [n d] to a goal [1 n d]."""
     distance = SquaredDistance(question.planning.goal_distance_scale)
     return float(distance(frame[None, None, None], goal))
 

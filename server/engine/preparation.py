@@ -1,4 +1,4 @@
-"""From a valid request to a question: every check that depends on the model or the deployment."""
+"""Turns a valid request into a question, with all checks that depend on the model or the deployment."""
 
 import dataclasses
 import secrets
@@ -28,7 +28,7 @@ LARGEST_LATENT = 1e6
 def prepare(
     model: ServedModel, request: schemas.PlanRequest, settings: Settings, warm_start: WarmStart | None = None
 ) -> Question:
-    """`warm_start` is the session's last plan. Raises ServiceError that names the field."""
+    """Question of a request; `warm_start` is the session's last plan. Raises ServiceError that names the field."""
     model.check_plans()
     checkpoint, config = model.checkpoint, request.planner
     spec = action_spec(checkpoint)
@@ -65,7 +65,7 @@ def _check_context(request: schemas.PlanRequest, most_frames: int, control_steps
 
 
 def _min_iterations(request: schemas.PlanRequest, preset: Preset) -> int:
-    """Iterations that a plan needs before it may be an answer; a policy's needs none."""
+    """Iterations that a plan needs before it may be returned; 0 for a policy's plan."""
     if preset.is_policy:
         return 0
     wanted = preset.iterations if request.require_complete else request.planner.min_iterations or 1
@@ -80,9 +80,9 @@ def _limits(request: schemas.PlanRequest, preset: Preset, model: ServedModel) ->
 
 
 def _warm_start(question: Question, request: schemas.PlanRequest, last: WarmStart | None) -> Tensor | None:
-    """The part of the last plan that is left after the model steps executed since, [k v]; None when there is none.
+    """Rest of the last plan after the model steps executed since, [k v]; None if there is none.
 
-    Raises ServiceError when the request demands a warm start in vain.
+    Raises ServiceError if the request demands a warm start and there is none.
     """
     executed = -1
     if last is not None and (last.manifest_sha256, last.search_space, last.horizon) == question.searched:
@@ -128,7 +128,7 @@ def _active_goal(request: schemas.PlanRequest) -> int:
 
 
 def _avoid(model: ServedModel, cost: schemas.Cost, settings: Settings) -> tuple[Tensor, ...]:
-    """[1 m n d] for each set of latents to keep out of."""
+    """Latents of each set to stay away from, [1 m n d]."""
     if model.checkpoint.world_model is None and cost != schemas.Cost():
         reason = f"{model.manifest.name} has no world model that imagines where a plan leads, so no cost can judge it"
         raise refuse(Code.VALIDATION_FAILED, "/cost", f"{reason}; leave it out")
@@ -159,7 +159,7 @@ def _delay_steps(request: schemas.PlanRequest, steps: int) -> int:
 
 
 def _action_before(request: schemas.PlanRequest) -> np.ndarray | None:
-    """[actions], from the committed actions or the history. Both were checked before."""
+    """Action before the first one of the reply, [actions], from the committed actions or the history, both checked."""
     if request.inference_delay_steps and request.committed_actions is not None:
         return request.committed_actions[request.inference_delay_steps - 1]
     return request.action_history[-1][-1] if request.action_history else None
@@ -170,7 +170,7 @@ def _hold_above(model: ServedModel, request: schemas.PlanRequest) -> float | Non
 
 
 def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: str) -> Tensor:
-    """[n d]. Raises ServiceError for latents of another model."""
+    """Latents of an embedding, [n d]. Raises ServiceError for those of another model."""
     if embedding.space_id != model.space_id:
         reason = f"the embedding is not of {model.manifest.name} as served now; encode its observation again"
         raise refuse(Code.MODEL_MISMATCH, f"{pointer}/space_id", reason)
@@ -187,7 +187,7 @@ def embedded_latents(model: ServedModel, embedding: schemas.Embedding, pointer: 
 
 
 def check_frames(frames: Sequence[schemas.Observation], most: int, control_steps: int, pointer: str) -> None:
-    """At most `most` frames, one model step apart if they say when they were seen. Raises ServiceError."""
+    """Check that there are at most `most` frames, one model step apart by their steps. Raises ServiceError."""
     check_most(len(frames), most, pointer, "frames")
     steps = [frame.step for frame in frames]
     if all(step is None for step in steps):

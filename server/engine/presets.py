@@ -1,4 +1,4 @@
-"""Which of the planner's presets a model can run, how they are described, and which one a request means."""
+"""Presets of the planner: those that a model can run, and the one that a request names."""
 
 import dataclasses
 from typing import Any
@@ -12,11 +12,11 @@ from server.validation import check_most, shorten
 from worldmodel import Checkpoint
 
 SEARCHING, POLICY = "default", "reactive"
-"""The presets that a search, and a policy, are made with by default."""
+"""Default presets of a search and of a policy."""
 
 
 def as_config(name: str, preset: Preset) -> PlannerConfig:
-    """The preset in the words of a request, without the settings that it ignores. A request may send it as it is."""
+    """The preset as settings that a request may send, without those that it ignores."""
     searched: dict[str, Any] = {}
     if not preset.is_policy:
         searched = {
@@ -35,7 +35,7 @@ def as_config(name: str, preset: Preset) -> PlannerConfig:
 
 
 def presets_of(checkpoint: Checkpoint) -> list[PlannerConfig]:
-    """The presets that a model can run, with its own horizon."""
+    """Presets that a model can run, with its own horizon."""
     planning = checkpoint.manifest.planning
     if planning is None:
         return []
@@ -47,12 +47,12 @@ def presets_of(checkpoint: Checkpoint) -> list[PlannerConfig]:
 
 
 def default_preset(checkpoint: Checkpoint) -> str:
-    """The name of the preset that a request means when it names none."""
+    """Name of the preset for requests that name none."""
     return POLICY if checkpoint.world_model is None else SEARCHING
 
 
 def choose_preset(checkpoint: Checkpoint, config: PlannerConfig, settings: Settings) -> tuple[str, Preset]:
-    """The preset that a request names, and the same with the request's changes. Raises ServiceError."""
+    """Name of a request's preset, and the preset with the request's changes. Raises ServiceError."""
     name = config.preset or default_preset(checkpoint)
     if name not in PRESETS:
         reason = f"given '{shorten(name)}'; wanted one of {', '.join(PRESETS)}"
@@ -64,7 +64,9 @@ def choose_preset(checkpoint: Checkpoint, config: PlannerConfig, settings: Setti
     if lack := _lacks(checkpoint, preset):
         field = "algorithm" if preset.algorithm != PRESETS[name].algorithm else "preset"
         given = config.algorithm if field == "algorithm" else name
-        reason = f"{given!r} needs a {lack}, and {checkpoint.manifest.name} has none; choose one of its presets"
+        reason = (
+            f"{given!r} needs a {lack}, and {checkpoint.manifest.name} has none; choose one of {_listed(checkpoint)}"
+        )
         raise refuse(Code.VALIDATION_FAILED, f"/planner/{field}", reason)
     _check_chunk(checkpoint, preset)
     imagined = preset.candidates * preset.iterations * preset.horizon
@@ -72,8 +74,13 @@ def choose_preset(checkpoint: Checkpoint, config: PlannerConfig, settings: Setti
     return name, preset
 
 
+def _listed(checkpoint: Checkpoint) -> str:
+    """Names of the presets that a model can run, for error messages."""
+    return ", ".join(str(preset.preset) for preset in presets_of(checkpoint))
+
+
 def _lacks(checkpoint: Checkpoint, preset: Preset) -> str:
-    """The part that a model would need to run the preset; empty when it has all."""
+    """Name of the part that a model lacks for the preset; empty if it has all parts."""
     if checkpoint.world_model is None and not preset.is_policy:
         return "world model"
     return "policy" if checkpoint.policy is None and (preset.is_policy or preset.proposal) else ""
@@ -117,7 +124,7 @@ def _check_nothing_searched(config: PlannerConfig) -> None:
 
 
 def _check_chunk(checkpoint: Checkpoint, preset: Preset) -> None:
-    """Without a world model to go on in, a policy's plan is as long as its own answer. Raises ServiceError."""
+    """Raises ServiceError for another horizon than the policy's own, if no world model can extend it."""
     chunk = planning_spec(checkpoint).horizon
     if checkpoint.world_model is None and preset.horizon != chunk:
         reason = f"given {preset.horizon}; this model's policy answers {chunk} model steps at once: leave horizon out"

@@ -1,6 +1,6 @@
-"""The engine in a process of its own: watched, killed when it hangs, and started again when it ends.
+"""Engine in its own process, which is watched, killed when it hangs, and started again when it ends.
 
-A crash there never ends the front.
+Its crash never ends the front.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ log = logging.getLogger("telos")
 
 COMMAND = (sys.executable, "-P", "-m", "server.engine")
 ANSWER_GRACE_S = 0.05
-"""How long after the deadline an answer is waited for. A working engine answers at the deadline."""
+"""Time after the deadline to wait for an answer. A working engine answers at the deadline."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _TICK_S = 0.1
@@ -37,20 +37,20 @@ _TICK_S = 0.1
 class EngineWorker:
     """One engine process, from its start to its end.
 
-    It belongs to one event loop, and to the thread that started it: the process dies with either.
+    It belongs to one event loop and to the thread that started it, and ends with either.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], client: EngineClient, settings: Settings) -> None:
         self.client = client
         self.pid = process.pid
         self.silent_s = 0.0
-        """Seconds since it was last heard from."""
+        """Seconds since the last message."""
         self._process = process
         self._settings = settings
 
     @classmethod
     async def start(cls, command: Sequence[str], settings: Settings) -> Self:
-        """`command` takes the file descriptor of its end of a socket as last argument."""
+        """Start `command`, whose last argument is the file descriptor of its end of a socket."""
         ours, theirs = socket.socketpair()
         with theirs:
             channel = await Channel.open(ours)
@@ -64,7 +64,7 @@ class EngineWorker:
         return cls(process, EngineClient(channel), settings)
 
     async def live(self) -> None:
-        """Wait until it ends, hangs, or the caller is cancelled; the process is gone when this returns."""
+        """Wait until it ends or hangs, or the caller is cancelled. The process is gone when this returns."""
         listening = asyncio.create_task(self.client.listen())
         watching = asyncio.create_task(self._watch())
         try:
@@ -83,7 +83,7 @@ class EngineWorker:
     async def _watch(self) -> None:
         """Return when it hangs.
 
-        Silence is counted in ticks of this loop, so that an engine is not blamed when the front itself was held up.
+        Silence is counted in ticks of this loop, so that delays of the front do not count.
         """
         heard = 0
         limits = self._settings
@@ -103,12 +103,12 @@ class EngineWorker:
 
 
 class EngineProcess:
-    """Belongs to one event loop."""
+    """The engine that answers now, whichever process that is. Belongs to one event loop."""
 
     def __init__(self, settings: Settings, command: Sequence[str] = COMMAND) -> None:
-        """`command` starts a process that takes the number of its end of a socket as last argument."""
+        """`command` starts an engine process; its last argument is the file descriptor of its end of a socket."""
         self.starts = 0
-        """Engines started so far."""
+        """Number of engine processes started so far."""
         self._settings = settings
         self._command = command
         self._worker: EngineWorker | None = None
@@ -118,23 +118,23 @@ class EngineProcess:
 
     @property
     def models(self) -> tuple[schemas.ModelInfo, ...]:
-        """The models known at the moment; while no engine knows any, those of the last one."""
+        """Present models; while no engine has any, those of the last engine, as not ready."""
         if self._worker is not None and self._worker.client.models:
             return self._worker.client.models
         return tuple(model.model_copy(update={"ready": False}) for model in self._last_models)
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now."""
+        """Process id of the present engine."""
         return None if self._worker is None else self._worker.pid
 
     @property
     def pulse(self) -> pb.Heartbeat:
-        """The last heartbeat of the engine that runs now."""
+        """Last heartbeat of the present engine."""
         return pb.Heartbeat() if self._worker is None else self._worker.client.pulse
 
     def why_not_ready(self) -> list[str]:
-        """Reasons why some model cannot be used now; empty when all can, and the engine was heard from lately."""
+        """Reasons why a model or the engine cannot be used now; empty when all can."""
         if self._worker is None:
             return ["the engine is being started again"]
         if self._worker.silent_s > self._settings.engine_heartbeat_timeout_s / 2:
@@ -142,7 +142,7 @@ class EngineProcess:
         return list(self._worker.client.not_ready)
 
     def activity(self) -> EngineActivity:
-        """Each iteration is reported once; those of an engine that died are lost with it."""
+        """Activity since the last call. Each iteration is reported once; a crash loses those not yet reported."""
         restarts = max(0, self.starts - 1)
         if self._worker is None:
             return EngineActivity(restarts=restarts)
@@ -161,7 +161,7 @@ class EngineProcess:
         return to_response(schemas.ModelInfo, event.model)
 
     async def start(self) -> None:
-        """Returns when the engine is ready. Raises SettingsError when the engine says that it never will be."""
+        """Start the engine and wait until it is ready. Raises SettingsError if it reports a permanent failure."""
         self._supervising = asyncio.create_task(self._supervise())
         ready = asyncio.create_task(self._ready.wait())
         try:
@@ -172,7 +172,7 @@ class EngineProcess:
             self._supervising.result()
 
     async def stop(self) -> None:
-        """Answer nothing any more."""
+        """Stop the engine; open calls fail."""
         if self._supervising is not None:
             self._supervising.cancel()
             with suppress(asyncio.CancelledError, SettingsError):
@@ -186,7 +186,7 @@ class EngineProcess:
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
     ) -> EngineReply:
-        """Answered by the deadline even when the engine hangs. Raises ServiceError."""
+        """Plan by the deadline, even if the engine hangs. Raises ServiceError."""
         call = pb.PlanCall(
             request=to_message(telos_pb2.PlanRequest, request.model_dump()),
             deadline_s=None if deadline == math.inf else deadline,
@@ -195,7 +195,7 @@ class EngineProcess:
         )
 
         def offer(reply: pb.EngineReply) -> None:
-            assert on_incumbent is not None  # none were asked for otherwise
+            assert on_incumbent is not None  # the engine sends incumbents only on request
             on_incumbent(to_reply(reply))
 
         try:
@@ -218,15 +218,15 @@ class EngineProcess:
         return to_response(schemas.EncodeResponse, event.encode)
 
     def _client(self) -> EngineClient:
-        """An engine that has its models; it says itself which of them are not ready. Raises ServiceError."""
+        """Client of an engine that has its models, ready or not. Raises ServiceError (worker-restarting)."""
         if self._worker is None or not self._worker.client.models:
             raise restarting()
         return self._worker.client
 
     async def _supervise(self) -> None:
-        """Run one engine after the other, with a pause after each that never was ready.
+        """Run one engine after another, with a pause after each that never was ready.
 
-        Raises SettingsError when the first one says that no other will do better.
+        Raises SettingsError if the first one reports a permanent failure.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -246,7 +246,7 @@ class EngineProcess:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The settings and the code of this process, whatever folder it was started in."""
+    """Environment for an engine with the settings and the code of this process."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TELOS_")}
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     return inherited | settings.engine_environment() | {"PYTHONPATH": path}

@@ -1,7 +1,6 @@
-"""The interface between the front and an engine, whether the engine runs in this process or in one of its own.
+"""Interface between the front and an engine, in the same process or in another one.
 
-This module needs no torch: code that knows only this protocol can answer before a model is loaded, and outlives an
-engine that crashes.
+This module needs no torch, so that the front can answer before a model is loaded and after an engine has crashed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,30 +13,30 @@ from server import schemas
 from server.errors import Code, ServiceError, refuse
 
 MOST_ITERATIONS = 4096
-"""Most iterations that are kept until `Engine.activity` is called; older ones are lost."""
+"""Most iterations that are kept for `Engine.activity`; older ones are lost."""
 
 
 class EnginePoisonedError(Exception):
-    """Everything that this process computes from now on fails: it must be started again."""
+    """The device has failed for good in this process, which must be started again."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A plan's search variables, for the next search to begin with. The caller keeps it: an engine remembers none."""
+    """Search variables of a plan, from which the next search begins. The caller keeps them, not the engine."""
 
     variables: np.ndarray
     """[k v], float32"""
     first_step: int
-    """The plan's first control step, on the robot's own counter."""
+    """First control step of the plan, on the robot's counter."""
     manifest_sha256: str
     search_space: str
     horizon: int
-    """Variables of another model, search space or horizon mean something else."""
+    """Horizon in model steps. Variables are valid for one model, search space and horizon only."""
 
 
 @dataclass(frozen=True)
 class SharedIteration:
-    """One iteration of all the searches that shared a rollout."""
+    """One iteration of searches that shared a rollout."""
 
     model: str
     robots: int
@@ -46,33 +45,33 @@ class SharedIteration:
 
 @dataclass(frozen=True)
 class EngineActivity:
-    """The work of an engine since this was last asked for."""
+    """Work of an engine since the last report."""
 
     waiting: int = 0
-    """Requests without a first plan, now."""
+    """Number of requests that have no plan yet."""
     iterations: tuple[SharedIteration, ...] = ()
     restarts: int = 0
-    """Restarts of its process since the server started."""
+    """Number of restarts of the engine process since the server started."""
 
 
 @dataclass(frozen=True)
 class EngineReply:
-    """A plan, or the best one so far, with what the next search may begin from."""
+    """A plan, or the best one so far, with the warm start of the next search."""
 
     response: schemas.PlanResponse
     warm_start: WarmStart
 
 
 Incumbents = Callable[[EngineReply], None]
-"""Called on the event loop with the best plan so far, each time that a better one was found."""
+"""Function that is called on the event loop with each better plan."""
 
 
 class Engine(Protocol):
-    """Remembers nothing but its models. Belongs to one event loop. Every request carries its request_id."""
+    """Plans, scores and encodes, with no state but its models. Belongs to one event loop."""
 
     @property
     def models(self) -> Sequence[schemas.ModelInfo]:
-        """The models known at the moment."""
+        """Present models."""
         ...
 
     def why_not_ready(self) -> list[str]:
@@ -84,22 +83,22 @@ class Engine(Protocol):
         ...
 
     async def load(self, folder: str) -> schemas.ModelInfo:
-        """Serve the model of a folder of the checkpoints folder, in place of the one of its name.
+        """Serve the model of a checkpoint folder, in place of the one of the same name.
 
-        Raises ServiceError (model-refused); then nothing has changed.
+        Raises ServiceError (model-refused), and then changes nothing.
         """
         ...
 
     async def unload(self, name: str) -> schemas.ModelInfo:
-        """Stop serving a model; accepted requests are finished. Raises ServiceError (model-not-found)."""
+        """Stop serving a model. Accepted requests are finished. Raises ServiceError (model-not-found)."""
         ...
 
     async def start(self) -> None:
-        """Returns when the engine is ready. Raises SettingsError or CheckpointError when it never will be."""
+        """Wait until the engine is ready. Raises SettingsError or CheckpointError if it never will be."""
         ...
 
     async def stop(self) -> None:
-        """Answer nothing any more."""
+        """Stop the engine; open calls fail."""
         ...
 
     async def plan(
@@ -110,7 +109,7 @@ class Engine(Protocol):
         warm_start: WarmStart | None = None,
         on_incumbent: Incumbents | None = None,
     ) -> EngineReply:
-        """Plan by `deadline`, on the monotonic clock in seconds; it may be infinite. Raises ServiceError."""
+        """Plan by `deadline`, on the monotonic clock in seconds, which may be infinite. Raises ServiceError."""
         ...
 
     async def anomaly(self, request: schemas.AnomalyRequest) -> schemas.AnomalyResponse:
@@ -123,12 +122,12 @@ class Engine(Protocol):
 
 
 def infeasible(why: str) -> ServiceError:
-    """The refusal of a request that cannot be answered by its deadline."""
+    """Error for a request that cannot be answered by its deadline."""
     remedy = "give it more time with planning_budget_ms, search less, or ask again later"
     return ServiceError(Code.DEADLINE_INFEASIBLE, f"no plan can be had by the deadline: {why}; {remedy}")
 
 
 def no_warm_start() -> ServiceError:
-    """The refusal of a request that demands a warm start in vain."""
+    """Error for a request that demands a warm start when there is none."""
     reason = "nothing is remembered that this plan could start from; leave warm_start out to start afresh"
     return refuse(Code.SESSION_NOT_FOUND, "/session_id", reason)

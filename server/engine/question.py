@@ -1,4 +1,4 @@
-"""A question: all that decides a plan but what the robot sees, checked, and with what its search needs."""
+"""Question: everything that determines a plan except the observations, checked and ready for the search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from server.engine.actions import Bounds, bounds
 from worldmodel import ActionSpec, Checkpoint, PlanningSpec
 
 GOAL_TOLERANCE = 0.05
-"""The latent distance to a goal that counts as reached, unless a request says otherwise."""
+"""Default of the largest latent distance at which a goal counts as reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostTerms:
-    """The terms of a plan's cost, without the latents. Robots whose terms are equal are scored together."""
+    """Terms of a plan's cost, without the latents. Robots with equal terms are scored together."""
 
     distance: DistanceName = "squared"
     over: Over = "mean"
@@ -37,7 +37,7 @@ class CostTerms:
     smoothness: float = 0.0
     effort: float = 0.0
     keep_out: tuple[tuple[float, float, int], ...] = ()
-    """Weight, radius and number of latents of each set to keep out of."""
+    """Weight, radius and number of latents of each set to stay away from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,15 @@ class Target:
     """A goal without its observation."""
 
     latents: Tensor | None = None
-    """[n d]; None when the goal is an observation."""
+    """Latents of the goal, [n d]; None if the goal is an observation."""
     terms: CostTerms = CostTerms()
-    """The cost of a plan while this goal is the active one."""
+    """Terms of the cost while this goal is active."""
     tolerance: float = GOAL_TOLERANCE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A plan to make, and how to make it. It holds no observation."""
+    """A plan to make, without the observations."""
 
     checkpoint: Checkpoint
     preset: Preset
@@ -61,52 +61,52 @@ class Question:
     bounds: Bounds
     space: SearchSpace
     past_actions: Tensor
-    """[1 t-1 a], unitless, between the frames of the context."""
+    """Unitless actions between the frames of the context, [1 t-1 a]."""
     targets: tuple[Target, ...] = (Target(),)
-    """The goals in order."""
+    """Goals in order."""
     active_goal: int = 0
-    """The goal that was active when the last plan was made."""
+    """Index of the goal that was active in the last plan."""
     avoid: tuple[Tensor, ...] = ()
-    """[1 m n d] for each set of latents to keep out of."""
+    """Latents of each set to stay away from, [1 m n d]."""
     warm_start: Tensor | None = None
-    """[k v], what is left of the last plan."""
+    """Search variables that are left of the last plan, [k v]."""
     seed: int
     min_iterations: int = 1
-    """Iterations that a plan needs before it may be an answer."""
+    """Iterations that a plan needs before it may be returned."""
     hold_above: float | None = None
-    """The surprise above which no plan is made; None: any."""
+    """Surprise above which no plan is made; None for no threshold."""
     first_step: int = 0
-    """The plan's first control step on the robot's counter, committed actions included."""
+    """First control step of the plan on the robot's counter, committed actions included."""
     delay_steps: int = 0
-    """How many of the plan's first control steps the robot will have run when the reply arrives."""
+    """Control steps of the plan that the robot will have executed when the reply arrives."""
     action_before: np.ndarray | None = None
-    """[actions], physical, run just before the first action of the reply; None when it is not known."""
+    """Action before the first one of the reply, [actions] in physical units; None if unknown."""
 
     @property
     def action(self) -> ActionSpec:
-        """The model's actions."""
+        """Actions of the model."""
         return action_spec(self.checkpoint)
 
     @property
     def planning(self) -> PlanningSpec:
-        """How the model plans."""
+        """Planning section of the model."""
         return planning_spec(self.checkpoint)
 
     @property
     def searched(self) -> tuple[str, str, int]:
-        """The things that give search variables their meaning: the model, the search space and the horizon."""
+        """Model, search space and horizon, for which alone search variables are valid."""
         return self.checkpoint.manifest_sha256, self.preset.search_space, self.preset.horizon
 
 
 def action_spec(checkpoint: Checkpoint) -> ActionSpec:
-    """The actions of a model that plans or scores."""
-    assert checkpoint.manifest.action is not None  # a request for anything else was refused
+    """Actions of a model that plans or scores."""
+    assert checkpoint.manifest.action is not None  # requests for other models were refused
     return checkpoint.manifest.action
 
 
 def planning_spec(checkpoint: Checkpoint) -> PlanningSpec:
-    """The planning section of a model that plans."""
-    assert checkpoint.manifest.planning is not None  # a request to plan with another was refused
+    """Planning section of a model that plans."""
+    assert checkpoint.manifest.planning is not None  # requests for other models were refused
     return checkpoint.manifest.planning
 
 
@@ -119,9 +119,9 @@ def plain_question(
     past_actions: Tensor | None = None,
     warm_start: Tensor | None = None,
 ) -> Question:
-    """A question of so many goals within the model's own limits, with the default cost.
+    """Question with `goals` goals, the model's own limits and the default cost.
 
-    `past_actions` [1 t-1 a] are none for a single frame; `warm_start` is [k v].
+    `past_actions` [1 t-1 a] may be left out for a single frame; `warm_start` is [k v].
     """
     action = action_spec(checkpoint)
     limits = bounds(action, None)
@@ -140,7 +140,7 @@ def plain_question(
 
 
 def space_of(preset: Preset, limits: Bounds, checkpoint: Checkpoint) -> SearchSpace:
-    """The space of all actions that obey the limits. Raises ValueError when there are none."""
+    """Search space of the actions that obey the limits. Raises ValueError if there are none."""
     low, high = (edge.to(checkpoint.device) for edge in limits.unitless)
     return build_space(
         preset,
@@ -152,7 +152,7 @@ def space_of(preset: Preset, limits: Bounds, checkpoint: Checkpoint) -> SearchSp
 
 
 def cost_of(checkpoint: Checkpoint, terms: CostTerms, goals: Tensor, avoid: Sequence[Tensor] = ()) -> CostFunction:
-    """The cost for robots whose goals are [b n d], and which keep out of each of `avoid`, [b m n d]."""
+    """Cost for robots with goals [b n d] that stay away from each of `avoid`, [b m n d]."""
     scale = planning_spec(checkpoint).goal_distance_scale
     learned = tuple(checkpoint.distances.values())
     to_goal = goal_cost(goals, scale=scale, learned=learned, over=terms.over, distance=terms.distance)

@@ -1,8 +1,10 @@
-"""The models that this process serves, and how one is loaded from the checkpoints folder."""
+"""Models of an engine, and their loading from the checkpoints folder."""
 
 import logging
 import re
 from pathlib import Path
+
+import torch
 
 from planner.threads import threads_for
 from server.engine.frames import FrameReader
@@ -21,7 +23,7 @@ _FILES = ("manifest.json", "model.safetensors")
 
 
 class ServedModel:
-    """A checkpoint, the frames it has seen, and whether it was warmed up."""
+    """A loaded checkpoint with its cache of frames."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
         """Raises CheckpointError for a model without an encoder."""
@@ -31,19 +33,19 @@ class ServedModel:
         self.manifest = checkpoint.manifest
         self.frames = FrameReader(checkpoint, settings)
         self.latent_shape = (self.manifest.latent.tokens, self.manifest.latent.width)
-        """[n, d] of one frame."""
+        """Shape of the latents of one frame: [n, d]."""
         self.presets = presets_of(checkpoint)
-        """The presets that it can run."""
+        """Presets that the model can run."""
         self.ready = False
 
     @property
     def space_id(self) -> str:
-        """Latents of different weights or preprocessing are not comparable: the manifest's hash covers both."""
+        """Identifier of the latent space: the manifest's hash, which covers the weights and the preprocessing."""
         return self.checkpoint.manifest_sha256
 
     @property
     def plans(self) -> bool:
-        """Whether it can plan: it needs a world model or a policy."""
+        """True if the model has a world model or a policy to plan with."""
         checkpoint = self.checkpoint
         return self.manifest.planning is not None and (checkpoint.world_model or checkpoint.policy) is not None
 
@@ -54,11 +56,11 @@ class ServedModel:
             raise refuse(Code.VALIDATION_FAILED, "/model/name", f"{reason}; use /v1/encode, or name another model")
 
     def surprise_calibration(self, pointer: str) -> CalibrationSpec:
-        """Raises ServiceError that names `pointer`, for a model whose surprise says nothing."""
+        """Calibration of the surprise. Raises ServiceError that names `pointer` for a model without one."""
         calibration = self._calibration
         if calibration is None:
             lack = "has no world model" if self.checkpoint.world_model is None else "was not calibrated"
-            reason = f"{self.manifest.name} {lack}, so nothing would surprise it; leave this out or name another model"
+            reason = f"{self.manifest.name} {lack}, so it has no surprise; leave this out or name another model"
             raise refuse(Code.VALIDATION_FAILED, pointer, reason)
         return calibration
 
@@ -67,7 +69,7 @@ class ServedModel:
         return None if self.checkpoint.world_model is None else self.manifest.calibration
 
     def provenance(self, effective_planner: PlannerConfig | None = None) -> Provenance:
-        """The model behind an answer."""
+        """Provenance of an answer of this model."""
         return Provenance(
             model_name=self.manifest.name,
             model_version=self.manifest.version,
@@ -80,7 +82,7 @@ class ServedModel:
         )
 
     def info(self) -> ModelInfo:
-        """The model as `/v1/models` lists it."""
+        """Entry of `/v1/models`."""
         manifest, planning = self.manifest, self.manifest.planning if self.plans else None
         return ModelInfo(
             name=manifest.name,
@@ -134,7 +136,8 @@ class Registry:
 
     @classmethod
     def load(cls, settings: Settings) -> "Registry":
-        """Every checkpoint of the settings' folder. Raises CheckpointError, and SettingsError without any."""
+        """Every checkpoint of the settings' folder. Raises CheckpointError; SettingsError without a model or device."""
+        _check_device(settings.device)
         models: dict[str, ServedModel] = {}
         for path in settings.checkpoint_folders():
             model = open_model(path, settings)
@@ -146,7 +149,7 @@ class Registry:
         return cls(models)
 
     def find(self, ref: ModelRef) -> ServedModel:
-        """Raises ServiceError (model-not-found, model-mismatch)."""
+        """The model that a request names. Raises ServiceError (model-not-found, model-mismatch)."""
         model = self.models.get(ref.name)
         if model is None:
             raise unknown_model(ref.name, self.models)
@@ -154,25 +157,36 @@ class Registry:
             given = f"given '{shorten(ref.version)}'; this server has version {model.manifest.version} of {ref.name}"
             raise refuse(Code.MODEL_NOT_FOUND, "/model/version", given)
         if ref.expect_sha256 is not None and ref.expect_sha256 != model.manifest.weights.sha256:
-            reason = f"the weights served are {model.manifest.weights.sha256}; expect those, or have the expected ones"
-            raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", f"{reason} deployed")
+            reason = (
+                f"the weights served are {model.manifest.weights.sha256}; expect those, or deploy the expected ones"
+            )
+            raise refuse(Code.MODEL_MISMATCH, "/model/expect_sha256", reason)
         return model
 
 
-def open_model(folder: Path, settings: Settings) -> ServedModel:
-    """Raises CheckpointError.
+def _check_device(device: str) -> None:
+    """Raises SettingsError for a device that torch cannot use on this machine."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises one or the other, depending on its build
+        reason = str(error).split("\n", 1)[0]
+        raise SettingsError(f"device={device} cannot be used: {reason}; choose cpu, cuda or cuda:0") from error
 
-    It is loaded with one thread. The helper threads that OpenMP starts for a thread that computed once stay, and those
-    of the torch thread stop spinning between products as soon as there are more of them than cores.
+
+def open_model(folder: Path, settings: Settings) -> ServedModel:
+    """A loaded model. Raises CheckpointError.
+
+    Loading uses one thread. OpenMP keeps the helper threads of every thread that has computed, and those of the torch
+    thread stop spinning between products, and so get slow, once there are more of them than cores.
     """
     with threads_for(1):
         return ServedModel(load_checkpoint(folder, settings.device, settings.precision), settings)
 
 
 def load_model(folder: str, settings: Settings) -> ServedModel:
-    """A checkpoint that an operator names, found inside the checkpoints folder.
+    """A model that an operator names by its folder in the checkpoints folder.
 
-    Its weights are read whole, checked against their hash, and only then used. Raises ServiceError (model-refused).
+    Its weights are read whole and checked against their hash before use. Raises ServiceError (model-refused).
     """
     path = _inside(settings.checkpoints, folder)
     try:
@@ -182,14 +196,14 @@ def load_model(folder: str, settings: Settings) -> ServedModel:
 
 
 def model_refused(reason: str) -> ServiceError:
-    """The refusal of a model that an operator wants loaded; nothing has changed."""
-    return ServiceError(Code.MODEL_REFUSED, f"{reason}; what was served before is served still")
+    """Error for a model that cannot be loaded; nothing has changed."""
+    return ServiceError(Code.MODEL_REFUSED, f"{reason}; the models served before are unchanged")
 
 
 def _inside(checkpoints: Path, folder: str) -> Path:
-    """The folder, none of whose files leads out of the checkpoints folder, by whatever links. Raises ServiceError."""
+    """The folder, if no link leads its files out of the checkpoints folder. Raises ServiceError (model-refused)."""
     if not _FOLDER.fullmatch(folder):
-        raise model_refused(f"'{shorten(folder)}' is no name of a folder in the checkpoints folder")
+        raise model_refused(f"'{shorten(folder)}' is not a folder name in the checkpoints folder")
     root = checkpoints.resolve()
     for name in _FILES:
         file = root / folder / name

@@ -1,4 +1,4 @@
-"""From plans to replies: in physical units, with the parts that the request asks for; the final one, and incumbents."""
+"""Turns plans and incumbents into replies, in physical units and with the parts that the request includes."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from server.engine.question import Question
 from server.engine.registry import ServedModel
 
 PER_SECOND = 20
-"""Most incumbents that are reported in a second."""
+"""Most incumbents that are reported per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Replier:
     question: Question
     arrived: float
     queued: float
-    """When its observations were decoded."""
+    """Time at which its observations were decoded."""
 
     def reply(self, found: FoundPlan) -> EngineReply:
-        """Raises ServiceError rather than let an action out that is not finite or leaves the limits."""
+        """Reply of a plan. Raises ServiceError for an action that is not finite or outside the limits."""
         request, question, plan, start = self.request, self.question, found.plan, found.start
         chunk = self._chunk(found)
         latents = plan.latents if "latents" in request.include else None
@@ -72,13 +72,13 @@ class Replier:
         )
 
     def _effective_planner(self) -> schemas.PlannerConfig:
-        """Sent again, it gives the same plan."""
+        """Settings that were used; sent again, they give the same plan."""
         question = self.question
         own = {"min_iterations": question.min_iterations or None, "seed": question.seed}
         return as_config(question.preset_name, question.preset).model_copy(update=own)
 
     def _timing(self, found: FoundPlan) -> schemas.Timing:
-        """The engine's own part. The front measures the total again, with the way there and back."""
+        """Times in the engine. The front measures the total again, with the exchange between the processes."""
         start = found.start
         return schemas.Timing(
             decode_us=_us(self.queued - self.arrived),
@@ -91,9 +91,9 @@ class Replier:
 
 
 class Improvements:
-    """Reports a search's best plan so far when it is better than the last report, and not too often.
+    """Reports a search's best plan when it is better than the last one reported, at a limited rate.
 
-    It is called on the torch thread after each iteration, and reports on the event loop that it was made on.
+    It is called on the torch thread after each iteration, and reports on the event loop on which it was made.
     """
 
     def __init__(self, report: Callable[[FoundPlan], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -108,7 +108,7 @@ class Improvements:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The search was answered: nothing is reported after that."""
+        """Stop reporting, since the search was answered."""
         self._answered = True
 
     def __call__(self, found: FoundPlan) -> None:

@@ -1,7 +1,7 @@
 """Decides which request the torch thread works on next.
 
 A request is a generator: it encodes, yields each step of its search together with the best answer so far, and returns
-its answer. A tick either takes in a new request, or does one step of the most urgent request and of all that can share
+its answer. A tick either starts a new request, or does one step of the most urgent request and of all that can share
 it. This module knows no model and no planner.
 """
 
@@ -22,61 +22,61 @@ PATIENCE_S = 10.0
 """A request without a deadline is scheduled as if due after this long, so it cannot starve."""
 
 TAKEN_IN_BETWEEN_STEPS = 16
-"""Most requests that are taken in before the next step, so that many new ones cannot keep the others from going on."""
+"""Most requests that are started before the next step, so that many new requests cannot block the others."""
 
 
 class SearchStep(Protocol):
-    """The next iteration of one request's search."""
+    """Next iteration of one request's search."""
 
     @property
     def kind(self) -> Hashable:
-        """Steps of one kind are done together: they share a model and shapes."""
+        """Value that is equal for steps that can run together: same model and shapes."""
         ...
 
 
 Steps = Generator[tuple[SearchStep, T | None], None, T]
-"""Resumed after each step. The answer that comes with a step is given when there is no time for that step."""
+"""Generator that is resumed after each step. If there is no time for a step, the answer yielded with it is given."""
 
 
 @dataclass(eq=False, kw_only=True)
 class QueuedRequest:
-    """A request from its arrival to its reply: what it needs of the torch thread, and how far it is.
+    """A request from its arrival to its reply: its expected work on the torch thread, and its progress.
 
     Times are on the scheduler's clock, in seconds.
     """
 
     model: Hashable
-    """Requests with equal values take equally long for equal sizes: a model's name, and how it is used."""
+    """Model name and use. Requests with equal values take the same time for equal sizes."""
     arrived: float
     frames: int
-    """Frames to encode, if none of them was seen before."""
+    """Number of frames to encode if none is known."""
     candidates: int = 0
     horizon: int = 0
-    """Model steps that one step of the search imagines; 0 for a request without a search."""
+    """Model steps of each candidate in one step of the search; 0 for a request without a search."""
     steps_left: int = 1
-    """Steps until there is an answer."""
+    """Number of steps until there is an answer."""
     deadline: float = math.inf
     start_s: float = 0.0
-    """Expected time to take it in, known once it is admitted."""
+    """Expected time to start it, known once it is admitted."""
     step_s: float = 0.0
     """Expected time of one step alone, known once it is admitted."""
     taken_in: bool = False
     served: bool = False
-    """Whether there is an answer to give when its time is up."""
+    """True if there is an answer to give at the deadline."""
 
     @property
     def due(self) -> float:
-        """Its place in the order: the deadline, or the end of patience."""
+        """Sorting key: the deadline, or without one the end of PATIENCE_S."""
         return min(self.deadline, self.arrived + PATIENCE_S)
 
     @property
     def imagined_steps(self) -> int:
-        """Model steps that one step of the search imagines, over all candidates."""
+        """Model steps of all candidates in one step of the search."""
         return self.candidates * self.horizon
 
     @property
     def last_call(self) -> float:
-        """The latest time at which work on it must begin for an answer in time."""
+        """Latest time to begin its work for an answer in time."""
         if self.served:
             return self.deadline
         return self.deadline - self.steps_left * self.step_s - (0.0 if self.taken_in else self.start_s)
@@ -84,25 +84,25 @@ class QueuedRequest:
 
 @dataclass(eq=False)
 class Answering(Generic[T]):
-    """A request's computation. Whoever no longer waits for the answer cancels its future."""
+    """Computation of a request. A caller that no longer waits cancels its future."""
 
     request: QueuedRequest
     steps: Steps[T]
     future: "Future[T]"
     on_best: Callable[[T], None] | None = None
-    """Called with each answer so far."""
+    """Function that is called with each answer so far."""
     step: SearchStep | None = None
     best: T | None = None
-    """The answer so far. Any thread may read it."""
+    """Best answer so far. Any thread may read it."""
 
     @property
     def kind(self) -> Hashable:
-        """The kind of its next step; None before it was taken in."""
+        """Kind of its next step; None before it is started."""
         return None if self.step is None else self.step.kind
 
 
 class Scheduler:
-    """Earliest deadline first: requests without an answer, then the others. Belongs to one thread."""
+    """Earliest deadline first, with requests without an answer before the others. Belongs to one thread."""
 
     def __init__(
         self,
@@ -112,10 +112,10 @@ class Scheduler:
         max_batch_candidates: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`advance` does steps of one kind, all at once."""
+        """`advance` runs steps of one kind together."""
         self.open: list[Answering[Any]] = []
         self.busy_until = 0.0
-        """The expected end of the work in progress."""
+        """Expected end of the work in progress."""
         self._taken_in = 0
         self._advance = advance
         self._pace = pace
@@ -123,7 +123,7 @@ class Scheduler:
         self._clock = clock
 
     def tick(self) -> None:
-        """Take in one waiting request, or do one step of all that can share it."""
+        """Start one waiting request, or do one step of the most urgent request and of all that can share it."""
         began = self._clock()
         self._drop_cancelled()
         self._refuse_hopeless()
@@ -144,12 +144,12 @@ class Scheduler:
             self._fail(each, error)
 
     def expect(self, request: QueuedRequest) -> None:
-        """Note how long its parts are expected to take. Any thread may call this."""
+        """Fill in the expected times of a request. Any thread may call this."""
         request.start_s = self._pace.expected(("start", request.model), request.frames)
         request.step_s = self._pace.expected(request.model, request.imagined_steps)
 
     def served_at(self, newcomer: QueuedRequest, others: Iterable[QueuedRequest]) -> float:
-        """The expected end of the newcomer's first step. Any thread may call this."""
+        """Expected end of the newcomer's first step. Any thread may call this."""
         queue = _Queue(self._pace, self._max_batch_candidates)
         for other in others:
             if not other.served and other.due <= newcomer.due:
@@ -158,7 +158,7 @@ class Scheduler:
         return max(self._clock(), self.busy_until) + queue.seconds()
 
     def _refuse_hopeless(self) -> None:
-        """Refuse now, not at the deadline, each request that cannot be served in time after those before it."""
+        """Refuse at once, and not only at the deadline, each request that cannot be served in time."""
         now = self._clock()
         queue = _Queue(self._pace, self._max_batch_candidates)
         for each in self._in_order(each for each in self.open if not each.request.served):
@@ -168,7 +168,7 @@ class Scheduler:
                 self._fail(each, infeasible("there is more to do than expected"))
 
     def _endangers(self, newcomer: QueuedRequest) -> bool:
-        """Whether taking it in now would cost another request its only step."""
+        """True if starting it now would cost another request its only step."""
         ends = self._clock() + newcomer.start_s
         requests = (each.request for each in self.open)
         return any(other.taken_in and not other.served and other.last_call < ends for other in requests)
@@ -181,7 +181,7 @@ class Scheduler:
         self._pace.learn(("start", request.model), request.frames, self._clock() - began)
 
     def _batch(self) -> list[Answering[Any]]:
-        """The most urgent request and those of its kind, as many as still let the earliest of them be in time."""
+        """The most urgent request and others of its kind, as many as leave the earliest of them in time."""
         ready = self._in_order(each for each in self.open if each.request.taken_in)
         if not ready:
             return []
@@ -193,7 +193,7 @@ class Scheduler:
         return batch
 
     def _has_time(self, doing: Sequence[Answering[Any]], takes_s: float) -> bool:
-        """Whether all of `doing` are in time after it; if so, requests that it would make late are answered first."""
+        """True if all of `doing` are in time after the step; if so, requests that it would delay are answered first."""
         now = self._clock()
         hopeless = [each for each in doing if not self._in_time(each.request, now, takes_s)]
         late = [each for each in self.open if each.request.last_call < now + takes_s and each not in doing]
@@ -203,7 +203,7 @@ class Scheduler:
         return not hopeless
 
     def _in_time(self, request: QueuedRequest, now: float, takes_s: float) -> bool:
-        """Whether it meets its deadline with what is being done for it and all that it needs after that."""
+        """True if it meets its deadline after the present work and all that it needs afterwards."""
         steps_after = request.steps_left - request.taken_in
         return now + takes_s + (0 if request.served else steps_after) * request.step_s <= request.deadline
 
@@ -221,7 +221,7 @@ class Scheduler:
         self._pace.learn(batch[0].request.model, imagined, self._clock() - began)
 
     def _resume(self, each: Answering[Any]) -> None:
-        """Run it to its next step, or to its answer."""
+        """Run a request to its next step, or to its answer."""
         try:
             each.step, each.best = next(each.steps)
             each.request.served = each.best is not None
@@ -233,7 +233,7 @@ class Scheduler:
             self._fail(each, error)
 
     def _end(self, each: Answering[Any]) -> None:
-        """Its time is up."""
+        """Answer a request at its deadline."""
         if each.best is None:
             self._fail(each, infeasible("there is more to do than expected"))
         else:
@@ -258,7 +258,7 @@ class Scheduler:
             self._close(each)
 
     def _in_order(self, answering: Iterable[Answering[Any]]) -> list[Answering[Any]]:
-        """A request that has an answer gives way to those without one, until its own time has come."""
+        """Requests by urgency. One that has an answer yields to those without, until its own deadline is near."""
         now = self._clock()
         return sorted(answering, key=lambda a: (a.request.served and now < a.request.due, a.request.due))
 
@@ -268,9 +268,9 @@ class Scheduler:
 
 
 class _Queue:
-    """The time until every request in it is served: taking each in, and one step for all, in batches by model.
+    """Time until every request in it is served: the start of each, and one step for all, in batches by model.
 
-    A request that is served after several steps only is counted as if it did all but the last alone.
+    A request that needs several steps is counted as if it did all but the last one alone.
     """
 
     def __init__(self, pace: Pace, max_batch_candidates: int) -> None:
@@ -281,14 +281,14 @@ class _Queue:
         self._imagined_steps: Counter[Hashable] = Counter()
 
     def add(self, request: QueuedRequest, times: int = 1) -> None:
-        """With times = -1, take it out again."""
+        """Add a request; with times = -1, remove it again."""
         self._start_s += times * (0.0 if request.taken_in else request.start_s)
         self._start_s += times * (request.steps_left - 1) * request.step_s
         self._candidates[request.model] += times * request.candidates
         self._imagined_steps[request.model] += times * request.imagined_steps
 
     def seconds(self) -> float:
-        """The expected time."""
+        """Expected time."""
         seconds = self._start_s
         for model, candidates in self._candidates.items():
             if candidates:

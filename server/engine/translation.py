@@ -1,4 +1,4 @@
-"""Translates between the objects that both processes work with and the messages that they exchange."""
+"""Translates between the objects of front and engine and the messages that they exchange."""
 
 import dataclasses
 import logging
@@ -23,23 +23,23 @@ R = TypeVar("R", bound=schemas.Wire)
 
 
 def from_warm_start(warm_start: WarmStart) -> pb.WarmStart:
-    """The message of a warm start, which goes to the engine and comes back."""
+    """Message of a warm start."""
     return to_message(pb.WarmStart, vars(warm_start))
 
 
 def to_warm_start(message: pb.WarmStart) -> WarmStart:
-    """Raises ValueError for a malformed tensor."""
+    """Warm start of a message. Raises ValueError for a malformed tensor."""
     fields = to_payload(message)
     return WarmStart(variables=unpack(fields.pop("variables")), **fields)
 
 
 def from_reply(reply: EngineReply) -> pb.EngineReply:
-    """The message of a plan or an incumbent."""
+    """Message of a plan or an incumbent."""
     return to_message(pb.EngineReply, {"response": reply.response.model_dump(), "warm_start": vars(reply.warm_start)})
 
 
 def to_reply(message: pb.EngineReply) -> EngineReply:
-    """Raises ServiceError for a message that is no plan, or not finite."""
+    """Plan or incumbent of a message. Raises ServiceError for a message that is not a finite plan."""
     reply = EngineReply(to_response(schemas.PlanResponse, message.response), to_warm_start(message.warm_start))
     if not np.isfinite(reply.warm_start.variables).all():
         raise _not_finite()
@@ -47,7 +47,7 @@ def to_reply(message: pb.EngineReply) -> EngineReply:
 
 
 def to_response(kind: type[R], message: Message) -> R:
-    """Raises ServiceError: an engine's answer is checked as strictly as a client's request."""
+    """Response of a message, checked as strictly as a client's request. Raises ServiceError."""
     try:
         return validate(kind, to_payload(message))
     except ServiceError as error:
@@ -58,21 +58,21 @@ def to_response(kind: type[R], message: Message) -> R:
 
 
 def from_problem(error: ServiceError) -> pb.Problem:
-    """The message of the error that a call ended with."""
+    """Message of the error of a call."""
     errors = [dataclasses.asdict(field) for field in error.errors]
     fields = {"code": str(error.code), "detail": error.detail, "errors": errors, "retry_after_ms": error.retry_after_ms}
     return to_message(pb.Problem, fields)
 
 
 def to_problem(message: pb.Problem) -> ServiceError:
-    """The error as it was raised in the engine."""
+    """Error that the engine raised."""
     errors = [FieldError(field.pointer, field.reason) for field in message.errors]
     retry_after_ms = message.retry_after_ms if message.HasField("retry_after_ms") else None
     return ServiceError(Code(message.code), message.detail, errors, retry_after_ms=retry_after_ms)
 
 
 def from_state(models: Sequence[schemas.ModelInfo], not_ready: Sequence[str]) -> pb.State:
-    """The message of an engine's models, and of the reasons why some cannot be used yet."""
+    """Message of an engine's models, and of the reasons why some are not ready."""
     return to_message(pb.State, {"models": [model.model_dump() for model in models], "not_ready": list(not_ready)})
 
 

@@ -1,4 +1,4 @@
-"""The requests that warm up a model before it is served: small ones and a large one, to learn how long they take."""
+"""Requests that warm up a model and measure its speed before it is served: small ones and a large one."""
 
 import io
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from worldmodel import SensorSpec
 
 _SIDE_PX = 64
 _SHADES = (0.25, 0.5, 0.75)
-"""One for each request, so that none finds the frames of another in the cache."""
+"""Shades of grey, one for each request, so that no frame is in the cache."""
 
 
 def warm_up_plans(model: ServedModel, settings: Settings) -> Iterator[schemas.PlanRequest]:
-    """A small plan, a large one where the model searches, and a small one again; none for a model that only encodes."""
+    """A small plan, a large one if the model searches, and a small one again; none for a model that only encodes."""
     if not model.plans:
         return
     small = schemas.PlannerConfig()
@@ -42,7 +42,7 @@ def _ref(model: ServedModel) -> schemas.ModelRef:
 
 
 def _large(model: ServedModel, settings: Settings) -> schemas.PlannerConfig:
-    """A plan as wide as a full batch, or as one request may be."""
+    """Plan with as many candidates as a full batch has or one request may have."""
     most = min(settings.max_batch_candidates, settings.max_samples)
     most = min(most, settings.max_imagined_steps // (2 * planning_spec(model.checkpoint).horizon))
     wide = most > PRESETS[SEARCHING].candidates
@@ -50,7 +50,7 @@ def _large(model: ServedModel, settings: Settings) -> schemas.PlannerConfig:
 
 
 def _observation(model: ServedModel, shade: float) -> schemas.Observation:
-    """A grey image from each camera, and each vector that share of the way through its range."""
+    """Observation with a grey image from each camera, and each vector at the share `shade` of its range."""
     image = schemas.Image(encoded=_png(round(255 * shade)), format="png")
     sensors = model.manifest.sensors
     return schemas.Observation(

@@ -1,1 +1,1 @@
-"""Pictures: episodes as animated images, and the curves of a training."""
+"""Images: animated episodes, and the curves of a training."""

@@ -1,4 +1,4 @@
-"""A picture of a training, from the curves in its manifest."""
+"""Plot of a training, from the curves in the manifest."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from worldmodel import HELD_OUT_CURVES
 
 
 def plot_curves(name: str, curves: Mapping[str, Sequence[float]], latent_width: int) -> bytes:
-    """PNG: losses, held-out errors beside their controls, and the collapse alarms, over training steps."""
+    """PNG of losses, held-out errors with their controls, and collapse alarms, over training steps."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     losses, errors, collapse = figure.subplots(1, 3)
     for key in (key for key in curves if key not in ("step", "evaluation_step", *HELD_OUT_CURVES)):

@@ -1,4 +1,4 @@
-"""The pieces of an animated image: camera panels, small line charts, a caption."""
+"""Parts of an animated image: camera panels, small line charts, a caption."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ _FONT, _SMALL = ImageFont.load_default(15), ImageFont.load_default(13)
 
 
 def caption(picture: Image.Image, title: str, time: str, success: bool | None) -> None:
-    """Write the title, the time and, once it is known, the result. `success` is None before the episode ended."""
+    """Write the title, the time and, once it is known, the result. `success` is None before the episode ends."""
     draw = ImageDraw.Draw(picture)
     draw.text((16, 22), title, _INK, _FONT, anchor="lm")
     draw.text((WIDTH - 16, 22), time, _MUTED, _FONT, anchor="rm")
@@ -32,7 +32,7 @@ def caption(picture: Image.Image, title: str, time: str, success: bool | None) -
 
 @dataclass(frozen=True)
 class Panel:
-    """A camera image with its name; pixels are enlarged without blur."""
+    """A camera image with its name, enlarged without blur."""
 
     name: str
     frame: Frame

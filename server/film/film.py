@@ -1,4 +1,4 @@
-"""One episode as pictures: camera and goal, predicted cost and surprise, a frame for each control step."""
+"""Animated image of an episode: camera and goal, predicted cost and surprise, one frame for each control step."""
 
 import io
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def webp(films: Sequence[Film]) -> bytes:
         pictures += drawn
         durations += [round(1e3 * film.dt_s)] * (len(drawn) - 1) + [_LAST_FRAME_MS]
     file = io.BytesIO()
-    # Lossless is sharper here and four times smaller than lossy: the pictures are flat colours that hardly change.
+    # Lossless is sharper and four times smaller than lossy here: the images are flat colours that hardly change.
     options = {"lossless": True, "quality": 80, "method": 4, "minimize_size": True}
     pictures[0].save(
         file, format="webp", save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options
@@ -71,5 +71,5 @@ def _drawn(film: Film) -> list[Image.Image]:
 
 
 def _known(times_s: Sequence[float], values: Sequence[float | None]) -> list[tuple[float, float]]:
-    """Points of a chart, without what was not measured."""
+    """Points of a chart, without missing values."""
     return [(at, value) for at, value in zip(times_s, values, strict=True) if value is not None]

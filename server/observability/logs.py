@@ -1,6 +1,6 @@
 """The log: one event a line on stderr, as JSON for machines or as text for people.
 
-Code logs through the standard library; here is the one place that knows how a line looks.
+Code logs through the standard library; only this module knows the form of a line.
 """
 
 import logging
@@ -27,7 +27,7 @@ def _formatter(log_format: LogFormat, *, colours: bool) -> structlog.stdlib.Proc
     if log_format == "json":
         last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        plain = structlog.dev.plain_traceback  # never the values of variables: tokens and images are among them
+        plain = structlog.dev.plain_traceback  # without values of variables, which may be tokens and images
         last += [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
     shared = [
         structlog.stdlib.add_logger_name,

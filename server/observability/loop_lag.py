@@ -1,4 +1,4 @@
-"""Measures how late the event loop wakes up; every answer waits for so long on top of its own work."""
+"""Measures how late the event loop wakes up, a delay that every answer has on top of its own work."""
 
 import asyncio
 import time

@@ -33,7 +33,7 @@ _REFUSALS = frozenset(
         Code.RECEIVE_TIMEOUT,
     }
 )
-"""Refusals that come before any work, for a reason outside the request's own message."""
+"""Refusals before any work, for a reason outside the request's message."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Metrics:
             self.non_finite.labels("input").inc()
 
     def refused(self, code: Code) -> None:
-        """Count bytes that never became a request: not HTTP, too slow, too large, or one connection too many."""
+        """Count input that never became a request: not HTTP, too slow, too large, or one connection too many."""
         self.rejected.labels(code).inc()
 
     def planned(self, model: str, response: schemas.PlanResponse) -> None:
@@ -106,14 +106,16 @@ class Metrics:
             "request_duration_seconds", "From a request's head to its answer.", ("endpoint", "model", "code"), _SECONDS
         )
         self.rejected = self._counter("rejected", "Requests refused before any work.", ("reason",))
-        self.superseded = self._counter("superseded", "Plans given up for a newer request of their session.")
-        self.non_finite = self._counter("nonfinite", "Numbers that are not finite, refused.", ("where",))
+        self.superseded = self._counter("superseded", "Plans replaced by a newer request of their session.")
+        self.non_finite = self._counter(
+            "nonfinite", "Requests and plans refused for a number that is not finite.", ("where",)
+        )
         self.loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop wakes up.", (), _SECONDS)
 
     def _make_plans(self) -> None:
         of_model = ("model",)
         self.queue_seconds = self._histogram(
-            "queue_wait_seconds", "Before the torch thread begins.", of_model, _SECONDS
+            "queue_wait_seconds", "Wait until the torch thread begins.", of_model, _SECONDS
         )
         self.encode_seconds = self._histogram("encode_seconds", "Encoding the frames of a plan.", of_model, _SECONDS)
         self.plan_seconds = self._histogram("plan_seconds", "Searching for a plan.", of_model, _SECONDS)
@@ -121,12 +123,12 @@ class Metrics:
         self.plan_status = self._counter("plan_status", "Why plans ended.", ("model", "status"))
         self.deadline_misses = self._counter("deadline_miss", "Plans answered after their budget.", of_model)
         self.saturated = self._counter("action_saturated", "Plans with an action on a limit.", of_model)
-        self.surprise = self._histogram("surprise", "Of the transition before a plan.", of_model, _SURPRISE)
+        self.surprise = self._histogram("surprise", "Surprise of the transition before a plan.", of_model, _SURPRISE)
 
     def _make_engine(self) -> None:
         of_model = ("model",)
         self.iteration_seconds = self._histogram(
-            "plan_iteration_seconds", "One iteration, of all the robots in it.", of_model, _SECONDS
+            "plan_iteration_seconds", "One iteration, shared by all robots in it.", of_model, _SECONDS
         )
         self.batch_size = self._histogram("batch_size", "Robots that share an iteration.", of_model, _COUNTS)
         self.model_loads = self._counter("model_loads", "Models put into service, or kept out of it.", ("outcome",))
@@ -153,7 +155,7 @@ class _Presence(Collector):
         yield GaugeMetricFamily("telos_inflight", "Requests being worked on.", value=now.in_flight)
         yield GaugeMetricFamily("telos_queue_depth", "Requests that wait for a first plan.", value=now.queue_depth)
         yield GaugeMetricFamily("telos_sessions", "Sessions remembered.", value=now.sessions)
-        yield GaugeMetricFamily("telos_ready", "1 when /readyz says so.", value=now.ready)
+        yield GaugeMetricFamily("telos_ready", "1 when the server is ready, as in /readyz.", value=now.ready)
         restarts = CounterMetricFamily("telos_worker_restarts", "Engine processes started after the first.")
         restarts.add_metric([], now.restarts)
         yield restarts

@@ -1,7 +1,7 @@
-"""Counts, logs and traces every request when it ends, whichever way it ends.
+"""Counts, logs and traces every request when it ends, by whichever way.
 
-Both transports open `Observer.request` around everything they do with a request. Code further in notes what only it
-knows (the model, the problem, the times) on the request that the current task works for.
+Both transports open `Observer.request` around their work on a request. Inner code adds the facts that only it knows
+(the model, the problem, the times) to the request of the current task.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ log = logging.getLogger("telos.request")
 OK = "ok"
 NO_ENDPOINT = "none"
 QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
-"""Machines ask for these every few seconds: they are logged at debug level only."""
+"""Endpoints that machines poll every few seconds, so they are logged at debug level only."""
 
 
 @dataclass(eq=False)
 class ObservedRequest:
-    """Everything that is known of a request so far."""
+    """Facts that are known about a request so far."""
 
     endpoint: str
     """The route's path or the method's full name."""
@@ -105,7 +105,7 @@ def _level(seen: ObservedRequest) -> int:
 
 
 def attributes(seen: ObservedRequest) -> dict[str, str | int | float]:
-    """The fields of logs and traces: names, codes and times, and nothing else that a client sent."""
+    """Fields of logs and traces: names, codes and times, and no other content of the request."""
     known: dict[str, str | int | float] = {"endpoint": seen.endpoint, "code": str(seen.code)}
     if seen.request_id:
         known["request_id"] = seen.request_id

@@ -1,7 +1,7 @@
-"""W3C Trace Context: which trace a request belongs to, as its `traceparent` header says.
+"""W3C Trace Context: the trace of a request, from its `traceparent` header.
 
-https://www.w3.org/TR/trace-context/. A header that is not valid is ignored, as the recommendation wants: the request
-starts a trace of its own.
+https://www.w3.org/TR/trace-context/. As the recommendation demands, a header that is not valid is ignored, and the
+request starts its own trace.
 """
 
 import re
@@ -24,7 +24,7 @@ class TraceContext:
 
 
 def parse_traceparent(header: str) -> TraceContext | None:
-    """None when the header is missing or not valid. Versions to come may add fields at the end; version 00 may not."""
+    """The caller's context; None if the header is missing or not valid. Versions after 00 may add fields at the end."""
     found = _VALID.fullmatch(header)
     if found is None or (found[1] == "00" and found[5]):
         return None

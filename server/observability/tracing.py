@@ -1,6 +1,6 @@
-"""Sends spans to OpenTelemetry, when it is installed and asked for; every time in them is measured anyway.
+"""Sends spans to OpenTelemetry, if it is installed and turned on. All times in them are measured in any case.
 
-OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, say where spans go.
+OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, set the destination.
 """
 
 import time
@@ -13,7 +13,7 @@ from telos import __version__
 
 
 class Tracing(Protocol):
-    """Takes a record of every request that ended."""
+    """Records requests that have ended."""
 
     def record(
         self,
@@ -23,7 +23,7 @@ class Tracing(Protocol):
         attributes: Mapping[str, str | int | float],
         stages: Mapping[str, float],
     ) -> str:
-        """Record a span of `seconds` that ends now, and inside it one for each stage; the last stage ends now too.
+        """Record a span of `seconds` that ends now, with a child span for each stage; the last stage ends now too.
 
         Returns the id of its trace; empty when there is none.
         """
@@ -35,7 +35,7 @@ class Tracing(Protocol):
 
 
 class NoTracing:
-    """Sends nothing; the log still names the trace that a caller began."""
+    """Sends nothing. The log still names the caller's trace."""
 
     def record(
         self,
@@ -52,7 +52,7 @@ class NoTracing:
 
 
 class OpenTelemetry:
-    """Spans through an SDK exporter; slow or absent collectors cost spans, never time."""
+    """Sends spans with an SDK exporter. A slow or absent collector loses spans and delays nothing."""
 
     def __init__(self, exporter: Any = None) -> None:
         """Without an exporter, send OTLP over HTTP. Raises SettingsError without the packages of the extra `otel`."""
@@ -62,7 +62,9 @@ class OpenTelemetry:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
-            raise SettingsError("tracing wants OpenTelemetry: pip install 'telos[otel]', or leave it off") from error
+            raise SettingsError(
+                "tracing needs the extra `otel`: pip install '.[otel]' in a checkout, or leave it off"
+            ) from error
         resource = Resource.create({"service.name": "telos", "service.version": __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))

@@ -1,1 +1,1 @@
-"""Plans as they were asked for and answered, kept as MCAP files and asked again. Needs the extra `telos[record]`."""
+"""Recordings of plan requests and replies as MCAP files, and their replay. Needs the extra `record`."""

@@ -1,6 +1,6 @@
-"""One MCAP file of plans: requests and replies as the wire messages that they are, pictures as Foxglove shows them.
+"""MCAP files of plans: requests and replies as wire messages, and images in the form that Foxglove shows.
 
-https://mcap.dev/spec. A request and its reply carry the same sequence number. Pictures are in the file twice, in the
+https://mcap.dev/spec. A request and its reply have the same sequence number. Images are in the file twice, in the
 request and as `foxglove.CompressedImage`; compression by chunk makes the second copy nearly free.
 """
 
@@ -24,7 +24,7 @@ REPLY_TOPIC = "/plan/reply"
 
 
 class PlanFileError(ValueError):
-    """A file is no recording of plans; the message says why."""
+    """A file is not a recording of plans; the message says why."""
 
 
 class PlanFile:
@@ -40,11 +40,11 @@ class PlanFile:
 
     @property
     def size_bytes(self) -> int:
-        """On disk, without the chunk that is being filled."""
+        """Bytes on disk, without the chunk that is being filled."""
         return self._stream.tell()
 
     def add(self, request: pb.PlanRequest, reply: pb.PlanResponse, asked_ns: int, answered_ns: int) -> None:
-        """A plan; both times are of the wall clock."""
+        """Add a plan. Both times are on the wall clock."""
         self._plans += 1
         self._write(REQUEST_TOPIC, request, asked_ns)
         for name, image in request.context[-1].images.items():
@@ -55,12 +55,12 @@ class PlanFile:
         self._write(REPLY_TOPIC, reply, answered_ns)
 
     def flush(self) -> None:
-        """What was added is on disk, as far as the operating system goes."""
+        """Write all added plans to disk, as far as the operating system does."""
         self._writer.flush()
         self._stream.flush()
 
     def close(self) -> None:
-        """Write the index and end."""
+        """Write the index and close the file."""
         try:
             self._writer.finish()
         finally:
@@ -89,7 +89,7 @@ class PlanFile:
 
 
 def read_plans(path: Path) -> Iterator[tuple[pb.PlanRequest, pb.PlanResponse]]:
-    """Every plan of a recording, in order; of one that was cut off, those before the cut. Raises PlanFileError."""
+    """Plans of a recording, in order. A file that was cut off gives those before the cut. Raises PlanFileError."""
     requests: dict[int, pb.PlanRequest] = {}
     with path.open("rb") as stream:
         messages = NonSeekingReader(stream, validate_crcs=True).iter_messages(
@@ -101,14 +101,16 @@ def read_plans(path: Path) -> Iterator[tuple[pb.PlanRequest, pb.PlanResponse]]:
                     requests[message.sequence] = pb.PlanRequest.FromString(message.data)
                 elif message.sequence in requests:
                     yield requests.pop(message.sequence), pb.PlanResponse.FromString(message.data)
-        except (EndOfFile, struct.error):  # as the library says it, between two records and within one
+        except (EndOfFile, struct.error):  # the library raises either, by whether the cut lies between records
             return
         except (McapError, DecodeError) as error:
-            raise PlanFileError(f"{path} is no recording of plans: {error}; take one that telos serve wrote") from error
+            raise PlanFileError(
+                f"{path} is not a recording of plans: {error}; take one that telos serve wrote"
+            ) from error
 
 
 def _files(file: Any) -> Iterator[Any]:
-    """A file of definitions after all those that it needs."""
+    """Files of definitions, each after those that it needs."""
     for needed in file.dependencies:
         yield from _files(needed)
     yield file

@@ -1,4 +1,4 @@
-"""Keeps plans on disk without ever keeping a robot waiting: what cannot be written in time is left out and counted."""
+"""Records plans without delaying any: plans that cannot be written in time are left out and counted."""
 
 import logging
 import threading
@@ -20,19 +20,19 @@ log = logging.getLogger("telos")
 PATTERN = "telos-*.mcap"
 FLUSH_AFTER_S = 1.0
 RETRY_AFTER_S = 10.0
-"""A disk that is full or gone is tried again after this."""
+"""Seconds after which a disk that is full or gone is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingLimits:
-    """How much disk and memory a recording may take."""
+    """Limits of disk and memory for a recording."""
 
     file_bytes: int
-    """A file beyond this is finished and the next one begun."""
+    """Size of a file after which the next one is begun."""
     folder_bytes: int
-    """The oldest recordings of the folder are deleted to stay below."""
+    """Most bytes of the folder; the oldest recordings are deleted to stay below."""
     waiting_bytes: int
-    """Of readings that wait to be written."""
+    """Most bytes of readings that wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class _Plan:
 
     @property
     def reading_bytes(self) -> int:
-        """What all its sensors gave."""
+        """Bytes of the readings of all sensors."""
         seen = [*self.request.context, *(goal.observation for goal in self.request.goals if goal.observation)]
         pictures = sum(len(image.encoded) for each in seen for image in each.images.values())
         return pictures + sum(array.nbytes for each in seen for array in each.arrays.values())
 
 
 class Recorder:
-    """Writes on a thread of its own, from when it is made until it is closed."""
+    """Writes plans on its own thread until it is closed."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Recorder:
         self._thread.start()
 
     def plan(self, request: schemas.PlanRequest, response: schemas.PlanResponse) -> None:
-        """Keep a plan that is about to be answered. Returns at once, and raises nothing."""
+        """Record a plan that is about to leave. Returns at once and never raises."""
         now = time.time_ns()
         plan = _Plan(request, response, now - response.timing.total_us * 1000, now)
         with self._changed:
@@ -90,7 +90,7 @@ class Recorder:
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what waits, and the end of the file."""
+        """Write all waiting plans and close the file."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -109,7 +109,7 @@ class Recorder:
         self._finish_file()
 
     def _next(self) -> list[_Plan] | None:
-        """What waits: nothing after a quiet moment, None at the end."""
+        """Plans that wait: an empty list after a quiet moment, None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing, FLUSH_AFTER_S)
             if not self._waiting and self._closing:
@@ -148,7 +148,7 @@ class Recorder:
         return self._file
 
     def _make_room(self) -> None:
-        """For one more file."""
+        """Delete old recordings to make room for one more file."""
         files = sorted(self._folder.glob(PATTERN))
         total = sum(file.stat().st_size for file in files)
         for file in files:

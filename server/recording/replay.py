@@ -1,8 +1,8 @@
-"""Asks for recorded plans again and says whether they are still the same.
+"""Requests recorded plans again and compares them.
 
-A plan is a pure function of what is asked, the seed, the weights, the number of iterations and, in a session, of the
-plan before. The reply says the first four, so those are asked for exactly; the last holds when a session is replayed
-from its beginning.
+A plan is a pure function of the request, the seed, the weights, the number of iterations and, in a session, the plan
+before. Request and reply contain the first four, so they are repeated exactly; the last is the same when a session is
+replayed from its beginning.
 """
 
 import secrets
@@ -19,7 +19,7 @@ from telos.wire.messages import to_payload
 from telos.wire.tensors import unpack
 
 TOLERANCE = 1e-3
-"""Of actions, in their own units. Plans that shared a rollout with others differ by rounding (DECISIONS)."""
+"""Largest difference of actions, in their own units. Plans that shared a rollout differ by rounding (DECISIONS)."""
 
 _OF_THE_MOMENT: Final = (
     "request_id",
@@ -30,27 +30,27 @@ _OF_THE_MOMENT: Final = (
     "max_observation_age_ms",
     "clock_offset",
 )
-"""What was about that time and place, and no part of what was planned."""
+"""Fields about the time and place of the recording, which do not affect the plan."""
 
 Verdict = Literal["same", "differs", "refused", "not comparable"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recorded plan beside the one that is made now."""
+    """A recorded plan beside its repetition."""
 
     request_id: str
     model: str
     verdict: Verdict
     difference: float | None
-    """Largest, of any action."""
+    """Largest difference of any action."""
     recorded_ms: float
     replayed_ms: float | None
     detail: str = ""
 
 
 class ReplayConnection(GrpcPlanner):
-    """A server that is sent the very bytes of a recording."""
+    """Connection that sends the exact messages of a recording."""
 
     def ask(self, request: pb.PlanRequest) -> pb.PlanResponse:
         """Raises TelosError."""
@@ -62,11 +62,11 @@ def replay(
     ask: Callable[[pb.PlanRequest], pb.PlanResponse],
     tolerance: float = TOLERANCE,
 ) -> Iterator[Comparison]:
-    """In the order of the recording. Sessions get new names, so that those of robots at work are left alone."""
+    """Comparisons in the order of the recording. Sessions get new names, so that robots at work are not disturbed."""
     run = secrets.token_hex(8)
     names: dict[str, str] = {}
     followed: set[str] = set()
-    """Sessions in which the server remembers what it did when this was recorded."""
+    """Sessions in which the server has the same last plan as when this was recorded."""
     for request, reply in plans:
         session = request.session_id
         if reply.warm_started and session not in followed:
@@ -88,7 +88,7 @@ def replay(
 
 
 def exactly(request: pb.PlanRequest, reply: pb.PlanResponse, session_id: str | None) -> pb.PlanRequest:
-    """The request that makes the same plan, however long that takes and wherever its settings came from."""
+    """Request for the same plan, with explicit settings and without a deadline."""
     asked = pb.PlanRequest()
     asked.CopyFrom(request)
     for field in _OF_THE_MOMENT:

@@ -1,7 +1,7 @@
-"""What comes in and what goes out, for both transports: `telos.proto` has the same messages with the same field names.
+"""Messages of both transports. `telos.proto` has the same messages with the same field names.
 
-A request that passed here has the right types and sane counts. What depends on a model or on the deployment (shapes,
-limits, known names) is checked in `engine.preparation`, which words its errors the same way.
+A request that passes here has the right types and sane counts. Checks that depend on a model or on the deployment
+(shapes, limits, known names) are in `engine.preparation`, which words its errors the same way.
 """
 
 from server.schemas.requests import (

@@ -1,4 +1,4 @@
-"""What goes out."""
+"""Responses, and the messages that they contain."""
 
 from typing import Literal
 
@@ -11,17 +11,17 @@ from server.schemas.values import Wire
 
 class ActionChunk(Wire):
     actions: RowsOut
-    """[steps, actions], physical units."""
+    """Actions in physical units: [steps, actions], one row for each control step."""
     action_names: list[str]
     action_units: list[str]
     dt_ms: float
-    """Of one control step."""
+    """Duration of one control step."""
     control_steps: int
-    """In one model step: execute a multiple of it before planning again."""
+    """Control steps in one model step. Execute a multiple of it before you plan again."""
     first_step: int
-    """The control step, on the robot's counter, that the first action belongs to."""
+    """Control step of the first action, on the robot's counter."""
     valid_for_ms: float
-    """Hold or stop when this has passed since `first_step` without a newer plan."""
+    """Time since `first_step` after which the robot must hold or stop unless it has a newer plan."""
 
 
 class Timing(Wire):
@@ -31,16 +31,16 @@ class Timing(Wire):
     plan_us: int
     total_us: int
     late_us: int
-    """After the planning budget was over. 0: in time, or no budget was given."""
+    """Time by which the answer exceeded its planning budget; 0 when it was in time or had no budget."""
 
 
 class SafetyReport(Wire):
     saturated_fraction: float
-    """Share of action values that sit on a limit."""
+    """Share of action values that lie on a limit."""
     max_step_delta: list[float]
     """Largest change from one control step to the next, one entry for each action."""
     start_jump: list[float]
-    """From the action before the chunk to its first one, one entry for each action; empty when it is not known."""
+    """Change from the action before the chunk to its first one, one entry for each action; empty when unknown."""
     within_limits: bool
 
 
@@ -50,7 +50,7 @@ class Provenance(Wire):
     weights_sha256: str
     manifest_sha256: str
     effective_planner: PlannerConfig | None = None
-    """Sent again, seed included, it gives the same plan."""
+    """Settings that were used, seed included. Send them again to get the same plan."""
     server_version: str
     device: str
     dtype: str
@@ -60,33 +60,34 @@ class PlanResponse(Wire):
     request_id: str
     session_id: str | None = None
     session_epoch: int | None = None
-    """Discard the reply unless it is yours."""
+    """Epoch of the session. Discard the reply unless it is your epoch."""
     status: Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "FALLBACK_PREVIOUS", "POLICY"]
-    """FALLBACK_PREVIOUS: no new plan in time, so this is the rest of the session's last one, with its cost and
-    distances. POLICY: the model's policy answered, and nothing was searched. Each of the others is a new plan."""
+    """How the plan was made. CONVERGED, MAX_ITERATIONS and BUDGET_EXHAUSTED: by a search, and the reason it ended.
+    FALLBACK_PREVIOUS: the rest of the session's last plan, with its cost and distances, because no new plan was ready
+    in time. POLICY: by the model's policy, without a search."""
     chunk: ActionChunk
     predicted_cost: float | None = None
-    """Left out of a policy's answer, unless a world model verified it."""
+    """Cost of the plan. Left out for a policy's plan that no world model verified."""
     goal_distance: float
-    """Latent distance of the last frame to the active goal; 1 is that of unrelated frames."""
+    """Latent distance from the last frame to the active goal; 1 is the distance of unrelated frames."""
     goal_distances: list[float]
-    """The same to each goal."""
+    """Latent distance from the last frame to each goal."""
     active_goal: int
-    """The goal planned for."""
+    """Index of the goal to which the plan leads."""
     goal_reached: bool
-    """The last frame is within the tolerance of the last goal, all before it having been reached."""
+    """True when all goals are reached: the last frame is within the tolerance of the last goal."""
     planned_goal_distance: float | None = None
-    """To the active goal at the end of the imagined future; left out when none was imagined."""
+    """Distance to the active goal at the end of the imagined future; left out when nothing was imagined."""
     iterations_completed: int
     surprise: float | None = None
-    """Of the last transition in the context."""
+    """Surprise of the last transition in the context; left out when there is none."""
     warm_started: bool
     capture_time_us: int | None = None
-    """Of the last frame, as it was sent."""
+    """Time of the last frame, as it was sent."""
     costs: list[float]
-    """Best cost after each iteration, when included."""
+    """Best cost after each iteration, if `include` has `costs`."""
     latents: TensorOut | None = None
-    """[horizon, n, d] imagined future, when included."""
+    """Imagined future, [horizon, n, d], if `include` has `latents`."""
     timing: Timing
     safety: SafetyReport
     provenance: Provenance
@@ -118,17 +119,17 @@ class ActionInfo(Wire):
 
 
 class SensorInfo(Wire):
-    """One of a model's sensors."""
+    """A sensor of a model."""
 
     name: str
     kind: Literal["camera", "vector"]
     shape: list[int]
-    """A camera's [height_px, width_px, 3], to which images are resized; a vector's [entries]."""
+    """[height_px, width_px, 3] of a camera, to which images are resized; [entries] of a vector."""
     names: list[str] = Field(default_factory=list)
-    """A vector's entries, in order."""
+    """Names of a vector's entries, in order."""
     units: list[str] = Field(default_factory=list)
     low: list[float] = Field(default_factory=list)
-    """Readings of an entry lie within low..high, in its unit; what lies clearly beyond is refused."""
+    """Lowest reading of each entry, in its unit. A reading clearly outside `low` to `high` is refused."""
     high: list[float] = Field(default_factory=list)
 
 
@@ -139,26 +140,26 @@ class ModelInfo(Wire):
     task: str
     ready: bool
     sensors: list[SensorInfo]
-    """An observation has exactly these."""
+    """Sensors that every observation must have, and no others."""
     latent_shape: list[int]
-    """[n, d] of one observation."""
+    """Shape of the latents of one observation: [n, d]."""
     action: ActionInfo | None = None
-    """Left out of a model that encodes and plans nothing."""
+    """Actions; left out for a model that encodes and does not plan."""
     context_frames: int | None = None
-    """At most, one model step apart."""
+    """Largest number of context frames, one model step apart."""
     horizon: int | None = None
-    """By default, in model steps."""
+    """Default horizon, in model steps."""
     presets: list[PlannerConfig]
-    """That it can be asked with."""
+    """Planner settings that a request may name."""
     surprise_threshold: float | None = None
-    """Left out when the model was not calibrated."""
+    """Surprise that 1 % of held-out transitions exceed; left out when the model was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str
     device: str
-    """cpu, or a GPU as cuda:0."""
+    """Device that the model runs on: cpu, or a GPU such as cuda:0."""
     dtype: str
-    """float32 or bfloat16: what imagining computes in."""
+    """Precision of the rollout: float32 or bfloat16."""
 
 
 class ListModelsResponse(Wire):

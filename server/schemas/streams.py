@@ -1,4 +1,4 @@
-"""Sessions, streams and the server's clock."""
+"""Messages about sessions, streams and the server's clock."""
 
 from pydantic import Field, model_validator
 
@@ -14,9 +14,9 @@ class ListModelsRequest(Wire):
 
 class CreateSessionRequest(Wire):
     session_id: Identifier | None = None
-    """One is drawn when left out."""
+    """Identifier; drawn when left out."""
     hold_on_surprise: bool = False
-    """For every plan of the session that does not say otherwise."""
+    """Default of every plan request of the session."""
 
 
 class SessionRef(Wire):
@@ -24,15 +24,15 @@ class SessionRef(Wire):
 
 
 class Session(Wire):
-    """What is remembered of a robot between two plans."""
+    """A robot's state on the server between two plans."""
 
     session_id: str
     epoch: int
-    """Goes up when the session is reset, and was never used before by any session of this server."""
+    """Number that grows with each reset of the session. No session of this server had it before."""
     committed_step: int | None
-    """Control step of the last plan's first action, or later, as the robot reported."""
+    """Control step of the last plan's first action, or a later one that the robot reported."""
     expires_in_ms: int
-    """Unless it is used before."""
+    """Time until the session is forgotten, unless it is used before."""
     hold_on_surprise: bool
     active_goal: int
 
@@ -49,16 +49,16 @@ class ServerTime(Wire):
     """The server's clock, in microseconds from an origin of its own. Jumps of the wall clock do not move it."""
 
     clock_id: str
-    """Send it with `clock_offset`: a restarted server has another one."""
+    """Identifier of this clock, to be sent in `clock_offset`. It changes when the server restarts."""
     received_us: int
     sent_us: int
 
 
 class StreamObservation(Wire):
     observation: Observation
-    """With its `step`: a stream has a session."""
+    """Observation with its `step`, which a session needs."""
     executed: ArrayIn | None = None
-    """[control_steps, actions] since the frame before; left out, earlier frames are forgotten."""
+    """Actions executed since the frame before: [control_steps, actions]. Without them, earlier frames are forgotten."""
     request_id: Identifier | None = None
     committed_actions: ArrayIn | None = None
 
@@ -70,7 +70,7 @@ class GoalUpdate(Wire):
 
 class Progress(Wire):
     executed_step: Counter
-    """On the robot's own counter."""
+    """Control step that the robot has reached, on its own counter."""
 
 
 class PlanStreamRequest(Wire):
@@ -101,35 +101,35 @@ class Drain(Wire):
 
 class FieldProblem(Wire):
     pointer: str
-    """JSON pointer (RFC 6901) to what is wrong."""
+    """JSON pointer (RFC 6901) to the field that is wrong."""
     reason: str
 
 
 class Problem(Wire):
-    """RFC 9457 problem; `code` is what to decide on."""
+    """Problem (RFC 9457). Programs should decide on `code`."""
 
     type: str
     title: str
     status: int
-    """Of HTTP."""
+    """HTTP status."""
     detail: str
     code: str
     request_id: str
     retryable: bool
-    """Whether asking again unchanged can help."""
+    """True when the same request can succeed later."""
     retry_after_ms: int | None = None
     errors: list[FieldProblem]
 
 
 class PlanStreamResponse(Wire):
-    """One answer of a stream: exactly one of these, and which event it answers."""
+    """One answer of a stream: exactly one of its messages, and the number of the event that it answers."""
 
     incumbent: PlanResponse | None = None
-    """Better than what came before, and not the last word."""
+    """A better plan than the one before; the search goes on."""
     final: PlanResponse | None = None
     superseded: Superseded | None = None
-    """A newer observation or goal took the place of this request."""
+    """Notice that a newer observation or goal replaced this request."""
     problem: Problem | None = None
     drain: Drain | None = None
-    """The server is shutting down: what is under way is finished, nothing new is taken."""
+    """Notice that the server is shutting down: it finishes the plan under way and accepts nothing new."""
     seq: int | None = None

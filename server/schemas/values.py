@@ -1,4 +1,4 @@
-"""What every schema is made of: the strict base, and the ranges of single values."""
+"""Parts of all schemas: the strict base class, and the ranges of single values."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -8,16 +8,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from telos.wire.tensors import unbase64
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""JSON readers that know only doubles read no larger whole number right."""
+"""Largest whole number that JSON readers with doubles read exactly."""
 
 MOST_SENSORS = 16
-"""In one observation."""
+"""Most sensors of one observation."""
 
 V = TypeVar("V")
 
 
 def _few(value: Any) -> Any:
-    """Looked at before any entry is. Raises ValueError."""
+    """Refuse too many sensors before any entry is read. Raises ValueError."""
     if isinstance(value, Mapping) and len(value) > MOST_SENSORS:
         raise ValueError(f"holds {len(value)} sensors; at most {MOST_SENSORS} are taken")
     return value
@@ -31,9 +31,9 @@ Counter = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 Microseconds = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 LatentDistance = Annotated[float, Field(ge=0, le=1e3)]
-"""1 is that of unrelated frames."""
+"""Latent distance; 1 is the distance of unrelated frames."""
 BySensor = Annotated[dict[str, V], Field(max_length=MOST_SENSORS), BeforeValidator(_few)]
-"""By the name of a sensor; whether the model has it is found out with the model."""
+"""Values by sensor name. A later check compares the names with the model's sensors."""
 Encoded = Annotated[
     bytes,
     BeforeValidator(unbase64),

@@ -1,4 +1,4 @@
-"""Who asks: a token, a client certificate, an address."""
+"""Identity of a client: its token, its certificate and its address."""
 
 import hmac
 import ipaddress
@@ -11,9 +11,9 @@ from server.settings import Settings, SettingsError
 
 
 def credential_of(header: str, tokens: tuple[str, ...]) -> str:
-    """Which token a header `Bearer <token>` holds, in a word that does not tell it; empty when none is asked for.
+    """Name for the token of a header `Bearer <token>`, which does not reveal it; empty if no token is needed.
 
-    Takes as long for a wrong token as for a right one. Raises ServiceError (unauthenticated).
+    Runs in the same time for wrong tokens and right ones. Raises ServiceError (unauthenticated).
     """
     given = header.encode("utf-8", "replace")
     matches = [hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens]
@@ -24,7 +24,7 @@ def credential_of(header: str, tokens: tuple[str, ...]) -> str:
 
 
 def client_name(credential: str, certificate: str, address: str) -> str:
-    """One name for one client. An IPv6 customer has a whole /64 of addresses, and counts once."""
+    """Name of a client. An IPv6 network of /64, which one customer has, counts as one client."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -34,7 +34,7 @@ def client_name(credential: str, certificate: str, address: str) -> str:
 
 
 def http_tls(settings: Settings) -> ssl.SSLContext | None:
-    """None when this server speaks plain HTTP. Raises SettingsError."""
+    """TLS settings for HTTP; None without TLS. Raises SettingsError."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -51,7 +51,7 @@ def http_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def grpc_tls(settings: Settings) -> grpc.ServerCredentials | None:
-    """The same for gRPC. Raises SettingsError."""
+    """TLS settings for gRPC; None without TLS. Raises SettingsError."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     authority = settings.tls_client_ca

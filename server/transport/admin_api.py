@@ -1,6 +1,6 @@
-"""For the operator, on a listener of its own that only this machine reaches: models come and go while robots plan.
+"""Operator's API, on a listener that only this machine reaches: loads and unloads models while robots plan.
 
-A model is named by its folder in the checkpoints folder. Nothing is ever fetched from elsewhere.
+A model is named by its folder in the checkpoints folder. Nothing is fetched from elsewhere.
 """
 
 from collections.abc import Callable, Coroutine
@@ -31,7 +31,7 @@ class Alias(schemas.Wire):
 
 
 def admin_app(service: Service, settings: Settings, admission: Admission) -> FastAPI:
-    """Guarded by the same token as everything else, when there is one."""
+    """ASGI application, guarded by the server's token if it has one."""
     app = FastAPI(title="Telos administration", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
     app.add_middleware(ObservedRequests, observer=service.observer)

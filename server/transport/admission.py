@@ -1,4 +1,4 @@
-"""How much of the server one client may have at one time; more is refused at once, before it is read."""
+"""Shares of the server for each client. A request beyond its client's share is refused before it is read."""
 
 import asyncio
 import math
@@ -11,14 +11,14 @@ from server.errors import Code, ServiceError
 from server.settings import Settings
 
 _REMEMBERED_CLIENTS = 4096
-"""More would let whoever has many addresses fill the memory; the longest idle is forgotten."""
+"""Most clients to remember; the longest idle is forgotten. It bounds the memory that many addresses can fill."""
 
 
 class Admission:
     """Shared by both transports; belongs to one event loop.
 
-    A client is whom its credential and address say it is. Each may have a share of the places and of the buffered
-    bytes, and so many requests a second, saved up for one second: a flood of one leaves the rest to the others.
+    A client is its credential and address. Each may have a share of the places and of the buffered bytes, and a number
+    of requests per second, saved up for one second, so that a flood of one client leaves the rest to the others.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,14 +30,14 @@ class Admission:
 
     @contextmanager
     def place(self, name: str, *, streams: bool = False) -> Iterator["Place"]:
-        """From a request's header to the end of its answer. Raises ServiceError (rate-limited).
+        """Place of a request, from its header to the end of its answer. Raises ServiceError (rate-limited).
 
-        A stream that `streams` is mostly idle: it counts against connections, not against places.
+        A stream (`streams`) is mostly idle, so it counts against connections instead of places.
         """
         client = self.spend(name)
         places = self._settings.max_connections if streams else self._settings.max_in_flight
         taken, most = client.streams if streams else client.requests, self.share_of(places)
-        if most <= taken < places:  # a full server says so itself
+        if most <= taken < places:  # a full server refuses by itself
             noun = "streams" if streams else "requests"
             raise _rate_limited(f"{taken} {noun} of this client are under way; it may have {most} at one time", 0.1)
         place = Place(self, client)
@@ -64,7 +64,7 @@ class Admission:
         return client
 
     def share_of(self, amount: int) -> int:
-        """What one client may have of an amount."""
+        """One client's share of an amount."""
         return math.ceil(self._settings.max_share_per_client * amount)
 
     @property
@@ -94,7 +94,7 @@ class Admission:
 
 
 class Place:
-    """One request that was let in."""
+    """Place of an admitted request."""
 
     def __init__(self, admission: Admission, client: "_Client") -> None:
         self._admission = admission
@@ -102,13 +102,13 @@ class Place:
         self._size = 0
 
     def resize(self, size: int) -> None:
-        """Its body takes `size` bytes of memory now. Raises ServiceError (rate-limited, queue-full)."""
+        """Note that its body now takes `size` bytes of memory. Raises ServiceError (rate-limited, queue-full)."""
         self._admission._grow(self._client, size - self._size)
         self._size = size
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
-        """Waits until another message of unknown size fits into memory, also if it is as large as one may be."""
+        """Wait until another message fits into memory even if it has the largest size allowed."""
         async with self._client.receiving, self._admission._receiving:
             yield
 

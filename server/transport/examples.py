@@ -1,4 +1,4 @@
-"""One example of each operation for the OpenAPI document: what a client sends, word by word. Tests send them."""
+"""Example request of each operation for the OpenAPI document. Tests send them."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from server import schemas
 _GREY = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNsYEAFTAwjWgAAmZAAoFDIQrAAAAAASUVORK5CYII="
 """A PNG of 16 x 16 px."""
 _MODEL = {"name": "tworoom-lewm"}
-"""Its one sensor is the camera `top`."""
+"""A model with one sensor, the camera `top`."""
 _ARM = {"name": "arm"}
-"""A robot with two cameras and a vector of six joints and a gripper."""
+"""A model of a robot with two cameras and a vector of six joints and a gripper."""
 
 
 def _frame(step: int | None = None) -> dict[str, Any]:

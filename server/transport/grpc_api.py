@@ -1,4 +1,4 @@
-"""gRPC: a thin translation of the same service. Messages are parsed here, so that garbage gets a proper answer."""
+"""gRPC: a thin translation of the service. Messages are parsed here, so that malformed ones get a proper answer."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Planner"].full_name
 
 
 def grpc_server(service: Service, settings: Settings, admission: Admission) -> tuple[grpc.aio.Server, HealthServicer]:
-    """The server without its port, and its health, which says NOT_SERVING until it is told otherwise."""
+    """The server, without a port, and its health service, which is NOT_SERVING until `set_health`."""
 
     server = grpc.aio.server(
         interceptors=[GrpcGate(settings, admission, service.observer)],
@@ -57,7 +57,7 @@ def grpc_server(service: Service, settings: Settings, admission: Admission) -> t
 
 
 def _methods(service: Service) -> dict[str, tuple[type[Message], type[Message], type[Any], Operation[Any]]]:
-    """Message asked, message answered, schema asked, and what is done, by name."""
+    """Request message, reply message, request schema and operation of each method, by name."""
 
     async def list_models(request: schemas.ListModelsRequest, call: Call) -> schemas.ListModelsResponse:
         return service.models()
@@ -103,23 +103,23 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
         ("grpc.max_concurrent_streams", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1e3)),
-        ("grpc.keepalive_time_ms", idle_ms),  # a robot that lost its network says no good-bye
+        ("grpc.keepalive_time_ms", idle_ms),  # a robot that loses its network closes nothing
         ("grpc.keepalive_timeout_ms", send_ms),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is small on the wire must be small here
-        ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a wish
+        ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake
     ]
 
 
 async def set_health(servicer: HealthServicer, *, serving: bool) -> None:
-    """What health checks are told, of the server as a whole and of the planner."""
+    """Set the answer of health checks, for the server as a whole and for the planner."""
     state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
     for name in ("", SERVICE_NAME):
         await servicer.set(name, state)
 
 
 def _handler(asked: type[Message], answered: type[Message], kind: type[R], operation: Operation[R]) -> Handler:
-    """Read, validate, do, answer: every way out is a reply or a rich error."""
+    """Handler that parses, validates and runs a request. It always answers with a reply or a rich error."""
 
     async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
         request_id = new_request_id()
@@ -166,7 +166,7 @@ def _stream_handler(service: Service, settings: Settings) -> Callable[..., Await
 
 
 def _call(context: grpc.aio.ServicerContext) -> Call:
-    """Raises ServiceError (validation-failed)."""
+    """Deadline and key of a call. Raises ServiceError (validation-failed)."""
     remaining_s = context.time_remaining()
     given = dict(context.invocation_metadata() or ()).get("idempotency-key")
     return Call(
@@ -185,7 +185,7 @@ def _read(kind: type[Message], data: bytes) -> dict[str, Any]:
 
 
 def _refuse_unknown(message: Message) -> None:
-    """A field that this server does not know could be a limit that it would not keep."""
+    """Raises ServiceError for unknown fields: one could be a limit that this server would not keep."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
         number, name = unknown[0].field_number, message.DESCRIPTOR.full_name

@@ -1,4 +1,4 @@
-"""What is refused before a gRPC handler runs, and a request that must arrive in time."""
+"""Refusals before a gRPC handler runs, and the deadline for a request to arrive."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ Parse = Callable[[bytes], Any] | None
 
 
 class GrpcGate(grpc.aio.ServerInterceptor):
-    """Every method but the health check wants the token. Every call takes a place, and gives its request in time.
+    """Every method but the health check needs the token. Every call takes a place and must send its request in time.
 
-    To the framework each guarded method takes a stream of bytes, since that alone can be read under a deadline, when
-    there is room for it, and without an exception for bytes that are no message. Clients see no difference.
+    For the framework each guarded method takes a stream of bytes: only that can be read under a deadline, when there is
+    memory for it, and without an exception for bytes that are not a message. Clients see no difference.
     """
 
     def __init__(self, settings: Settings, admission: Admission, observer: Observer) -> None:
@@ -63,7 +63,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         return guarded
 
     def _client(self, context: grpc.aio.ServicerContext, tokens: tuple[str, ...]) -> str:
-        """Raises ServiceError (unauthenticated; rate-limited for whoever tries out tokens)."""
+        """Name of the client. Raises ServiceError (unauthenticated; rate-limited after many wrong tokens)."""
         kind, _, rest = context.peer().partition(":")
         address = rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else context.peer()
         certificate = b"".join(context.auth_context().get("x509_common_name", ())).decode("utf-8", "replace")
@@ -94,7 +94,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         return answer
 
     async def _receive(self, messages: AsyncIterator[bytes], place: Place) -> bytes:
-        """Raises ServiceError (receive-timeout, malformed-request, rate-limited, queue-full)."""
+        """The request's bytes. Raises ServiceError (receive-timeout, malformed-request, rate-limited, queue-full)."""
         seconds = self._settings.receive_timeout_s
         try:
             async with asyncio.timeout(seconds), place.receiving():
@@ -109,10 +109,10 @@ class GrpcGate(grpc.aio.ServerInterceptor):
 
 
 def refusal(context: grpc.aio.ServicerContext, error: ServiceError, request_id: str) -> bytes:
-    """What a handler that refuses returns: an empty message, and google.rpc.Status in the call's trailer.
+    """Refuse: returns an empty message, and puts google.rpc.Status into the call's trailer.
 
-    Not `context.abort`: the exception that it raises and the call keep each other, and a refused request takes memory
-    until Python looks for such rings.
+    `context.abort` is not used: its exception and the call refer to each other, so a refused request would take memory
+    until the next garbage collection.
     """
     note_problem(error.code, request_id)
     code = error.kind.grpc_code
@@ -137,17 +137,17 @@ def refusal(context: grpc.aio.ServicerContext, error: ServiceError, request_id: 
 
 
 def _parsed(parse: Parse, data: bytes) -> Any:
-    """Raises ServiceError (malformed-request)."""
+    """The parsed message. Raises ServiceError (malformed-request)."""
     if parse is None:
         return data
     try:
         return parse(data)
-    except Exception:  # protobuf raises what it likes
+    except Exception:  # protobuf raises various exceptions
         raise ServiceError(Code.MALFORMED_REQUEST, "the bytes are not the message of this method") from None
 
 
 async def _drained(answers: Any, context: grpc.aio.ServicerContext) -> None:
-    """A handler that streams either yields its answers or writes them itself."""
+    """Send the answers of a streaming handler, unless it has written them itself."""
     if not inspect.isasyncgen(answers):
         await answers
         return

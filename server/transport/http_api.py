@@ -36,7 +36,7 @@ _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 
 def http_app(service: Service, settings: Settings, admission: Admission) -> FastAPI:
-    """The ASGI application, gate included."""
+    """The ASGI application, with the gate."""
     app = FastAPI(title="Telos", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, settings=settings, admission=admission)
     app.add_middleware(ObservedRequests, observer=service.observer)
@@ -53,7 +53,7 @@ def http_app(service: Service, settings: Settings, admission: Admission) -> Fast
 def _add_operations(app: FastAPI, service: Service) -> None:
     @app.post("/v1/plan", response_model=schemas.PlanResponse, openapi_extra=accepts(schemas.PlanRequest))
     async def plan(request: Request) -> Response:
-        """Actions from the last frame of the context to the active goal."""
+        """Make a plan: actions from the last frame of the context to the active goal."""
 
         async def operation(asked: schemas.PlanRequest, call: Call) -> schemas.PlanResponse:
             return await service.plan(asked, call=call)
@@ -67,7 +67,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         responses={200: LINES},
     )
     async def plan_stream(request: Request) -> Response:
-        """Incumbents as they are found, a line of JSON each; the last line is the final plan, or a problem."""
+        """Make a plan, with a line of JSON for each incumbent. The last line is the final plan or a problem."""
 
         async def operation(asked: schemas.PlanRequest, call: Call) -> Response:
             return await plan_lines(service, asked, call)
@@ -76,24 +76,24 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/anomaly", response_model=schemas.AnomalyResponse, openapi_extra=accepts(schemas.AnomalyRequest))
     async def anomaly(request: Request) -> Response:
-        """How surprising each transition of a clip is, against held-out transitions."""
+        """Score how surprising each transition of a clip is, compared with held-out transitions."""
         return await _answer(request, schemas.AnomalyRequest, service.anomaly)
 
     @app.post("/v1/encode", response_model=schemas.EncodeResponse, openapi_extra=accepts(schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
-        """Latents of observations, each to be sent as a goal later."""
+        """Encode observations into latents, each of which can be a goal later."""
         return await _answer(request, schemas.EncodeRequest, service.encode)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", response_model=schemas.ListModelsResponse)
     async def models() -> Response:
-        """What can be planned with: sensors, action names, units and limits, presets."""
+        """List the models, with their sensors, action names, units, limits and presets."""
         return _json(service.models())
 
     @app.get("/v1/models/{name}", response_model=schemas.ModelInfo)
     async def model(name: str) -> Response:
-        """One of them."""
+        """Describe one model."""
 
         async def operation() -> schemas.ModelInfo:
             return service.model(name)
@@ -109,7 +109,7 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         openapi_extra=accepts(schemas.CreateSessionRequest, headers=False),
     )
     async def create_session(request: Request) -> Response:
-        """A place where the server remembers a robot's last plan. A plan with a new session_id makes one by itself."""
+        """Create a session, which remembers a robot's last plan. A plan with a new session_id creates one too."""
 
         async def operation() -> schemas.Session:
             payload = read_payload(request.headers.get("content-type", ""), await request.body())
@@ -119,22 +119,22 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/sessions/{session_id}", response_model=schemas.Session)
     async def session(session_id: str) -> Response:
-        """What is remembered; looking does not keep it."""
+        """Describe a session. This does not count as use, so the session still expires."""
         return await _tell(lambda: service.session(_ref(session_id)))
 
     @app.post("/v1/sessions/{session_id}/reset", response_model=schemas.Session)
     async def reset_session(session_id: str) -> Response:
-        """Forget the last plan and throw away the one under way: the epoch goes up, and the old one is refused."""
+        """Forget the last plan and discard the one under way. The epoch goes up, and the old one is refused."""
         return await _tell(lambda: service.reset_session(_ref(session_id)))
 
     @app.delete("/v1/sessions/{session_id}", response_model=schemas.DeleteSessionResponse)
     async def delete_session(session_id: str) -> Response:
-        """Forget it altogether."""
+        """Delete a session."""
         return await _tell(lambda: service.delete_session(_ref(session_id)))
 
     @app.get("/v1/time", response_model=schemas.ServerTime)
     async def time() -> Response:
-        """The server's clock, for `clock_offset`. Jumps of the wall clock do not move it."""
+        """Read the server's clock, for `clock_offset`. Jumps of the wall clock do not affect it."""
         return await _tell(lambda: service.time(schemas.ServerTimeRequest()))
 
 
@@ -162,7 +162,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 async def _tell(operation: Callable[[], Coroutine[Any, Any, BaseModel]], status: int = 200) -> Response:
-    """What needs no engine."""
+    """Answer of an operation that needs no engine."""
     try:
         return _json(await operation(), status)
     except ServiceError as error:
@@ -172,7 +172,7 @@ async def _tell(operation: Callable[[], Coroutine[Any, Any, BaseModel]], status:
 async def _answer(
     http: Request, kind: type[R], operation: Callable[[R, Call], Coroutine[Any, Any, BaseModel | Response]]
 ) -> Response:
-    """Read, validate, do, answer: every way out is a response."""
+    """Parse, validate and run a request. Every outcome is a response."""
     request_id = new_request_id()
     try:
         payload = read_payload(http.headers.get("content-type", ""), await http.body())
@@ -193,7 +193,7 @@ def _json(response: BaseModel, status: int = 200) -> Response:
 
 
 async def _unless_disconnected(http: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away."""
+    """Result of `work`, which is cancelled if the client disconnects."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(http))
     try:

@@ -1,8 +1,8 @@
-"""One HTTP connection: what uvicorn leaves to a proxy. Deadlines, sizes of what precedes a body, refusals as problems.
+"""HTTP connection with the guards that uvicorn leaves to a proxy: deadlines, header sizes, refusals as problems.
 
-No handler runs for what is refused here, and nothing here waits for a handler. Until its first byte a request is
-idle; then its header comes, then its body; each must end in time, counted from a fixed moment, however steadily it
-trickles. An answer must be taken in time.
+No handler runs for a request that is refused here, and nothing here waits for a handler. A connection is idle until
+the first byte of a request; then the header arrives, then the body. Each has a deadline from a fixed moment, however
+steadily it trickles in. The client must read the answer in time.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from server.transport.problem import problem_response
 from server.validation import new_request_id
 
 Refused = Callable[[Code], None]
-"""Told of every refusal of this file."""
+"""Function that is called with the code of every refusal here."""
 
 
 class _Phase(Enum):
@@ -32,7 +32,7 @@ class _Phase(Enum):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """uvicorn's protocol under `settings`. Its callbacks come from the parser, in the order of the bytes."""
+    """uvicorn's protocol with the limits of `settings`. The parser calls it in the order of the bytes."""
 
     def __init__(
         self, config: Config, state: ServerState, settings: Settings, admission: Admission, refused: Refused
@@ -53,7 +53,7 @@ class HttpConnection(HttpToolsProtocol):
     # From the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Beyond the limit a connection gets one answer, that says so; far beyond it, none."""
+        """Admit a connection. Beyond the limit it gets one answer that says so; beyond twice the limit, none."""
         others = len(self.connections)
         mine = sum(1 for other in self.connections if _address(other) == transport.get_extra_info("peername", [""])[0])
         super().connection_made(transport)
@@ -83,7 +83,9 @@ class HttpConnection(HttpToolsProtocol):
             if error := self._oversized():
                 self._refuse(error)
         elif self._phase is _Phase.IDLE and self._deadline is None and not self._answering:
-            self._expect(self._settings.header_timeout_s)  # line ends before a request are skipped, but not for ever
+            self._expect(
+                self._settings.header_timeout_s
+            )  # empty lines before a request are skipped, but only for so long
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -109,7 +111,7 @@ class HttpConnection(HttpToolsProtocol):
         self._grow_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Also called for what follows the last chunk of a body."""
+        """Count a header field, or a trailer field after the last chunk of a body."""
         super().on_header(name, value)
         self._grow_head(len(name) + len(value) + len(b": \r\n"))
 
@@ -140,15 +142,15 @@ class HttpConnection(HttpToolsProtocol):
     # Refusals
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed, or was refused while it was parsed."""
+        """Refuse bytes that cannot be parsed, or a request that was refused during parsing."""
         detail = "the bytes are not HTTP/1.1; let an HTTP library write the request"
         self._refuse(ServiceError(*self._refusal or (Code.MALFORMED_REQUEST, detail)))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """HTTP/1.1 lets a server ignore the wish to speak something else; a log line each would be a gift."""
+        """Log nothing: HTTP/1.1 lets a server ignore an upgrade, and a client could flood the log."""
 
     def _stop(self, code: Code, detail: str) -> None:
-        self._refusal = code, detail  # not the exception: its traceback would keep this connection alive
+        self._refusal = code, detail  # not the exception, whose traceback would keep this connection alive
         raise ServiceError(code, detail)
 
     def _grow_head(self, size: int) -> None:
@@ -162,7 +164,7 @@ class HttpConnection(HttpToolsProtocol):
         return Code.HEADERS_TOO_LARGE, f"the header has more than {most} bytes; send fewer or shorter fields"
 
     def _oversized(self) -> ServiceError | None:
-        """Bytes that the parser keeps to itself until a field is whole, and what chunks are wrapped in."""
+        """Error for too many bytes in an unfinished header field, or around the chunks of a body."""
         if self._phase is _Phase.HEAD and self._raw_bytes > self._settings.max_header_bytes:
             return ServiceError(*self._long_head)
         if self._phase is _Phase.BODY and self._answering and self._raw_bytes > 2 * self._settings.max_body_bytes:
@@ -171,13 +173,13 @@ class HttpConnection(HttpToolsProtocol):
         return None
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer without a handler, and close. Without an answer where it would be taken for another request's."""
+        """Answer without a handler, and close. Only close if the answer could be taken for that to another request."""
         cycle = self.cycle
         if self._answering and (cycle.response_started or not cycle.more_body):
             self.transport.abort()
             return
         if self._phase is _Phase.BODY and not self._answering:
-            self.transport.close()  # refused already
+            self.transport.close()  # already refused
             return
         self._refused(error.code)
         if cycle is not None:
@@ -191,7 +193,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _turn_away(self, code: Code, what: str) -> None:
-        """Whatever this connection asks."""
+        """Refuse every request of this connection."""
         self._refused(code)
         detail = f"{what}; close some, and use each for many requests"
         self.app = _Refusal(ServiceError(code, detail, retry_after_ms=1000))
@@ -210,11 +212,11 @@ class HttpConnection(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._deadline = None
         if self.flow.read_paused or (self._phase is not _Phase.BODY and self._answering):
-            self._expect(self._settings.header_timeout_s)  # we have not read on; a next request waits for its turn
+            self._expect(self._settings.header_timeout_s)  # the next request is unread and waits for its turn
         elif self._phase is _Phase.IDLE:
             self.transport.close()
         elif self._phase is _Phase.BODY and not self._answering:
-            self.transport.abort()  # refused already, and still sending
+            self.transport.abort()  # already refused, and still sending
         else:
             self._refuse(_slow(self._phase, self._settings))
 
@@ -229,7 +231,7 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class _Refusal:
-    """The ASGI application of a connection that is one too many."""
+    """ASGI application of a connection beyond the limit."""
 
     def __init__(self, error: ServiceError) -> None:
         self._error = error
@@ -251,7 +253,7 @@ def _address(connection: Any) -> str:
 
 
 def _certificate_name(transport: asyncio.Transport) -> str:
-    """Of the client's verified certificate; empty when none was asked for."""
+    """Common name of the client's verified certificate; empty without one."""
     certificate = transport.get_extra_info("peercert") or {}
     fields = [pair for part in certificate.get("subject", ()) for pair in part]
     return next((str(value) for name, value in fields if name == "commonName"), "")

@@ -1,4 +1,4 @@
-"""What is refused before any handler runs: requests of unknown or greedy clients, too large, or compressed."""
+"""Refusals before any handler runs: unknown clients, clients over their share, too large or compressed bodies."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ PUBLIC_PATHS = frozenset({"/healthz"})
 
 
 class Gate:
-    """ASGI middleware. Hands the whole body on in one message, so that what follows on `receive` is the disconnect."""
+    """ASGI middleware. It passes the whole body in one message, so that `receive` then only reports a disconnect."""
 
     def __init__(self, app: ASGIApp, settings: Settings, admission: Admission) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class Gate:
                 await self._app(scope, _replay(body, receive), send)
 
     def _client(self, scope: Scope, headers: Headers) -> str:
-        """Raises ServiceError (unauthenticated; rate-limited for whoever tries out tokens)."""
+        """Name of the client. Raises ServiceError (unauthenticated; rate-limited after many wrong tokens)."""
         address = scope["client"][0] if scope.get("client") else ""
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert_name", "")
         try:
@@ -57,7 +57,7 @@ class Gate:
         return client_name(credential, certificate, address)
 
     def _check_headers(self, headers: Headers) -> None:
-        # A browser that was shown a stranger's page reaches this machine's loopback; it says so in every POST.
+        # A web page in a browser on this machine can reach its loopback; the browser adds `Origin` to every POST.
         if "origin" in headers:
             detail = "the request comes from a web page (it has an Origin); ask from a program, or through a proxy"
             raise ServiceError(Code.CROSS_ORIGIN, detail)
@@ -68,7 +68,7 @@ class Gate:
             raise self._too_large()
 
     async def _read_body(self, receive: Receive, place: Place) -> bytes | None:
-        """None when the client went away. Raises ServiceError (payload-too-large, rate-limited, queue-full)."""
+        """The body; None after a disconnect. Raises ServiceError (payload-too-large, rate-limited, queue-full)."""
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -89,7 +89,7 @@ class Gate:
 
 
 class _Sender:
-    """Sends on, and knows whether an answer has begun: then it is too late for another."""
+    """Passes an answer on, and records whether it has begun, after which no other answer can be sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

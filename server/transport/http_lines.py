@@ -1,4 +1,4 @@
-"""A plan as it gets better, over HTTP: one line of JSON for each incumbent (NDJSON)."""
+"""Plan stream over HTTP: one line of JSON for each incumbent (NDJSON)."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ class LineStream(StreamingResponse):
 
 
 async def plan_lines(service: Service, request: schemas.PlanRequest, call: Call) -> LineStream:
-    """Begins with the first incumbent. Raises ServiceError when there is a problem before it."""
+    """Lines that begin with the first incumbent. Raises ServiceError for a problem before it."""
     lines: asyncio.Queue[schemas.PlanStreamResponse | ServiceError] = asyncio.Queue(MAX_UNSENT)
 
     def tell(incumbent: schemas.PlanResponse) -> None:

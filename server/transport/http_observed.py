@@ -1,4 +1,4 @@
-"""Every HTTP request is observed, whoever answers it: the outermost layer of the application."""
+"""Outermost layer of the HTTP application, which observes every request."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -7,7 +7,7 @@ from server.observability.observer import NO_ENDPOINT, Observer
 
 
 class ObservedRequests:
-    """ASGI middleware. The endpoint is the route's path as it was declared, never the one that was asked for."""
+    """ASGI middleware. The endpoint is the path of the declared route, never the path of the request."""
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The body of an HTTP request as a dictionary: JSON, or multipart/form-data with the images as parts of their own."""
+"""Parses the body of an HTTP request: JSON, or multipart/form-data with images as separate parts."""
 
 import logging
 from typing import Any
@@ -10,12 +10,14 @@ from server.errors import Code, ServiceError, refuse
 from server.validation import pointer_to, read_json, shorten
 
 MAX_PARTS = 1024
-"""As many images as a clip of 64 frames has with 16 cameras, by default the most that a request may hold."""
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every bad byte: a log for whoever likes
+"""Most parts of a form: the images of a clip of 64 frames with 16 cameras, the default limit of a request."""
+logging.getLogger("python_multipart").setLevel(
+    logging.ERROR
+)  # it warns of every bad byte, so a client could flood the log
 
 
 def read_payload(content_type: str, body: bytes) -> dict[str, Any]:
-    """Raises ServiceError."""
+    """Dictionary of a body. Raises ServiceError."""
     kind, options = parse_options_header(content_type)
     if kind == b"application/json":
         return read_json(body)
@@ -52,7 +54,7 @@ def malformed(reason: str) -> ServiceError:
 
 
 class _Form:
-    """Collects parts by name. The parser calls it; the body is in memory already, so no part goes to disk."""
+    """Collects parts by name for the parser. The body is already in memory, so no part goes to disk."""
 
     def __init__(self) -> None:
         self.parts: dict[str, bytes] = {}
@@ -102,13 +104,13 @@ class _Form:
 
 
 def _attach(node: Any, parts: dict[str, bytes], unused: set[str], pointer: str) -> Any:
-    """`node` with the bytes of a part for every image that names one. Depth is bounded by the JSON parser."""
+    """Copy of `node` in which each image that names a part has its bytes. The JSON parser bounds the depth."""
     if isinstance(node, list):
         return [_attach(item, parts, unused, f"{pointer}/{index}") for index, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
     name = node.get("part")
-    if not isinstance(name, str) or "encoded" in node:  # a sensor may be called `part` too
+    if not isinstance(name, str) or "encoded" in node:  # a sensor may also be called `part`
         return {key: _attach(item, parts, unused, pointer + pointer_to(key)) for key, item in node.items()}
     if name not in parts:
         reason = f"given '{shorten(name)}'; wanted the name of a form part"

@@ -1,7 +1,8 @@
-"""uvicorn with our connections, TLS, and headers for every answer."""
+"""uvicorn with the server's own connections, TLS, and headers for every answer."""
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 
@@ -23,9 +24,9 @@ _HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class HttpServer(uvicorn.Server):
-    """Serves `app` on a listener that is open already. Raises SettingsError for TLS files that cannot be used.
+    """Serves `app` on a listener that is already open. Raises SettingsError for TLS files that cannot be used.
 
-    `refused` is told the code of whatever was refused before it came to `app`.
+    `refused` is called with the error code of every request that is refused before it reaches `app`.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, admission: Admission, refused: Refused) -> None:
@@ -42,7 +43,7 @@ class HttpServer(uvicorn.Server):
             log_level="error",
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # whoever may set X-Forwarded-For is whoever it likes
+            proxy_headers=False,  # a client could forge X-Forwarded-For
             headers=list(headers.items()),
             timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]  # handed to call_later
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
@@ -50,7 +51,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, for one socket, and with deadlines for both ends of TLS."""
+        """Like uvicorn's, but for one socket, and with deadlines for the start and the end of TLS."""
         assert sockets is not None
         loop, tls = asyncio.get_running_loop(), self._tls
         made = loop.create_server(
@@ -65,20 +66,27 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # signals are for both listeners: see server.serve
+        yield  # server.serve handles signals, for both listeners
 
     def _connection(self) -> HttpConnection:
         return HttpConnection(self.config, self.server_state, self._settings, self._admission, self._refused)
 
 
 def listen(host: str, port: int, setting: str = "http_port") -> socket.socket:
-    """Raises SettingsError for a port that is taken."""
+    """A listening socket. Raises SettingsError when the port cannot be opened, as when another process has it."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        taken = f"{setting}={port} of {host} cannot be listened on: {error.strerror}; take another"
-        raise SettingsError(taken) from error
-    # Connections inherit it. Without, an answer's body waits for the acknowledgement of its head: 40 ms a plan.
+        raise port_unavailable(host, port, setting, os.strerror(error.errno) if error.errno else str(error)) from error
+    # Connections inherit it. Without it a reply's body waits until the client has acknowledged the head: 40 ms a plan.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def port_unavailable(host: str, port: int, setting: str, reason: str) -> SettingsError:
+    """Error that names the port, the reason, and how to choose another port."""
+    flag, variable = "--" + setting.replace("_", "-"), f"TELOS_{setting.upper()}"
+    return SettingsError(
+        f"{setting}={port} cannot be opened on {host}: {reason}; choose another with {flag} or {variable}"
+    )

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot know, because bodies are read and validated by us."""
+"""The OpenAPI document. Its request bodies are added here, since the server parses and validates them itself."""
 
 import json
 from functools import cache
@@ -56,7 +56,7 @@ _HEADERS = [
 
 
 def accepts(kind: type[schemas.Wire], *, headers: bool = True) -> dict[str, Any]:
-    """The request body of an operation: JSON, or a form whose part `request` is that JSON."""
+    """Request body of an operation: JSON, or a form whose part `request` is that JSON."""
     schema = {"$ref": _REFERENCE.format(model=kind.__name__)}
     form = {"type": "object", "properties": {"request": schema}, "required": ["request"]}
     content = {
@@ -68,7 +68,7 @@ def accepts(kind: type[schemas.Wire], *, headers: bool = True) -> dict[str, Any]
 
 
 def describe(app: FastAPI) -> None:
-    """Give `app` its document, made and written when it is first asked for: it is large, and anybody may ask."""
+    """Give `app` its document, which is built and serialised on the first request only, since it is large."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -95,7 +95,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _describe_refusals(document: dict[str, Any]) -> None:
-    """Any operation may be refused, also by what stands in front. FastAPI's own 422 is of a form that is never sent."""
+    """Add the problems to every operation, and remove FastAPI's own form of 422, which is never sent."""
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)

@@ -1,4 +1,4 @@
-"""A refusal as an HTTP answer."""
+"""Refusals as HTTP answers."""
 
 from starlette.responses import JSONResponse
 
@@ -7,7 +7,7 @@ from server.observability.observer import note_problem
 
 
 def problem_response(error: ServiceError, request_id: str) -> JSONResponse:
-    """`application/problem+json`."""
+    """Response of type `application/problem+json`."""
     note_problem(error.code, request_id)
     headers = {}
     if error.retry_after_ms is not None:

@@ -1,4 +1,4 @@
-"""Messages as plain dictionaries, and back: both ends of the wire speak dictionaries with the same keys as the JSON API."""
+"""Translates messages into dictionaries, with the keys of the JSON API, and back."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ def to_message(kind: type[M], payload: Mapping[str, Any]) -> M:
 
 
 def to_payload(message: Message) -> dict[str, Any]:
-    """Message to dictionary. What is unset is left out; a Tensor stays a dictionary, for `tensors.unpack` to check."""
+    """Message to dictionary. Unset fields are left out; a Tensor stays a dictionary, for `tensors.unpack` to check."""
     fields = message.DESCRIPTOR.fields
     return {f.name: _plain(f, getattr(message, f.name)) for f in fields if not f.has_presence or message.HasField(f.name)}
 

@@ -163,7 +163,7 @@ def test_a_command_without_its_extra_says_what_to_install(clean_python: Path, co
     arguments = (each.replace(CHECKPOINTS, str(tmp_path)) for each in WITHOUT_THE_SERVER[command])
     said = telos(clean_python, command, *arguments)
     assert said.returncode == 2 and said.stdout == "" and "Traceback" not in said.stderr, said.stderr
-    assert said.stderr.startswith(f"telos {command}: ") and "pip install 'telos[" in said.stderr
+    assert said.stderr.startswith(f"telos {command}: ") and "pip install '.[" in said.stderr
 
 
 def test_results_are_compared_without_the_server(clean_python: Path, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_an_engine_that_can_never_serve_says_why(tmp_path: Path) -> None:
     async def main() -> None:
         engine = EngineProcess(settings_for(tmp_path))
         try:
-            with pytest.raises(SettingsError, match=r"holds no folder with a manifest\.json"):
+            with pytest.raises(SettingsError, match=r"has no folder with a manifest\.json"):
                 await engine.start()
         finally:
             await engine.stop()

@@ -62,8 +62,8 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--recipes", "giant"], "['giant'] are not known; choose of paper, small"),
-        (["--presets", "best"], "['best'] are not known; choose of 300x30, fast, default, thorough"),
+        (["--recipes", "giant"], "giant: not known; choose from paper, small"),
+        (["--presets", "best"], "best: not known; choose from 300x30, fast, default, thorough"),
         (["--robots", "0"], "must be at least 1"),
         pytest.param(
             ["--device", "cuda"],

@@ -116,7 +116,7 @@ def test_plans_of_another_task_or_size_are_refused(env_id: str, image_size: int,
 
 def test_a_model_that_only_encodes_drives_nothing(tmp_path: Path) -> None:
     folder = write_tiny_encoder_checkpoint(tmp_path)
-    with pytest.raises(ValueError, match="plans nothing: it has neither a world model nor a policy"):
+    with pytest.raises(ValueError, match="cannot plan: it has neither a world model nor a policy"):
         plans_of(folder, ENV_ID, 32, 0.5)
 
 

@@ -93,13 +93,18 @@ def test_the_engine_dies_with_the_front_even_when_it_is_stopped(checkpoints: Pat
         engine.wait(timeout=5)
 
 
-def test_a_port_that_is_taken_is_named(checkpoints: Path) -> None:
+def test_a_port_that_is_taken_is_named_with_the_way_to_another(checkpoints: Path) -> None:
     with serving(settings_for(checkpoints)) as live:
         taken = {"http_port": live.running.http_port}, {"grpc_port": live.running.grpc_port}
         for clash in taken:
-            settings = settings_for(checkpoints)
-            with pytest.raises(SettingsError, match=next(iter(clash))):
-                live.do(start(checkpoints, {**vars(settings), **clash}))
+            ((setting, port),) = clash.items()
+            with pytest.raises(SettingsError) as refused:
+                live.do(start(checkpoints, {**vars(settings_for(checkpoints)), **clash}))
+            assert str(refused.value).startswith(
+                f"{setting}={port} cannot be opened on 127.0.0.1: Address already in use"
+            )
+            way_out = f"choose another with --{setting.replace('_', '-')} or TELOS_{setting.upper()}"
+            assert str(refused.value).endswith(way_out)
 
 
 async def start(checkpoints: Path, settings: dict[str, object]) -> None:
@@ -111,8 +116,16 @@ async def start(checkpoints: Path, settings: dict[str, object]) -> None:
         await running.stop()
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_an_error(checkpoints: Path, device: str) -> None:
+    """The engine was started again for ever, and nobody was told why."""
+    settings = settings_for(checkpoints)
+    with pytest.raises(SettingsError, match=f"device={device} cannot be used: .*; choose cpu, cuda or cuda:0"):
+        Registry.load(Settings(**{**vars(settings), "device": device}))
+
+
 def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"holds no folder with a manifest\.json"):
+    with pytest.raises(SettingsError, match=r"has no folder with a manifest\.json"):
         Registry.load(settings_for(tmp_path))
 
 

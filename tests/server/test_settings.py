@@ -34,7 +34,7 @@ def test_this_machine_needs_no_token(host: str) -> None:
     ("environment", "message"),
     [
         ({"TELOS_HTTP_PORT": "many"}, "TELOS_HTTP_PORT is 'many'; wanted int"),
-        ({"TELOS_HTTP_PORT": "70000"}, "http_port=70000 is no port"),
+        ({"TELOS_HTTP_PORT": "70000"}, "http_port=70000 is not a port"),
         ({"TELOS_ALLOW_REMOTE": "perhaps"}, "wanted true or false"),
         ({"TELOS_MAX_IN_FLIGHT": "0"}, "max_in_flight=0; wanted at least 1"),
         ({"TELOS_TOKEN": "a b"}, "token must be printable"),

@@ -166,7 +166,7 @@ def test_a_refusal_is_kept_and_the_next_plan_forgets_it(holding: SteppedRobot) -
 
 def test_without_a_hold_action_it_waits_for_the_first_plan_only(stopping: SteppedRobot) -> None:
     assert stopping.act(10) == [0.01] * 10
-    with pytest.raises(TelosError, match="plan-expired: no valid plan says what to do at step 10"):
+    with pytest.raises(TelosError, match="plan-expired: there is no valid plan at step 10"):
         stopping.act()
     assert stopping.loop.step == 10
     stopping.answer_arrives()
@@ -234,5 +234,5 @@ def test_a_camera_may_draw_into_the_same_array(stopping: SteppedRobot) -> None:
 
 @pytest.mark.parametrize("hold", [np.zeros(3), np.array([0.0, np.nan]), np.array([0.0, 1.5])])
 def test_a_hold_action_that_is_none(planner: TimedPlanner, hold: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="wanted one action"):
+    with pytest.raises(ValueError, match="wanted one value for each of"):
         ControlLoop(planner, model="m", goal=GOAL, hold=hold)

@@ -89,6 +89,9 @@ def test_readings_of_gymnasium_are_images_or_vectors_by_what_they_are() -> None:
     assert (list(seen.images), list(seen.arrays)) == (["top"], ["joints", "depth"])
 
 
+NOTHING: Any = None
+PATH: Any = "wrist.png"
+
 WRONG: dict[str, tuple[Any, str]] = {
     "one image of two cameras": (
         TOP,
@@ -111,13 +114,36 @@ WRONG: dict[str, tuple[Any, str]] = {
         Observation(SEEN.images, {"joints": JOINTS[:2]}),
         r"sensor joints has shape \[2\]; wanted \[3\]: j1, j2, j3",
     ),
-    "joints in words": (Observation(SEEN.images, {"joints": ["a", "b", "c"]}), "could not convert string"),
-    "no image": (Observation({"top": TOP, "wrist": np.zeros((4, 4))}, {"joints": JOINTS}), "image is float64"),
+    "joints in words": (
+        Observation(SEEN.images, {"joints": ["a", "b", "c"]}),
+        r"sensor joints is of type list: could not convert string .*; wanted \[3\]: j1, j2, j3",
+    ),
+    "no joints": (Observation(SEEN.images, {"joints": NOTHING}), r"sensor joints is None; wanted \[3\]: j1, j2, j3"),
+    "no vectors": (Observation(SEEN.images, NOTHING), "arrays is None; wanted a dictionary of readings by sensor name"),
+    "nothing": (None, "given None; m has joints, top, wrist: give an Observation with all of them"),
+    "no frame": (
+        Observation({"top": TOP, "wrist": NOTHING}, {"joints": JOINTS}),
+        r"camera wrist: image is None; wanted a uint8 array \[height, width, 3\]",
+    ),
+    "a path": (
+        Observation({"top": TOP, "wrist": PATH}, {"joints": JOINTS}),
+        "camera wrist: image is the text 'wrist.png'; wanted a uint8 array",
+    ),
+    "a picture in floats": (
+        Observation({"top": TOP, "wrist": np.zeros((4, 4))}, {"joints": JOINTS}),
+        r"camera wrist: image is a float64 array \[4, 4\]; wanted a uint8 array",
+    ),
+    "another file": (
+        Observation({"top": TOP, "wrist": b"GIF89a"}, {"joints": JOINTS}),
+        "camera wrist: the bytes do not start like a JPEG, PNG or WebP file",
+    ),
 }
+WRONG_PLACES = {"context": r"context\[0\]", "goal": r"goal\[1\]", "encode": r"observations\[1\]"}
+WRONG_PLACES["anomaly"] = WRONG_PLACES["encode"]
 
 
 @pytest.mark.parametrize("case", WRONG)
-@pytest.mark.parametrize("where", ["context", "goal", "encode", "anomaly"])
+@pytest.mark.parametrize("where", WRONG_PLACES)
 def test_what_is_wrong_is_named_before_anything_is_sent(arm: ArmPlanner, case: str, where: str) -> None:
     seen, words = WRONG[case]
     ask = {
@@ -126,19 +152,43 @@ def test_what_is_wrong_is_named_before_anything_is_sent(arm: ArmPlanner, case: s
         "encode": lambda: arm.encode("m", [SEEN, seen]),
         "anomaly": lambda: arm.anomaly("m", [SEEN, seen], [np.zeros((2, 2))]),
     }[where]
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"^{WRONG_PLACES[where]}: {words}"):
         ask()
     assert arm.asked == []
 
 
-@pytest.mark.parametrize("case", [case for case in WRONG if case != "no image"])
+@pytest.mark.parametrize("case", [case for case in WRONG if case != "nothing"])  # `act` may be given no frame
 def test_a_robot_learns_at_once_what_is_wrong(arm: ArmPlanner, case: str) -> None:
     """On its own thread, not on the one that plans."""
     seen, words = WRONG[case]
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"^observation: {words}"):
         Controller(arm, model="m", goal=SEEN).observe(seen)
     with ControlLoop(arm, model="m", goal=SEEN) as loop, pytest.raises(ValueError, match=words):
         loop.act(seen)
+    assert arm.asked == []
+
+
+def test_no_frame_and_a_wrong_goal_are_told_apart(arm: ArmPlanner) -> None:
+    controller = Controller(arm, model="m", goal=NOTHING)
+    with pytest.raises(ValueError, match=r"^observation: given None"):
+        controller.plan(NOTHING)
+    with pytest.raises(ValueError, match=r"^goal: given None"):
+        controller.plan(SEEN)
+    assert arm.asked == []
+
+
+@pytest.mark.parametrize(
+    ("context", "goal", "words"),
+    [
+        (None, SEEN, "context is None; wanted a list of observations, oldest first"),
+        (SEEN, SEEN, "context is of type Observation; wanted a list"),
+        (TOP, SEEN, r"context is a uint8 array \[16, 16, 3\]; wanted a list"),
+        ([SEEN], [SEEN], r"goal\[0\]: given Observation; wanted a Goal: several goals are a list of Goal"),
+    ],
+)
+def test_a_list_is_wanted_of_frames_and_of_goals(arm: ArmPlanner, context: Any, goal: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        arm.plan("m", context, goal)
     assert arm.asked == []
 
 
@@ -178,7 +228,7 @@ def test_a_model_without_actions_encodes_and_drives_nothing() -> None:
     planner = ArmPlanner(*CAMERAS, VECTOR, action=None, context_frames=None, horizon=None, surprise_threshold=None)
     assert planner.model("m").action is None and planner.model("m").presets == ()
     for make in (Controller, ControlLoop):
-        with pytest.raises(TelosError, match="no-actions: m encodes and plans nothing"):
+        with pytest.raises(TelosError, match="no-actions: m only encodes and cannot plan"):
             make(planner, model="m", goal=SEEN)
 
 

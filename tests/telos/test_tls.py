@@ -77,7 +77,7 @@ def test_an_address_says_whether_it_is_encrypted(folder: Path) -> None:
 
 
 def test_files_that_do_not_fit(folder: Path) -> None:
-    with pytest.raises(ValueError, match="both, or neither"):
+    with pytest.raises(ValueError, match="give both certificate_file and key_file, or neither"):
         Tls(certificate_file=folder / "robot.pem")
-    with pytest.raises(ValueError, match="is not there"):
+    with pytest.raises(ValueError, match="does not exist; wanted a PEM file"):
         Tls(ca_file=folder / "nobody.pem")

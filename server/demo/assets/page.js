@@ -62,6 +62,7 @@ function provenance() {
 const rows = summary.tasks.map(resultRow);
 document.getElementById("results").innerHTML = `<table><thead><tr>${rows[0].head}</tr></thead><tbody>${rows.map((r) => r.body).join("")}</tbody></table>`;
 document.getElementById("results-note").textContent =
-  `Dot: success rate; band: its 95 % interval; tick: random policy on the same ${summary.episodes} starts and goals of each task.`;
+  `Dot: success rate; band: its 95 % interval; tick: random policy on the same ${summary.episodes} starts and goals of each task. ` +
+  "Each player opens with the first episode that is at least as long as the median one, whether it succeeded or not.";
 summary.tasks.forEach(taskSection);
 provenance();

@@ -50,7 +50,7 @@ class Player {
       new Chart(this.find(`.${name}`), { height, timeAxis, onScrub: (seconds) => this.scrub(Math.round(seconds / task.dt_s)) });
     this.charts = { distance: chart("distance", 92), cost: chart("cost", 78), surprise: chart("surprise", 94, true) };
     this.listen();
-    this.open(0);
+    this.open(task.opening_episode);
     new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; this.run(); }, { threshold: 0.3 }).observe(root);
   }
 

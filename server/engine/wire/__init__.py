@@ -1,1 +1,1 @@
-"""What the front and its engine say to each other. Of one version always: both are this installation."""
+"""Messages between the front and its engine, which always have the same version."""

@@ -54,7 +54,19 @@ MISTAKES = {
     "an unknown model": (["evaluate", "--model", "nobody", "--checkpoints", "{tmp}", "--quiet"], "tiny-lewm"),
     "a page for a result": (["evaluate", "--model", "tiny-lewm", "--out", "{tmp}/x.html"], "give .json"),
     "a model without a task": (["evaluate", "--model", "tiny-lewm", "--checkpoints", "{tmp}", "--quiet"], "task"),
-    "no such model": (["models", "show", "nobody", "--checkpoints", "{tmp}"], "tiny-lewm"),
+    "no such model": (
+        ["models", "show", "nobody", "--checkpoints", "{tmp}"],
+        "has no model 'nobody'; choose one of tiny-lewm",
+    ),
+    "no models at all": (
+        ["models", "--checkpoints", "{tmp}/empty"],
+        "has no checkpoint; wanted folders with a manifest",
+    ),
+    "an unknown search to time": (
+        ["benchmark", "planning", "--presets", "fats"],
+        "fats: not known; choose from 300x30, ",
+    ),
+    "published files of an unknown kind": (["models", "import", "dino"], "which is lewm"),
     "nothing to serve": (["serve", "--checkpoints", "{tmp}/empty"], "manifest.json"),
     "a remote bind without a token": (["serve", "--checkpoints", "{tmp}", "--host", "0.0.0.0"], "token"),
 }
@@ -131,13 +143,14 @@ def test_without_opengl_a_robots_model_is_still_told_that_it_has_no_simulator(
     assert "cannot draw here" in said["simulated"] and "no libEGL" in said["simulated"]
 
 
-def test_models_say_where_and_in_what_they_would_be_served(
+def test_models_say_how_a_server_would_load_them_and_not_that_one_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_checkpoint(tmp_path)
     monkeypatch.setenv("TELOS_PRECISION", "bfloat16")
     assert main(["models", "--checkpoints", str(tmp_path)]) == 0
-    assert "served in bfloat16 on cpu" in capsys.readouterr().out
+    line = capsys.readouterr().out
+    assert "telos serve loads it in bfloat16 on cpu" in line and "served" not in line
     assert main(["models", "--checkpoints", str(tmp_path), "--json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
     assert (line["precision"], line["device"]) == ("bfloat16", "cpu")
@@ -174,7 +187,7 @@ def test_a_missing_package_is_said_with_the_extra_that_has_it(
     monkeypatch.setattr(f"server.commands.{command}.run", importing("torch.nn"))
     assert main([command, *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"telos {command}: torch.nn is not installed") and f"'telos[{extra}]'" in error
+    assert error.startswith(f"telos {command}: torch.nn is not installed") and f"pip install '.[{extra}]'" in error
 
 
 def test_a_missing_module_of_telos_itself_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

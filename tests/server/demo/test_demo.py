@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import statistics
 import subprocess
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -98,6 +99,8 @@ def test_the_summary_says_what_happened_and_what_made_it(ran: Ran) -> None:
     assert low <= task["success_rate"] <= high
     assert task["plan_latency_ms"]["p50"] > 0
     assert len(task["rows"]) == EPISODES
+    lengths = [len(row["distances"]) for row in task["rows"]]
+    assert lengths[task["opening_episode"]] >= statistics.median(lengths)
 
 
 def test_a_row_has_an_entry_for_each_step_and_each_plan(ran: Ran) -> None:

@@ -79,4 +79,4 @@ except SettingsError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "telos[otel]" in result.stdout
+    assert "pip install '.[otel]'" in result.stdout
