@@ -26,7 +26,7 @@ def test_every_search_builds_and_plans(
     optimiser, space = build(preset, low=LOW, high=HIGH, control_steps=5)
     settings = vars(preset)
     taken = {key: value for key, value in vars(optimiser).items() if key in settings}
-    assert taken.keys() >= {"candidates", "iterations", "std"}
+    assert taken.keys() >= {"candidates", "iterations"}
     assert taken == {key: settings[key] for key in taken}
     assert preset.has_elites is ("elites" in taken)
     assert preset.wants_gradients is isinstance(optimiser, GradientOptimiser)
