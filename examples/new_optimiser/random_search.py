@@ -19,17 +19,17 @@ class RandomSearchState:
     """State of one robot's search: the four values that the planning loop reads, since this method needs no more."""
 
     best: Float[Tensor, "k v"]
-    """Best candidate so far; where the search begins, before any was scored."""
+    """Best candidate so far; the start of the search before any was scored."""
     best_cost: float
     std: Float[Tensor, "k v"]
     """Standard deviation of the candidates: constant, since each iteration samples the whole box."""
     converged: bool = False
-    """Never: another sample may always be better."""
+    """Always False: another sample may be better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSearch:
-    """The method and its settings; what it remembers between iterations is in `RandomSearchState`."""
+    """The method and its settings; the state of a search is a `RandomSearchState`."""
 
     space: SearchSpace
     candidates: int = 128
