@@ -36,4 +36,13 @@ def env_class(env_id: str) -> type[MujocoGoalEnv]:
     return ENVS[env_id]
 
 
-__all__ = ["ENVS", "MAX_EPISODE_STEPS", "CubeEnv", "MujocoGoalEnv", "PushTEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]
+__all__ = [
+    "ENVS",
+    "MAX_EPISODE_STEPS",
+    "CubeEnv",
+    "MujocoGoalEnv",
+    "PushTEnv",
+    "ReacherEnv",
+    "TwoRoomEnv",
+    "env_class",
+]

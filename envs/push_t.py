@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.mujoco_env import MujocoGoalEnv, State, at_rest
-from envs.sensors import StateSensor, vector_sensor
+from envs.sensors import agent_position
 from envs.tee import Tee, rotated
 from envs.variation import Variation, factor
 
@@ -22,18 +22,6 @@ _WALLS = ("wall_north", "wall_south", "wall_east", "wall_west")
 _START_HALF_M = 0.6  # blocks start away from the walls, so that every side can be pushed
 # Contacts are soft: squeezed between robot and wall, surfaces sink into each other by less than this.
 _PENETRATION_M = 0.02
-
-
-_POSITION = StateSensor(
-    vector_sensor(
-        "position",
-        names=("agent_x", "agent_y"),
-        units=("m", "m"),
-        low=(-ARENA_HALF_M, -ARENA_HALF_M),
-        high=(ARENA_HALF_M, ARENA_HALF_M),
-    ),
-    lambda state: state[:2],
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +83,7 @@ class PushTEnv(MujocoGoalEnv):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - declared so by Gymnasium
     asset_name = "push_t.xml"
-    state_sensors = (_POSITION,)
+    state_sensors = (agent_position(ARENA_HALF_M),)
     variation_class = PushTVariation
     dt_s = 0.1
     action_names = ("velocity_x", "velocity_y")

@@ -108,6 +108,13 @@ def vector_sensor(
     return Sensor(name=name, kind="vector", shape=(len(names),), names=tuple(names), units=tuple(units), **numbers)
 
 
+def agent_position(arena_half_m: float) -> StateSensor:
+    """Sensor `position` of a robot in a square arena: x and y, the first two numbers of a state."""
+    low, high = (-arena_half_m,) * 2, (arena_half_m,) * 2
+    sensor = vector_sensor("position", names=("agent_x", "agent_y"), units=("m", "m"), low=low, high=high)
+    return StateSensor(sensor, lambda state: state[:2])
+
+
 def choose(known: Sequence[Sensor], names: Sequence[str] | None) -> tuple[Sensor, ...]:
     """The sensors of `known` with these names, in the order of `known`; None is the first one alone.
 
