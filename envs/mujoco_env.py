@@ -1,4 +1,4 @@
-"""The part that every Telos environment shares: a MuJoCo model, sensors, a goal, a state to save and restore.
+"""Base class of the environments: a MuJoCo model, sensors, a goal, a state to save and restore.
 
 A concrete environment (one file a domain) gives the model file, the tables of names and units, and a handful of small
 methods; nothing here knows a domain.
@@ -50,10 +50,10 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
     state_units: ClassVar[tuple[str, ...]]
     feature_names: ClassVar[tuple[str, ...]]
     goal_tolerances: ClassVar[Mapping[tuple[str, ...], float]]
-    """The test for success, in features: together they are no further (Euclidean) from the goal's than this."""
+    """Test for success in features: the Euclidean distance of each group of features to the goal's is at most this."""
     distance_unit: ClassVar[str]
     success_distance: ClassVar[float]
-    """In `distance_unit`: a state nearer than this to the goal is a success."""
+    """Distance below which a state is a success, in `distance_unit`."""
     camera_names: ClassVar[tuple[str, ...]] = ("top",)
     """Cameras of the model file; the first is the main one."""
     state_sensors: ClassVar[tuple[StateSensor, ...]] = ()
@@ -112,11 +112,11 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
 
     @abstractmethod
     def distance(self, state: State, goal_state: State) -> float:
-        """How far `state` is from `goal_state`, in `distance_unit`; velocities do not count."""
+        """Distance of `state` from `goal_state`, in `distance_unit`; velocities do not count."""
 
     @abstractmethod
     def state_features(self, state: State) -> State:
-        """What a probe should find in a latent: float64 [..., S] to [..., F], names in `feature_names`."""
+        """Quantities that a probe should find in a latent: float64 [..., S] to [..., F], names in `feature_names`."""
 
     # --- Gymnasium ------------------------------------------------------------------------------------------------
 
@@ -189,11 +189,11 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         return self.distance(state, goal_state) < self.success_distance
 
     def is_whole_success(self, state: State, goal_state: State) -> bool:
-        """Success of everything in the goal image; tasks whose success leaves something out say what that means."""
+        """Success of everything in the goal image; overridden by tasks whose success ignores a part of it."""
         return self.is_success(state, goal_state)
 
     def pair_kind(self, start: State, goal: State) -> str:
-        """What sort of task it is to get from `start` to `goal`, for counting apart; tasks with sorts name them."""
+        """Kind of the pair, for separate counts in an evaluation; tasks with several kinds name them."""
         return "any"
 
     def get_state(self) -> State:

@@ -1,4 +1,4 @@
-"""Sensors of a robot: cameras and vectors of numbers. The episode store describes each in the words of `to_json`."""
+"""Sensors of a robot: cameras and vectors of numbers. `to_json` is a sensor's entry in an episode store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Sensor:
     low..high. A camera leaves them empty.
 
     Raises:
-        ValueError: a name, a kind, a shape or a range that no sensor has.
+        ValueError: an invalid name, kind, shape or range.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Sensor:
     def __post_init__(self) -> None:
         if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", ".", " "):
             raise ValueError(
-                f"sensor name {self.name!r}; give printable letters without '/' that begin with none of '. '"
+                f"sensor name {self.name!r}; give printable characters without '/', not beginning with a dot or a space"
             )
         if self.kind not in _KINDS:
             raise ValueError(f"sensor {self.name!r} is of kind {self.kind!r}; give one of {list(_KINDS)}")
@@ -44,7 +44,7 @@ class Sensor:
 
     @property
     def is_camera(self) -> bool:
-        """Whether it yields pictures."""
+        """Whether its readings are pictures."""
         return self.kind == "camera"
 
     @property

@@ -26,7 +26,7 @@ _WALLS = ("wall_north", "wall_south", "wall_east", "wall_west", "divider_north",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoRoomVariation(Variation):
-    """What may differ between two TwoRoom worlds; ranges in the fields."""
+    """Factors of variation of TwoRoom worlds; ranges in the fields."""
 
     agent_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the robot")
     floor_rgb: tuple[float, ...] = factor((0.86, 0.84, 0.78), 0.0, 1.0, "1", "colour of the floor")

@@ -33,7 +33,7 @@ _POSITION = StateSensor(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SliderVariation(Variation):
-    """What may differ between two Slider worlds; ranges in the fields.
+    """Factors of variation of Slider worlds; ranges in the fields.
 
     Names that end in `_rgb` or begin with `light_` change the look of a world and nothing else.
     """

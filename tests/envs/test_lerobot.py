@@ -151,7 +151,7 @@ def test_a_killed_import_goes_on(episodes: list[Recorded], tmp_path: Path, kille
 def test_an_import_does_not_go_on_with_another_set(episodes: list[Recorded], tmp_path: Path) -> None:
     one, other = (LeRobotSet(part).write(tmp_path / f"{len(part)}") for part in (episodes[:2], episodes[:3]))
     import_all(open_source(one), tmp_path / "store")
-    with pytest.raises(ValueError, match="holds another dataset"):
+    with pytest.raises(ValueError, match="holds another data set"):
         import_all(open_source(other), tmp_path / "store")
 
 
