@@ -32,8 +32,17 @@ for _env_id, _env_class in ENVS.items():
 def env_class(env_id: str) -> type[MujocoGoalEnv]:
     """The class behind an environment id. Raises ValueError, listing the known ids, for any other."""
     if env_id not in ENVS:
-        raise ValueError(f"unknown environment {env_id!r}; known ones are {sorted(ENVS)}")
+        raise ValueError(f"unknown environment {env_id!r}; known ones are {', '.join(ENVS)}")
     return ENVS[env_id]
 
 
-__all__ = ["ENVS", "MAX_EPISODE_STEPS", "CubeEnv", "MujocoGoalEnv", "PushTEnv", "ReacherEnv", "TwoRoomEnv", "env_class"]
+__all__ = [
+    "ENVS",
+    "MAX_EPISODE_STEPS",
+    "CubeEnv",
+    "MujocoGoalEnv",
+    "PushTEnv",
+    "ReacherEnv",
+    "TwoRoomEnv",
+    "env_class",
+]

@@ -23,14 +23,14 @@ Vector = NDArray[np.float64]
 
 
 class ToolPose(NamedTuple):
-    """Where the tool is: position [3] in m, and yaw in rad, 0 where its x axis is the world's."""
+    """Position [3] of the tool in m, and its yaw in rad, 0 where its x axis is the world's."""
 
     position: Vector
     yaw: float
 
 
 class Workspace(NamedTuple):
-    """Where the tool may be; a velocity that would leave it fades to nothing at its edge."""
+    """Box that the tool stays in; a velocity that would leave it fades to nothing at its edge."""
 
     low: Vector
     """Least x, y, z in m and yaw in rad, [4]."""
@@ -48,7 +48,7 @@ class ToolControl:
         self._jacobian = np.zeros((6, model.nv))
 
     def pose(self, data: mujoco.MjData) -> ToolPose:
-        """Of the tool in `data`, whose kinematics must be up to date."""
+        """Pose of the tool in `data`, whose kinematics must be up to date."""
         rotation = data.site_xmat[self._site]
         return ToolPose(data.site_xpos[self._site].copy(), float(np.arctan2(rotation[3], rotation[0])))
 

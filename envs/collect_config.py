@@ -26,7 +26,7 @@ class CollectConfig:
     env_id: str
     """A key of `envs.ENVS`."""
     episodes: int
-    """In the whole store."""
+    """Number of episodes of the whole store."""
     seed: int
     """Seed of everything random."""
     steps: int = 100
@@ -34,13 +34,13 @@ class CollectConfig:
     image_size: int = 64
     """Height and width of the cameras' pictures in pixels."""
     episodes_per_shard: int = 50
-    """The unit of work that a kill can lose."""
+    """Number of episodes of a shard, which is the most work that an interruption can lose."""
     variation: VariationMode = "nominal"
     """`random` draws every factor of variation for each episode."""
     sensor_names: tuple[str, ...] | None = None
-    """The environment's sensors to store, at least one camera; None is its main camera alone."""
+    """Sensors of the environment to store, at least one camera; None is its main camera alone."""
     randomisation: Randomisation | None = None
-    """Some factors are drawn, for a share of the episodes."""
+    """Factors that are drawn, and the share of the episodes that they are drawn for."""
     lapses: float = 0.0
     """Probability at each control step that the policy begins to act at random for 1 to 10 steps."""
     driver: Driver | None = None
@@ -60,7 +60,9 @@ class CollectConfig:
             raise ValueError(f"variation={self.variation!r}; give one of {list(VARIATION_MODES)}")
         if self.randomisation is not None:
             if self.variation != "nominal":
-                raise ValueError(f"variation={self.variation!r} varies every factor already; leave it out or name none")
+                raise ValueError(
+                    f"variation={self.variation!r} varies every factor already; leave it out, or name no factors"
+                )
             self.randomisation.check(env_class(self.env_id).variation_class)
 
     @property
@@ -89,7 +91,7 @@ class CollectConfig:
         return self.randomisation is not None and bool(self.randomisation.twins)
 
     def twin_worlds(self, episode_id: int) -> list[Variation]:
-        """The world that the twin of each frame of an episode is drawn in; none where there are no twins."""
+        """World of the twin of each frame of an episode; an empty list without twins."""
         if self.randomisation is None or not self.has_twins:
             return []
         cls = env_class(self.env_id).variation_class
@@ -139,7 +141,7 @@ def describe(config: CollectConfig) -> dict[str, Any]:
 
 
 def _randomised(randomisation: Randomisation | None) -> dict[str, Any]:
-    """Nothing where there is none, so that older stores are still what they say."""
+    """Entries of dataset.json; empty without randomisation, so that older stores still match their description."""
     if randomisation is None:
         return {}
     twins = {"twin_factors": list(randomisation.twins)} if randomisation.twins else {}

@@ -55,7 +55,7 @@ _PROPRIOCEPTION = StateSensor(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CubeVariation(Variation):
-    """What may differ between two Cube worlds; ranges in the fields."""
+    """Factors of variation of Cube worlds; ranges in the fields."""
 
     cube_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the cube")
     table_rgb: tuple[float, ...] = factor((0.86, 0.84, 0.78), 0.0, 1.0, "1", "colour of the table")
@@ -81,8 +81,8 @@ class CubeEnv(MujocoGoalEnv):
     table. The gripper points down; its tip, between the fingers, stays in a workspace of x in [-0.11, 0.11], y in
     [-0.15, 0.15], z in [0.015, 0.18] m and yaw in [-0.9, 0.9] rad: a velocity that would leave it fades to zero at the
     edge. Velocities of the tip become joint velocities by damped least squares every 5 ms (`envs/arm_control.py`). The
-    gripper holds its opening when it is not told to move, with up to 25 N. A cube in the gripper sinks by 2 mm/s when
-    the tip shall stand still, as velocity servos let it.
+    gripper holds its opening while its rate is 0, with up to 25 N. A cube in the gripper sinks by 2 mm/s while the tip
+    is commanded to stand still, as velocity servos let it.
 
     Action, float32 [5]:
 
@@ -147,7 +147,7 @@ class CubeEnv(MujocoGoalEnv):
     ) -> None:
         super().__init__(render_mode, image_size, sensors)
         self._control = ToolControl(self._model, "grip", len(_ARM_JOINTS), _MAX_JOINT_SPEED_RAD_S)
-        self._kinematics = mujoco.MjData(self._model)  # for questions about other states than the present one
+        self._kinematics = mujoco.MjData(self._model)  # for states other than the present one
 
     @property
     def cube_size_m(self) -> float:
@@ -155,7 +155,7 @@ class CubeEnv(MujocoGoalEnv):
         return self._factors.cube_size_m
 
     def tool_pose(self, state: State) -> ToolPose:
-        """Where the gripper's tip is in `state`."""
+        """Pose of the gripper's tip in `state`."""
         self._kinematics.qpos[:] = state[: self._model.nq]
         mujoco.mj_kinematics(self._model, self._kinematics)
         return self._control.pose(self._kinematics)
@@ -202,7 +202,7 @@ class CubeEnv(MujocoGoalEnv):
     def state_at(self, tool: ToolPose, opening_m: float, cube_m: np.ndarray, cube_yaw: float) -> State:
         """At rest, the gripper's tip at `tool` and the cube upright, its centre at `cube_m` [3]; float64 [S]."""
         state = np.zeros(len(self.state_names))
-        self._kinematics.qpos[:] = self._model.qpos0  # whatever was asked before, or the last bit would tell
+        self._kinematics.qpos[:] = self._model.qpos0  # the same start each time: the result is equal to the last bit
         self._kinematics.qpos[:6] = _ELBOW_UP_RAD
         self._control.place(self._kinematics, tool)
         state[:6] = self._kinematics.qpos[:6]
@@ -263,7 +263,7 @@ class CubeEnv(MujocoGoalEnv):
 
 
 def rotation_of_cube(state: State) -> np.ndarray:
-    """Of one state, float64 [3, 3]: the columns are the cube's edges in the world."""
+    """Rotation of the cube in one state, float64 [3, 3]: the columns are its edges in the world."""
     rotation = np.zeros(9)
     mujoco.mju_quat2Mat(rotation, state[_QUATERNION])
     return rotation.reshape(3, 3)

@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]
 
 
 class Scene(NamedTuple):
-    """What the policies look at."""
+    """One simulator state as the policies see it."""
 
     state: State
     tool: ToolPose
@@ -46,7 +46,7 @@ def look(env: CubeEnv, state: State) -> Scene:
 
 
 class Drive:
-    """Turns where the tool shall be into a noisy action, at a speed of the episode's own. Now and then it lapses."""
+    """Turns a target for the tool into a noisy action, at the speed of its episode, with occasional lapses."""
 
     _LAPSE_PROBABILITY = 0.04
 

@@ -1,4 +1,4 @@
-"""Somebody else at the wheel: policies that drive a share of the collected episodes in place of the task's mixture."""
+"""Drivers: policies that act in a share of the collected episodes in place of the task's mixture."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from envs.policies import PolicyFactory
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """Its episodes have no lapses: what it does is to be seen as it does it."""
+    """A policy for a share of the episodes. They have no lapses, so that they show its own actions."""
 
     name: str
-    """For people, and for telling stores apart."""
+    """Name of the driver, stored in dataset.json."""
     policies: PolicyFactory
-    """Sent to the processes that collect."""
+    """Factory of its policies, which must be picklable: it is sent to the collecting processes."""
     share: float
-    """Of the episodes."""
+    """Share of the episodes that it drives."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"{self.name} would drive a share of {self.share}; give more than 0, at most 1")
+            raise ValueError(f"share={self.share} of the episodes for {self.name}; give more than 0 and at most 1")
 
     def drives(self, env_id: str, seed: int, episode_id: int) -> bool:
-        """Whether this episode: a function of these arguments alone."""
+        """Whether it drives this episode; depends on the arguments alone."""
         rng = np.random.default_rng(episode_seed(env_id, seed, DRIVER, episode_id))
         return bool(rng.random() < self.share)

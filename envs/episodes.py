@@ -24,7 +24,7 @@ _TEMPORARY_SUFFIX = ".tmp"
 
 
 def shard_path(directory: Path, shard: int) -> Path:
-    """Where shard number `shard` of the store in `directory` is, once complete."""
+    """Path of shard number `shard` of the store in `directory`, once complete."""
     return directory / f"shard-{shard:05d}.h5"
 
 
@@ -50,7 +50,7 @@ def only_writer(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RuntimeError(
-                f"another collection is writing to {directory}; wait for it or choose another"
+                f"another process is writing to {directory}; wait for it, or choose another folder"
             ) from error
         yield
     finally:
@@ -62,14 +62,14 @@ def write_description(directory: Path, wanted: dict[str, Any]) -> None:
     path = directory / "dataset.json"
     if not path.exists():
         if any(directory.glob("shard-*.h5")):
-            raise ValueError(f"{directory} has shards but no dataset.json; choose an empty directory")
+            raise ValueError(f"{directory} has shards but no dataset.json; choose an empty folder")
         write_atomically(path, json.dumps(wanted, indent=2) + "\n")
         return
     present = json.loads(path.read_text(encoding="utf-8"))
     differing = sorted(key for key in wanted | present if wanted.get(key) != present.get(key))
     if differing:
-        details = "; ".join(f"{key}: there {present.get(key)!r}, asked {wanted.get(key)!r}" for key in differing)
-        raise ValueError(f"{directory} holds another dataset ({details}); choose another directory or ask for the same")
+        details = "; ".join(f"{key}: {present.get(key)!r} there, {wanted.get(key)!r} asked for" for key in differing)
+        raise ValueError(f"{directory} holds another data set ({details}); choose another folder, or ask for the same")
 
 
 class EpisodeWriter:
@@ -77,7 +77,7 @@ class EpisodeWriter:
 
     Args:
         path: the shard's final path.
-        sensors: what every frame holds.
+        sensors: sensors of every frame.
         action_width, state_width, feature_width: numbers per row.
         twins: whether every camera's frame comes with a second picture of the same state.
     """
@@ -139,8 +139,8 @@ class EpisodeWriter:
             features: float [L+1, F], stored as float32.
             episode_id: unique in the whole store.
             policy: name of the policy that acted.
-            task: what it was asked to do, in words; empty where nobody said.
-            twins: of stores with twins, L+1 pictures of each camera that show the same states in other worlds.
+            task: the task in words; empty if unknown.
+            twins: for a store with twins, L+1 pictures of each camera that show the same states in other worlds.
 
         Raises:
             ValueError: readings of other sensors, or not L+1 of each.
@@ -178,7 +178,9 @@ class EpisodeWriter:
 
     def _append_readings(self, group: str, wanted: list[str], given: Mapping[str, Readings], frames: int) -> None:
         if sorted(given) != sorted(wanted):
-            raise ValueError(f"an episode has the {group} {sorted(given)}; the shard holds {sorted(wanted)}")
+            raise ValueError(
+                f"{group} of the episode are {sorted(given)}; the shard holds {sorted(wanted)}: give those"
+            )
         for name, readings in given.items():
             blocks = [readings] if isinstance(readings, np.ndarray) else readings
             rows = sum(self._append(f"{group}/{name}", block) for block in blocks)
@@ -186,7 +188,7 @@ class EpisodeWriter:
                 raise ValueError(f"{group}/{name} of an episode has {rows} rows; give {frames}, one more than actions")
 
     def _append(self, name: str, rows: NDArray[Any]) -> int:
-        """How many rows there were."""
+        """Append rows to a data set of the shard; returns their number."""
         dataset = self._file[name]
         assert isinstance(dataset, h5py.Dataset)
         start = len(dataset)

@@ -1,4 +1,4 @@
-"""The part that every Telos environment shares: a MuJoCo model, sensors, a goal, a state to save and restore.
+"""Base class of the environments: a MuJoCo model, sensors, a goal, a state to save and restore.
 
 A concrete environment (one file a domain) gives the model file, the tables of names and units, and a handful of small
 methods; nothing here knows a domain.
@@ -50,10 +50,10 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
     state_units: ClassVar[tuple[str, ...]]
     feature_names: ClassVar[tuple[str, ...]]
     goal_tolerances: ClassVar[Mapping[tuple[str, ...], float]]
-    """The test for success, in features: together they are no further (Euclidean) from the goal's than this."""
+    """Test for success in features: the Euclidean distance of each group of features to the goal's is at most this."""
     distance_unit: ClassVar[str]
     success_distance: ClassVar[float]
-    """In `distance_unit`: a state nearer than this to the goal is a success."""
+    """Distance below which a state is a success, in `distance_unit`."""
     camera_names: ClassVar[tuple[str, ...]] = ("top",)
     """Cameras of the model file; the first is the main one."""
     state_sensors: ClassVar[tuple[StateSensor, ...]] = ()
@@ -112,11 +112,11 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
 
     @abstractmethod
     def distance(self, state: State, goal_state: State) -> float:
-        """How far `state` is from `goal_state`, in `distance_unit`; velocities do not count."""
+        """Distance of `state` from `goal_state`, in `distance_unit`; velocities do not count."""
 
     @abstractmethod
     def state_features(self, state: State) -> State:
-        """What a probe should find in a latent: float64 [..., S] to [..., F], names in `feature_names`."""
+        """Quantities that a probe should find in a latent: float64 [..., S] to [..., F], names in `feature_names`."""
 
     # --- Gymnasium ------------------------------------------------------------------------------------------------
 
@@ -189,11 +189,11 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         return self.distance(state, goal_state) < self.success_distance
 
     def is_whole_success(self, state: State, goal_state: State) -> bool:
-        """Success of everything in the goal image; tasks whose success leaves something out say what that means."""
+        """Success of everything in the goal image; overridden by tasks whose success ignores a part of it."""
         return self.is_success(state, goal_state)
 
     def pair_kind(self, start: State, goal: State) -> str:
-        """What sort of task it is to get from `start` to `goal`, for counting apart; tasks with sorts name them."""
+        """Kind of the pair, for separate counts in an evaluation; tasks with several kinds name them."""
         return "any"
 
     def get_state(self) -> State:
@@ -225,19 +225,22 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         """All that the chosen sensors see in a simulator state, float [S]; the present state stays exactly as it is.
 
         Returns one entry for each of `sensors`: a camera's uint8 [image_size, image_size, 3], a vector's float32 [k].
+
+        Raises:
+            ValueError: a state of another shape, or not finite.
         """
-        return self._observer.read(np.asarray(state, dtype=np.float64), self.sensors)
+        return self._observer.read(self._state_numbers(state, "state"), self.sensors)
 
     def render_state(self, state: ArrayLike, camera: str | None = None) -> Image:
         """One camera's image of a simulator state, float [S], uint8 [image_size, image_size, 3]; the present state
         stays exactly as it is. `camera` is one of `camera_names`, chosen as a sensor or not; None is the main one.
 
         Raises:
-            ValueError: an unknown camera.
+            ValueError: an unknown camera, or a state of another shape or not finite.
         """
         if camera is not None and camera not in self.camera_names:
             raise ValueError(f"camera={camera!r}; give one of {list(self.camera_names)}")
-        return self._observer.render(np.asarray(state, dtype=np.float64), camera or self.camera_names[0])
+        return self._observer.render(self._state_numbers(state, "state"), camera or self.camera_names[0])
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -266,29 +269,42 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
         return {"distance": distance, "success": success, "state": state}
 
     def _checked_state(self, state: ArrayLike, name: str) -> State:
-        array = np.array(state, dtype=np.float64)
-        if array.shape != (len(self.state_names),) or not np.isfinite(array).all():
-            raise ValueError(f"{name}={array!r}; give {len(self.state_names)} finite numbers: {self.state_names}")
+        array = self._state_numbers(state, name)
         error = self.state_error(array)
         if error is not None:
             raise ValueError(f"{name}={array!r} is impossible: {error}")
         return array
 
+    def _state_numbers(self, state: ArrayLike, name: str) -> State:
+        array = _numbers(state, np.float64)
+        if array is None or array.shape != (len(self.state_names),) or not np.isfinite(array).all():
+            raise ValueError(f"{name}={state!r}; give {len(self.state_names)} finite numbers: {self.state_names}")
+        return array
+
     def _checked_action(self, action: ArrayLike) -> Action:
-        array = np.asarray(action, dtype=np.float32)
+        array = _numbers(action, np.float32)
         low, high = self.action_space.low, self.action_space.high
-        if array.shape != high.shape or not bool(np.all((array >= low) & (array <= high))):  # NaN compares false
+        # NaN compares false.
+        if array is None or array.shape != high.shape or not bool(np.all((array >= low) & (array <= high))):
             wanted = ", ".join(
                 f"{name} in [{a}, {b}] {unit}"
                 for name, a, b, unit in zip(self.action_names, low, high, self.action_units, strict=True)
             )
-            raise ValueError(f"action={array!r}; give {high.size} numbers: {wanted}; clip in the controller")
+            raise ValueError(f"action={action!r}; give {high.size} numbers: {wanted}; clip in the controller")
         return array
 
 
 def at_rest(*positions: float) -> State:
     """The state with these positions and no velocity, float64 [S]."""
     return np.array([*positions, *(0.0 for _ in positions)])
+
+
+def _numbers(value: ArrayLike, dtype: type[np.float32] | type[np.float64]) -> NDArray[Any] | None:
+    """A copy of `value` as an array, or None where it holds anything but numbers."""
+    try:
+        return np.array(value, dtype=dtype)
+    except (TypeError, ValueError):
+        return None
 
 
 def _space(sensor: Sensor) -> spaces.Space[Any]:

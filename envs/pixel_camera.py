@@ -46,7 +46,7 @@ class PixelCamera:
 
 
 def gl_renderer_name() -> str:
-    """What draws the pixels (OpenGL's renderer string): images are bit-equal only under the same one."""
+    """Name of the OpenGL renderer; images are bit-equal only under the same one."""
     from OpenGL import GL  # a dependency of mujoco; importable only once MUJOCO_GL has chosen a platform
 
     camera = PixelCamera(mujoco.MjModel.from_xml_string("<mujoco/>"), 16)

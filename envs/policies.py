@@ -1,4 +1,4 @@
-"""What collects episodes: for each task, a mixture of noisy experts that visit random goals and of random actions."""
+"""Collection policies: for each task, a mixture of noisy experts that visit random goals and of random actions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class TwoRoomExpert:
         return saturated(velocity / self._high + self._noise.sample(), self._high)
 
     def _waypoint(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where to head now: the near doorstep, then through the door to the far one, then the goal."""
+        """Next target: the near doorstep, then through the door to the far one, then the goal."""
         side = 1.0 if self._goal[0] > 0 else -1.0
         depth_m = side * position[0]  # how far into the goal's room; negative in the other one
         door_y_m = self._env.door_y_m
@@ -100,7 +100,7 @@ class Mixture:
     """Chooses a policy for each episode with one random number."""
 
     shares: Mapping[str, tuple[float, PolicyFactory]]
-    """What it is called, and (share of the episodes, factory)."""
+    """Share of the episodes and factory of each policy, by name."""
 
     def __call__(self, env: MujocoGoalEnv, rng: np.random.Generator) -> CollectionPolicy:
         shares, factories = zip(*self.shares.values(), strict=True)
@@ -109,7 +109,7 @@ class Mixture:
 
     @property
     def description(self) -> str:
-        """For people, in a store's dataset.json."""
+        """The mixture in words, for dataset.json."""
         shares = ", ".join(f"{share:.0%}".replace("%", f" % {name}") for name, (share, _) in self.shares.items())
         return f"collection mixture: {shares}"
 

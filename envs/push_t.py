@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.mujoco_env import MujocoGoalEnv, State, at_rest
-from envs.sensors import StateSensor, vector_sensor
+from envs.sensors import agent_position
 from envs.tee import Tee, rotated
 from envs.variation import Variation, factor
 
@@ -24,21 +24,9 @@ _START_HALF_M = 0.6  # blocks start away from the walls, so that every side can 
 _PENETRATION_M = 0.02
 
 
-_POSITION = StateSensor(
-    vector_sensor(
-        "position",
-        names=("agent_x", "agent_y"),
-        units=("m", "m"),
-        low=(-ARENA_HALF_M, -ARENA_HALF_M),
-        high=(ARENA_HALF_M, ARENA_HALF_M),
-    ),
-    lambda state: state[:2],
-)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PushTVariation(Variation):
-    """What may differ between two PushT worlds; ranges in the fields."""
+    """Factors of variation of PushT worlds; ranges in the fields."""
 
     agent_rgb: tuple[float, ...] = factor((0.1, 0.3, 0.8), 0.0, 1.0, "1", "colour of the robot")
     bar_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the T's bar")
@@ -95,7 +83,7 @@ class PushTEnv(MujocoGoalEnv):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - declared so by Gymnasium
     asset_name = "push_t.xml"
-    state_sensors = (_POSITION,)
+    state_sensors = (agent_position(ARENA_HALF_M),)
     variation_class = PushTVariation
     dt_s = 0.1
     action_names = ("velocity_x", "velocity_y")
@@ -121,7 +109,7 @@ class PushTEnv(MujocoGoalEnv):
 
     @property
     def agent_radius_m(self) -> float:
-        """Of the present world."""
+        """Radius of the robot in the present world."""
         return self._factors.agent_radius_m
 
     def state_error(self, state: State) -> str | None:
@@ -159,7 +147,7 @@ class PushTEnv(MujocoGoalEnv):
         return self.variation
 
     def _overlap(self, state: State, allowed_m: float) -> str | None:
-        """What would be deeper than `allowed_m` in what, or None."""
+        """Which overlap would be deeper than `allowed_m`, in words, or None."""
         agent, block, angle = state[:2], state[2:4], state[4]
         radius, tee = self.agent_radius_m, self.tee
         depths_m = {
@@ -192,7 +180,7 @@ class PushTEnv(MujocoGoalEnv):
 
 
 def block_error(state: State, goal_state: State) -> tuple[float, float]:
-    """How far the T is from its goal pose: (metres, radians), the angle at most half a turn."""
+    """Error of the T's pose: (metres, radians), the angle at most half a turn."""
     away_m = float(np.hypot(*(goal_state[2:4] - state[2:4])))
     return away_m, abs(wrapped_rad(float(goal_state[4] - state[4])))
 

@@ -1,4 +1,4 @@
-"""What collection policies share, and the policies that need no knowledge of a task.
+"""The protocol and shared parts of collection policies, and the policies that know no task.
 
 A policy lives for one episode. All its randomness comes from the generator that it is given, and every action that it
 returns is within the limits of its environment: a policy saturates its own commands.
@@ -72,11 +72,11 @@ class HeldRandomPolicy:
 class Lapses:
     """Moments in which a policy that knows its task gives way to held random actions.
 
-    An expert alone does few of the things that a planner tries, and none of them where they go wrong: in contact.
+    An expert alone does few of the things that a planner tries, and least of all in contact, where they go wrong.
     """
 
     def __init__(self, env: MujocoGoalEnv, rng: np.random.Generator, probability: float) -> None:
-        """`probability`: that one begins at a control step; each lasts 1 to 10."""
+        """`probability` is that of a lapse to begin at a control step; each lasts 1 to 10 steps."""
         self._rng, self._random, self._steps_left = rng, HeldRandomPolicy(env, rng), 0
         self._probability = probability
 

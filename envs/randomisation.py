@@ -1,7 +1,6 @@
-"""Domain randomisation: in which worlds episodes happen, and what else their frames might have looked like.
+"""Domain randomisation: the worlds that episodes happen in, and the worlds that their frames are drawn in again.
 
-What happens in an episode does not depend on either: the same start and the same policy's random numbers, in another
-world; and the same states, drawn a second time.
+The start of an episode and the random numbers of its policy do not depend on either.
 """
 
 import dataclasses
@@ -14,12 +13,15 @@ from envs.variation import Variation
 
 V = TypeVar("V", bound=Variation)
 FRAMES_A_TWIN_WORLD = 4
-"""Building a world takes as long as drawing several pictures; and frames one model step apart are in different ones."""
+"""Number of consecutive frames whose twins share a world: building one takes as long as drawing several pictures.
+
+Frames one model step apart are in different worlds.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Randomisation:
-    """Whole names of factors (`Variation.factors`), and the share of episodes that are varied; the rest are nominal.
+    """Factors to vary, by whole names (`Variation.factors`), and the share of episodes in which they vary.
 
     `factors` are drawn once an episode, in which the robot then acts: a model can see them, and adapt. `twins` are
     drawn for a second picture of every frame: the same state in another world, for a model to learn that both are one.
@@ -38,22 +40,21 @@ class Randomisation:
             raise ValueError(f"varied share {self.share} must be above 0 and at most 1")
 
     def check(self, cls: type[Variation]) -> None:
-        """Raises ValueError for names that are not whole."""
+        """Check that every name is a whole one. Raises ValueError."""
         named = {*self.factors, *self.twins}
         if named != set(cls.factors(named)):
             raise ValueError(f"factors {sorted(named)} are not whole names; give {list(cls.factors(named))}")
 
     def variation(self, cls: type[V], env_id: str, seed: int, episode_id: int) -> V:
-        """The world of one collected episode: a function of these arguments alone."""
+        """World of one collected episode; depends on the arguments alone."""
         rng = np.random.default_rng(episode_seed(env_id, seed, WORLD, episode_id))
         return cls.sample(rng, self.factors) if rng.random() < self.share else cls()
 
     def twin_worlds(self, cls: type[V], env_id: str, seed: int, episode_id: int, frames: int) -> list[V]:
-        """The world that the twin of each of the first `frames` frames is drawn in: the episode's, but for some of
-        `twins`.
+        """World of the twin of each of the first `frames` frames: the episode's, with some of `twins` drawn anew.
 
-        How many differ is drawn too, from none to all: a world where everything is strange teaches little of one where
-        one thing is.
+        Their number is drawn too, from none to all: a world in which everything differs teaches little about one in
+        which one thing does.
         """
         world = self.variation(cls, env_id, seed, episode_id)
         rng = np.random.default_rng(episode_seed(env_id, seed, TWINS, episode_id))

@@ -40,7 +40,7 @@ _JOINT_ANGLES = StateSensor(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReacherVariation(Variation):
-    """What may differ between two Reacher worlds; ranges in the fields."""
+    """Factors of variation of Reacher worlds; ranges in the fields."""
 
     upper_arm_rgb: tuple[float, ...] = factor((0.1, 0.3, 0.8), 0.0, 1.0, "1", "colour of the upper arm")
     forearm_rgb: tuple[float, ...] = factor((0.1, 0.6, 0.25), 0.0, 1.0, "1", "colour of the forearm")

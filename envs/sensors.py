@@ -1,4 +1,4 @@
-"""Sensors of a robot: cameras and vectors of numbers. The episode store describes each in the words of `to_json`."""
+"""Sensors of a robot: cameras and vectors of numbers. `to_json` is a sensor's entry in an episode store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Sensor:
     low..high. A camera leaves them empty.
 
     Raises:
-        ValueError: a name, a kind, a shape or a range that no sensor has.
+        ValueError: an invalid name, kind, shape or range.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Sensor:
     def __post_init__(self) -> None:
         if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", ".", " "):
             raise ValueError(
-                f"sensor name {self.name!r}; give printable letters without '/' that begin with none of '. '"
+                f"sensor name {self.name!r}; give printable characters without '/', not beginning with a dot or a space"
             )
         if self.kind not in _KINDS:
             raise ValueError(f"sensor {self.name!r} is of kind {self.kind!r}; give one of {list(_KINDS)}")
@@ -44,7 +44,7 @@ class Sensor:
 
     @property
     def is_camera(self) -> bool:
-        """Whether it yields pictures."""
+        """Whether its readings are pictures."""
         return self.kind == "camera"
 
     @property
@@ -106,6 +106,13 @@ def vector_sensor(
     """A vector sensor with one entry of each list for each of its numbers."""
     numbers = {"low": tuple(float(each) for each in low), "high": tuple(float(each) for each in high)}
     return Sensor(name=name, kind="vector", shape=(len(names),), names=tuple(names), units=tuple(units), **numbers)
+
+
+def agent_position(arena_half_m: float) -> StateSensor:
+    """Sensor `position` of a robot in a square arena: x and y, the first two numbers of a state."""
+    low, high = (-arena_half_m,) * 2, (arena_half_m,) * 2
+    sensor = vector_sensor("position", names=("agent_x", "agent_y"), units=("m", "m"), low=low, high=high)
+    return StateSensor(sensor, lambda state: state[:2])
 
 
 def choose(known: Sequence[Sensor], names: Sequence[str] | None) -> tuple[Sensor, ...]:

@@ -50,7 +50,7 @@ class Tee:
         return float(np.linalg.norm(self.corners, axis=1).max())
 
     def distance_m(self, points: Points) -> Points:
-        """Of points [..., 2] in its frame to the nearest surface, negative inside; [...]."""
+        """Distance of points [..., 2] in its frame to the nearest surface, negative inside; [...]."""
         beyond = np.abs(points[..., None, :] - self.boxes[:, :2]) - self.boxes[:, 2:]
         outside = np.linalg.norm(np.maximum(beyond, 0.0), axis=-1)
         return (outside + np.minimum(beyond.max(-1), 0.0)).min(-1)
@@ -68,7 +68,7 @@ class Tee:
         return points, np.stack([-directions[:, 1], directions[:, 0]], axis=1)
 
     def motion(self, points: Points, forces: Points) -> Points:
-        """Where unit pushes at points lead: (x, y, turn times gyration radius), all [k, 2] to [k, 3].
+        """Motion under unit pushes at points: (x, y, turn times gyration radius), [k, 2] to [k, 3].
 
         Friction proportional to velocity over the whole footprint resists a turn as the gyration radius says: in these
         three lengths, velocity is in proportion to force.

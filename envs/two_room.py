@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.mujoco_env import MujocoGoalEnv, State, at_rest
-from envs.sensors import StateSensor, vector_sensor
+from envs.sensors import agent_position
 from envs.variation import Variation, factor
 
 ARENA_HALF_M = 1.0
@@ -24,21 +24,9 @@ _PENETRATION_M = 0.01
 _WALLS = ("wall_north", "wall_south", "wall_east", "wall_west", "divider_north", "divider_south")
 
 
-_POSITION = StateSensor(
-    vector_sensor(
-        "position",
-        names=("agent_x", "agent_y"),
-        units=("m", "m"),
-        low=(-ARENA_HALF_M, -ARENA_HALF_M),
-        high=(ARENA_HALF_M, ARENA_HALF_M),
-    ),
-    lambda state: state[:2],
-)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoRoomVariation(Variation):
-    """What may differ between two TwoRoom worlds; ranges in the fields."""
+    """Factors of variation of TwoRoom worlds; ranges in the fields."""
 
     agent_rgb: tuple[float, ...] = factor((0.85, 0.1, 0.1), 0.0, 1.0, "1", "colour of the robot")
     floor_rgb: tuple[float, ...] = factor((0.86, 0.84, 0.78), 0.0, 1.0, "1", "colour of the floor")
@@ -84,7 +72,7 @@ class TwoRoomEnv(MujocoGoalEnv):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - declared so by Gymnasium
     asset_name = "two_room.xml"
-    state_sensors = (_POSITION,)
+    state_sensors = (agent_position(ARENA_HALF_M),)
     variation_class = TwoRoomVariation
     dt_s = 0.1
     action_names = ("velocity_x", "velocity_y")

@@ -1,4 +1,4 @@
-"""Factors of variation: what may differ between two worlds of one environment (colours, light, sizes, friction).
+"""Factors of variation: properties that differ between worlds of one environment (colours, light, sizes, friction).
 
 An environment lists its factors in one frozen dataclass whose fields are made by `factor`. The default value of a
 field is the nominal world; the range is what `sample` draws from and what a caller may ask for.
@@ -39,7 +39,7 @@ class Variation:
 
     @classmethod
     def of(cls, given: Any) -> Self:
-        """`given` itself when it is one, or `from_options` of a mapping. Raises ValueError for anything else."""
+        """`given` if it is a variation, or `from_options` of a mapping. Raises ValueError for anything else."""
         if isinstance(given, cls):
             return given
         if not isinstance(given, Mapping):
@@ -50,14 +50,14 @@ class Variation:
     def sample(cls, rng: np.random.Generator, factors: Collection[str] | None = None) -> Self:
         """Every factor, or each of `factors`, drawn uniformly and independently from its range; the others nominal.
 
-        What a factor is drawn as does not depend on which others are.
+        The value drawn for a factor does not depend on which others are drawn.
         """
         drawn = {field.name: _draw(field, rng) for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in drawn.items() if factors is None or name in factors})
 
     @classmethod
     def factors(cls, names: Collection[str]) -> tuple[str, ...]:
-        """The factors that `names` stand for: a whole name, or what names begin with, such as "light" or "camera".
+        """The factors that `names` stand for: whole names, or the beginning of several, such as "light" or "camera".
 
         Raises:
             ValueError: a name that stands for none.

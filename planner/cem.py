@@ -1,4 +1,4 @@
-"""The cross-entropy method (Rubinstein 1999), with what a robot needs: bounds, a floor under the spread, the best kept.
+"""The cross-entropy method (Rubinstein 1999) with bounds, a floor under the standard deviation, and the best kept.
 
 Each iteration samples candidates around a mean, scores them, and refits mean and standard deviation to the elites. The
 first candidate is always the mean itself and the second the best so far, so neither is ever lost to chance.
@@ -15,7 +15,7 @@ from planner.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class CEM:
-    """The method and its settings; where a search stands is in `GaussianSearch`."""
+    """The method and its settings; the state of a search is a `GaussianSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -24,7 +24,7 @@ class CEM:
     std: float = 0.7
     """Standard deviation of the first samples, unitless."""
     std_floor: float = 0.05
-    """Sampling never gets narrower than this, so a search can still move when its mean was wrong."""
+    """Least standard deviation of samples, so that a search can still move when its mean was wrong."""
 
     def __post_init__(self) -> None:
         check_elites(self.elites, self.candidates)

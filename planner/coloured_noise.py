@@ -1,6 +1,6 @@
 """Noise whose power falls with frequency as 1/f**exponent (Timmer & König 1995): 0 white, 1 pink, 2 red.
 
-Along the horizon, higher exponents give samples that keep their direction for longer, as robots that get anywhere do.
+Along the horizon, higher exponents give samples that keep their direction for longer.
 """
 
 import torch
@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 def coloured_noise(
     samples: int, rows: int, width: int, *, exponent: float, generator: Generator
 ) -> Float[Tensor, "s k v"]:
-    """Normal with mean 0 and standard deviation 1 everywhere, coloured along the rows k, independent otherwise.
+    """Normal samples of mean 0 and standard deviation 1, coloured along the rows k and independent otherwise.
 
-    Drawn where the generator lives, so that a seed means the same noise on every device.
+    They are drawn where the generator lives, so that a seed means the same noise on every device.
     """
     frequency = torch.fft.rfftfreq(rows, device=generator.device)
     frequency[0] = 1 / rows  # the mean has the power of the slowest wave, not an infinite one

@@ -1,8 +1,8 @@
-"""What a robot can and will do, made true of every candidate: how fast actions may change, and which are settled.
+"""Constraints on every candidate: how fast actions may change, and which ones are committed.
 
-Laid over a search space, so that every optimiser obeys without knowing. Where variables ask for a faster change,
-actions follow as fast as they may: differences are clipped forward in time, from the action executed last. Clipping
-moves an action towards the one before it, so actions within bounds stay within them.
+`Constrained` wraps a search space, so that every optimiser obeys the constraints without knowing of them. Where
+variables ask for a faster change than allowed, differences are clipped forward in time, from the action executed last.
+Clipping moves an action towards the one before it, so actions within bounds stay within them.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from torch import Tensor
 from planner.search_space import SearchSpace
 
 ROUNDING = 1e-5
-"""Unitless: how far constraints may contradict each other or the limits before they are refused.
+"""Largest contradiction, unitless, between constraints or between constraints and limits that is not refused.
 
-They arrive converted from physical units and rounded to 32-bit floats. The server's own tolerance is 1e-6 of an
+Constraints arrive converted from physical units and rounded to 32-bit floats. The server's own tolerance is 1e-6 of an
 action's range (server/safety.py, server/engine/motion.py): it lets a committed change exceed its limit by that much and
 tightens the limits given here by as much again. A range is 2 wide here, so the two add up to 4e-6, and 32-bit rounding
 adds less than 1e-6. This value is above their sum, so that what the server accepts is never refused here."""
@@ -24,16 +24,16 @@ adds less than 1e-6. This value is above their sum, so that what the server acce
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """Of the control steps of one plan, unitless."""
+    """Constraints on the control steps of one plan, unitless."""
 
     max_delta: Float[Tensor, " x"]
     """Largest change of each action from one control step to the next; infinite where any is allowed."""
     committed: Float[Tensor, "c x"]
-    """The plan's first control steps, which the robot runs whatever the plan says; may be none."""
+    """Actions of the plan's first control steps, which the robot executes in any case; may be none."""
     max_start: Float[Tensor, " x"] | None = None
-    """Largest change to the first action that is not committed, where it is tighter than `max_delta`; None: any."""
+    """Largest change to the first action that is not committed, where tighter than `max_delta`; None for no limit."""
     last: Float[Tensor, " x"] | None = None
-    """Action executed just before the plan; None when it is not known, which leaves the first change free."""
+    """Action executed just before the plan; None when unknown, which leaves the first change free."""
 
     def __post_init__(self) -> None:
         if not bool((self.max_delta >= 0).all()):
@@ -49,7 +49,7 @@ class Constraints:
             raise ValueError(f"committed actions change by up to {given}; max_delta={self.max_delta.tolist()}")
 
     def check_within(self, low: Float[Tensor, " x"], high: Float[Tensor, " x"]) -> None:
-        """Raises ValueError when no actions obey both these constraints and the bounds."""
+        """Check that some actions obey both these constraints and the bounds. Raises ValueError."""
         if bool(((self.committed < low - ROUNDING) | (self.committed > high + ROUNDING)).any()):
             raise ValueError(f"committed actions leave the limits low={low.tolist()}, high={high.tolist()}")
         if self.last is None or len(self.committed) > 0:
@@ -62,7 +62,10 @@ class Constraints:
             )
 
     def apply(self, actions: Float[Tensor, "*b h a"]) -> Float[Tensor, "*b h a"]:
-        """The action blocks nearest in time's order: each action as near as the one before allows."""
+        """Clip each action to within the largest change from its predecessor, front to back.
+
+        Raises ValueError when more actions are committed than a plan has.
+        """
         wanted = actions.unflatten(-1, (-1, len(self.max_delta)))  # [*b h control_steps x]
         steps = wanted.flatten(-3, -2).unbind(-2)
         if len(self.committed) > len(steps):
@@ -99,15 +102,15 @@ class Constrained:
         return self.space.high
 
     def rows(self, horizon: int) -> int:
-        """As many as without constraints."""
+        """Number of rows for `horizon` model steps; the constraints change nothing."""
         return self.space.rows(horizon)
 
     def decode(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b h a"]:
-        """The action blocks that the variables stand for, as nearly as the constraints allow."""
+        """Action blocks of the variables, clipped to the constraints."""
         return self.constraints.apply(self.space.decode(variables))
 
     def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k v"]:
-        """As without constraints, which `decode` sees to."""
+        """Variables whose actions are nearest to these, regardless of the constraints, which `decode` applies."""
         return self.space.encode(actions)
 
     def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
@@ -115,5 +118,5 @@ class Constrained:
         return self.space.clamp(variables)
 
     def shift(self, variables: Float[Tensor, "k v"], executed_steps: int) -> Float[Tensor, "k v"]:
-        """As without constraints, which the next plan brings with it."""
+        """Variables of the rest of a plan, regardless of the constraints: the next plan brings its own."""
         return self.space.shift(variables, executed_steps)

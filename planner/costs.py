@@ -75,7 +75,7 @@ class Smoothness:
     """Mean squared change from one control step to the next, within the plan. Range [0, 4]; 0 for one control step."""
 
     control_steps: int
-    """In one model step."""
+    """Number of control steps in one model step."""
 
     def __call__(self, latents: Float[Tensor, "b s h n d"], actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s"]:
         steps = actions.unflatten(-1, (self.control_steps, -1)).flatten(2, 3)  # [b s c x]
@@ -85,16 +85,16 @@ class Smoothness:
 
 @dataclass(frozen=True)
 class KeepOutCost:
-    """How deep the imagined future goes into the surroundings of latents to stay away from, mean over the horizon.
+    """Mean depth of the imagined future within `radius` of latents to avoid.
 
     A step costs (1 - distance / radius) squared with the nearest of them, and nothing beyond the radius. Range [0, 1].
     """
 
     distance: Distance
     avoid: Float[Tensor, "b m n d"]
-    """One or more latents m of each robot."""
+    """Latents to avoid, one or more of each robot."""
     radius: float
-    """In the unit of `distance`."""
+    """Distance from a latent below which a step costs something, in the unit of `distance`."""
 
     def __post_init__(self) -> None:
         if not self.radius > 0:
@@ -116,13 +116,14 @@ class WeightedSum:
 
 
 LATENT_DISTANCE_WEIGHT = 10.0
-"""In the sum of the default cost; the weights of learned distances come with them."""
+"""Weight of the latent distance in the default cost; each learned distance brings its own weight."""
 
 
 def latent_distance(name: DistanceName, *, scale: float, values: int) -> SquaredDistance | AbsoluteDistance:
-    """About 1 for unrelated frames of `values` numbers, whose mean squared distance is `scale`.
+    """Latent distance that is about 1 for unrelated frames.
 
-    The mean absolute distance is that of Gaussian latents, which SIGReg makes them.
+    `values` is how many numbers a frame's latents have, and `scale` the mean squared distance of unrelated frames. The
+    absolute distance is scaled as for Gaussian latents, which SIGReg trains them to be.
     """
     if name == "squared":
         return SquaredDistance(scale)
@@ -139,8 +140,8 @@ def goal_cost(
 ) -> CostFunction:
     """The default cost: the model's learned distances, each with its weight, and the latent distance.
 
-    Latent distance is sharp near the goal; learned distances see further, and know what matters about the goal. `scale`
-    is the mean squared latent distance of unrelated frames.
+    The latent distance is sharp near the goal; learned distances see further, and know what matters about the goal.
+    `scale` is the mean squared latent distance of unrelated frames.
     """
     near = GoalCost(latent_distance(distance, scale=scale, values=goal[0].numel()), goal, over)
     terms = [(weight, GoalCost(each, goal, over)) for weight, each in learned]

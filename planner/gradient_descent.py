@@ -1,8 +1,8 @@
 """Gradient descent through the world model: Adam (Kingma and Ba 2015, arXiv:1412.6980) from several starts at once.
 
-Each candidate goes its own way downhill in the search variables and is projected onto the bounds after each step.
-Steps shrink to nothing over the iterations, so that the last ones settle. The first candidate begins at the warm start,
-the others around it, since a cost that is flat or folded far from the goal has many valleys.
+Each candidate descends on its own in the search variables and is projected onto the bounds after each step. Steps
+shrink to nothing over the iterations, so that the last ones settle. The first candidate begins at the warm start and
+the others around it, since the cost may have many local minima far from the goal.
 """
 
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ TINY = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class DescentSearch:
-    """Where a search stands whose candidates each go their own way downhill."""
+    """State of a search whose candidates descend independently."""
 
     best: Float[Tensor, "k v"]
-    """Best candidate so far; before any was scored, where the search begins."""
+    """Best candidate so far; the start of the search before any was scored."""
     best_cost: float
     std: Float[Tensor, "k v"]
     """Standard deviation of the positions."""
     iteration: int
-    """Iterations done: steps shrink with it."""
+    """Number of iterations done; steps shrink with it."""
     positions: Float[Tensor, "s k v"] | None
-    """Where each descent stands; None before the starts are drawn and scored."""
+    """Position of each descent; None before the starts are drawn and scored."""
     moments: Float[Tensor, "2 s k v"]
     """Running means of each candidate's gradient and of its square."""
 
     @property
     def converged(self) -> bool:
-        """Never: steps shrink to nothing by the last iteration, and not before."""
+        """Always False: steps shrink to nothing by the last iteration, and not before."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDescent:
-    """The method and its settings; where a search stands is in `DescentSearch`."""
+    """The method and its settings; the state of a search is a `DescentSearch`."""
 
     space: SearchSpace
     candidates: int = 16
@@ -73,11 +73,11 @@ class GradientDescent:
         )
 
     def ask(self, search: DescentSearch, generator: Generator) -> Float[Tensor, "s k v"]:
-        """Where each descent stands; at first, where the search begins and samples around it."""
+        """Position of each descent; in the first iteration, the start of the search and samples around it."""
         if search.positions is not None:
             return search.positions
         noise = normal(self.candidates, search.best, generator)
-        noise[0] = 0  # where the search begins
+        noise[0] = 0  # the start of the search
         return self.space.clamp(search.best + search.std * noise)
 
     def follow(
@@ -87,7 +87,7 @@ class GradientDescent:
         costs: Float[Tensor, " s"],
         gradients: Float[Tensor, "s k v"],
     ) -> DescentSearch:
-        """One step of each candidate; one whose cost or gradient is not finite goes on from the best so far."""
+        """Move each candidate one step; one whose cost or gradient is not finite goes on from the best so far."""
         costs = finite_or_worst(costs)
         best, best_cost = best_of(search, candidates, costs)
         sound = (costs.isfinite() & gradients.isfinite().all(-1).all(-1))[:, None, None]

@@ -13,45 +13,40 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from planner.coloured_noise import coloured_noise
-from planner.sampling import best_of, check_elites, check_spread, finite_or_worst, first_mean
+from planner.sampling import GaussianSearch, begin, best_of, check_elites, check_spread, finite_or_worst
 from planner.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class ICEMSearch:
-    """Where a search stands whose population shrinks and whose best elites are candidates again."""
+class ICEMSearch(GaussianSearch):
+    """State of a search whose population shrinks and whose best elites are candidates again."""
 
-    mean: Float[Tensor, "k v"]
-    std: Float[Tensor, "k v"]
-    best: Float[Tensor, "k v"]
-    """Best candidate so far; the mean before any was scored."""
-    best_cost: float
-    converged: bool
     iteration: int
-    """Iterations done: the population shrinks with it."""
+    """Number of iterations done; the population shrinks with it."""
     kept: Float[Tensor, "e k v"]
     """Elites that are candidates again, best first; none before any candidate was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ICEM:
-    """The method and its settings; where a search stands is in `ICEMSearch`."""
+    """The method and its settings; the state of a search is an `ICEMSearch`."""
 
     space: SearchSpace
     candidates: int = 128
-    """In the first iteration."""
+    """Number of candidates in the first iteration."""
     elites: int = 16
     iterations: int = 6
     std: float = 0.7
     """Standard deviation of the first samples, unitless."""
     std_floor: float = 0.05
     exponent: float = 2.0
-    """Colour of the noise; the paper takes 0.25 to 4, by task."""
+    """Exponent of the coloured noise; the paper takes 0.25 to 4, depending on the task."""
     decay: float = 1.25
-    """Each iteration has this many times fewer candidates, but never fewer than two for each elite."""
+    """Factor by which the number of candidates falls each iteration, down to two for each elite."""
     kept_share: float = 0.3
-    """Share of the elites that are candidates again; at least the best one is."""
+    """Share of the elites that are candidates again; the best one always is."""
     momentum: float = 0.1
+    """Share of the old mean and standard deviation in the new ones."""
 
     def __post_init__(self) -> None:
         check_elites(self.elites, self.candidates)
@@ -65,19 +60,11 @@ class ICEM:
 
     def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> ICEMSearch:
         """Begin around the warm start, or in the middle of the bounds."""
-        mean = first_mean(self.space, horizon, warm_start)
-        return ICEMSearch(
-            mean=mean,
-            std=torch.full_like(mean, self.std),
-            best=mean,
-            best_cost=float("inf"),
-            converged=False,
-            iteration=0,
-            kept=mean.new_zeros(0, *mean.shape),
-        )
+        first = begin(self.space, horizon, warm_start, self.std)
+        return ICEMSearch(**vars(first), iteration=0, kept=first.mean.new_zeros(0, *first.mean.shape))
 
     def ask(self, search: ICEMSearch, generator: Generator) -> Float[Tensor, "s k v"]:
-        """The mean, the elites that were kept (the best so far is the first of them), and samples around the mean."""
+        """The mean, the kept elites (the best so far first), and coloured samples around the mean."""
         known = torch.cat([search.mean[None], search.kept])
         fresh = self._population(search.iteration) - len(known)
         noise = coloured_noise(fresh, *search.mean.shape, exponent=self.exponent, generator=generator)

@@ -17,7 +17,7 @@ from planner.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class MPPI:
-    """The method and its settings; where a search stands is in `GaussianSearch`."""
+    """The method and its settings; the state of a search is a `GaussianSearch`."""
 
     space: SearchSpace
     candidates: int = 128
@@ -26,7 +26,7 @@ class MPPI:
     """Standard deviation of the first samples, unitless."""
     std_floor: float = 0.05
     temperature: float = 0.2
-    """In standard deviations of the costs: lower listens to fewer, better candidates."""
+    """Temperature of the weights, in standard deviations of the costs; a lower one favours fewer, better candidates."""
 
     def __post_init__(self) -> None:
         if self.candidates < 3:
@@ -62,6 +62,9 @@ class MPPI:
         return GaussianSearch(mean=mean, std=std, best=best, best_cost=best_cost, converged=converged)
 
     def weights(self, costs: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
-        """Add up to 1. Equal costs weigh the same; one standard deviation more is exp(1/temperature) times less."""
+        """Weights of the candidates, which add up to 1.
+
+        Equal costs weigh the same; a cost one standard deviation higher weighs exp(1/temperature) times less.
+        """
         spread = costs.std(correction=0).clamp_min(torch.finfo(costs.dtype).tiny)
         return torch.softmax((costs.min() - costs) / spread / self.temperature, dim=0)

@@ -1,8 +1,8 @@
-"""Names that a request picks from. Without torch, so that what only reads requests need not import it."""
+"""Names that a request picks from. This module does not import torch, so that reading a request need not."""
 
 from typing import Literal
 
 SearchAlgorithmName = Literal["cem", "icem", "mppi", "predictive_sampling", "gradient_descent"]
 AlgorithmName = Literal[SearchAlgorithmName, "policy"]
-"""How a plan is made: by a search, or by the model's policy without one."""
+"""Algorithm of a plan: a search, or the model's policy without one."""
 SearchSpaceName = Literal["constant", "free", "linear_spline", "cubic_spline"]

@@ -1,8 +1,8 @@
-"""Optimisers ask and tell: ask for candidates, tell their costs, and their slopes too where it wants gradients.
+"""Protocols of an optimiser: `ask` it for candidates, and `tell` it their costs; some want the gradients as well.
 
-It touches no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks robots
-into one batch is `planner.search`. Randomness comes in as that robot's own generator, so a plan does not depend on who
-shares the batch. Each optimiser has a state of its own type, which holds only what that optimiser goes on from.
+An optimiser calls no model and no cost function, keeps no memory of its own, and serves one robot: the loop that stacks
+robots into one batch is `planner.search`. Randomness comes from that robot's own generator, so a plan does not depend
+on the other robots of the batch. Each optimiser has its own type of state, which holds only the fields that it reads.
 """
 
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -13,26 +13,26 @@ from torch import Generator, Tensor
 
 @runtime_checkable
 class Search(Protocol):
-    """The part of any optimiser's state that the loop reads: where one robot's search stands."""
+    """State of one robot's search, as far as the planning loop reads it."""
 
     @property
     def std(self) -> Float[Tensor, "k v"]:
-        """How widely the candidates are spread."""
+        """Standard deviation of the candidates."""
         ...
 
     @property
     def best(self) -> Float[Tensor, "k v"]:
-        """Best candidate so far; before any was scored, where the search begins."""
+        """Best candidate so far; the start of the search before any was scored."""
         ...
 
     @property
     def best_cost(self) -> float:
-        """Infinite before any candidate had a finite cost."""
+        """Cost of the best candidate; infinite before any candidate had a finite cost."""
         ...
 
     @property
     def converged(self) -> bool:
-        """More iterations would change nothing."""
+        """Whether more iterations would change nothing."""
         ...
 
 
@@ -41,11 +41,11 @@ S = TypeVar("S", bound=Search)
 
 @runtime_checkable
 class Asking(Protocol[S]):
-    """One robot's search, step by step."""
+    """The part that all optimisers share: the start of a search, and its candidates."""
 
     @property
     def iterations(self) -> int:
-        """Most iterations it takes."""
+        """Most iterations of a search."""
         ...
 
     def start(self, horizon: int, warm_start: Float[Tensor, "k v"] | None) -> S:
@@ -56,22 +56,25 @@ class Asking(Protocol[S]):
         ...
 
     def ask(self, search: S, generator: Generator) -> Float[Tensor, "s k v"]:
-        """Candidates, every one within bounds: as many for every robot in the same iteration, never more later."""
+        """Candidates, each within bounds.
+
+        Their number is the same for every robot in the same iteration, and never rises from one iteration to the next.
+        """
         ...
 
 
 @runtime_checkable
 class SamplingOptimiser(Asking[S], Protocol[S]):
-    """Learns from costs."""
+    """An optimiser that learns from costs alone."""
 
     def tell(self, search: S, candidates: Float[Tensor, "s k v"], costs: Float[Tensor, " s"]) -> S:
-        """`best_cost` never rises. NaN costs never win."""
+        """State after these costs. `best_cost` never rises, and a cost that is not finite never wins."""
         ...
 
 
 @runtime_checkable
 class GradientOptimiser(Asking[S], Protocol[S]):
-    """Learns from costs and their gradients, for which the model is differentiated: much dearer than imagining."""
+    """An optimiser that learns from costs and their gradients; differentiating the model is slower than imagining."""
 
     def follow(
         self,
@@ -80,7 +83,7 @@ class GradientOptimiser(Asking[S], Protocol[S]):
         costs: Float[Tensor, " s"],
         gradients: Float[Tensor, "s k v"],
     ) -> S:
-        """As `tell`, with each candidate's own gradient. A gradient that is not finite moves nothing."""
+        """As `tell`, with each candidate's gradient. A gradient that is not finite moves nothing."""
         ...
 
 

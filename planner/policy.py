@@ -1,4 +1,4 @@
-"""Plans that a policy answers without a search, and what a search takes from a policy as its proposal."""
+"""Plans of a policy: as an answer without a search, and as the proposal of a search."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from planner.threads import threads_for
 
 @dataclass(frozen=True, kw_only=True)
 class Verifier:
-    """How a policy's answer is continued and judged: by imagining it, for one robot."""
+    """World model and cost that continue and judge one robot's policy plan."""
 
     model: RolloutModel
     state: RolloutState
@@ -34,8 +34,8 @@ def continued(
 ) -> Float[Tensor, "b h a"]:
     """The policy's actions for `horizon` model steps.
 
-    While its chunk is shorter, the world model imagines what the actions so far lead to, and the policy is asked again
-    from there. It sees as many frames as the context has, the newest ones, seen or imagined.
+    While its chunk is shorter, the world model imagines the outcome of the actions so far, and the policy is asked
+    again from there. It sees the newest frames, observed or imagined, as many as the context has.
     """
     actions = _chunk(policy, context, goal)
     while actions.shape[1] < horizon:
@@ -52,10 +52,10 @@ def policy_plan(
     space: SearchSpace,
     verifier: Verifier | None = None,
 ) -> Plan:
-    """One robot's plan without a search: what the policy answers, made to obey the search space.
+    """One robot's plan without a search: the policy's answer, projected onto the search space.
 
-    With a verifier the plan has the verifier's horizon, and the cost and latents that were imagined for exactly its
-    actions. Without one it is as long as the policy's own chunk, and has no cost and no latents.
+    With a verifier the plan has the verifier's horizon, and the cost and latents of exactly its actions. Without one it
+    is as long as the policy's chunk, and has no cost and no latents.
 
     Raises NoFinitePlan when an action or the cost is not finite, and ValueError for a space of another horizon.
     """

@@ -1,7 +1,7 @@
 """Predictive sampling (Howell et al. 2022, arXiv:2212.00541): try variations of the best so far, keep the best.
 
-The simplest method that there is, and the only one here whose spread never changes: good with few candidates, a warm
-start and a search space of few knots; it refines slowly.
+The standard deviation of the samples never changes. The method is good with few candidates, a warm start and a search
+space of few knots; it refines slowly.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from planner.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class VariationSearch:
-    """Where a search stands that varies the best so far."""
+    """State of a search that varies the best candidate so far."""
 
     best: Float[Tensor, "k v"]
-    """Where the search begins, before any candidate was scored."""
+    """Best candidate so far; the start of the search before any was scored."""
     best_cost: float
     std: Float[Tensor, "k v"]
 
     @property
     def converged(self) -> bool:
-        """Never: another sample may always be better."""
+        """Always False: another sample may be better."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictiveSampling:
-    """The method and its settings; where a search stands is in `VariationSearch`."""
+    """The method and its settings; the state of a search is a `VariationSearch`."""
 
     space: SearchSpace
     candidates: int = 128

@@ -1,4 +1,4 @@
-"""Named planner settings: what a request means by "fast", "default" or "thorough"."""
+"""Named planner settings, such as "fast", "default" and "thorough"."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ from planner.search_space import SearchSpace, make_search_space
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How to search, how long, how widely, and how far ahead; or that the model's policy answers without a search.
+    """Settings of a search, or the choice of the model's policy instead of one.
 
     With `algorithm="policy"` there is no search, and `candidates`, `elites`, `iterations`, `std` and `std_floor` are 0.
     """
 
     candidates: int
-    """Imagined in one iteration, at most."""
+    """Most candidates imagined in one iteration."""
     elites: int
-    """Ignored by an algorithm without elites (see `has_elites`)."""
+    """Number of elites; ignored by an algorithm without elites (see `has_elites`)."""
     iterations: int
     algorithm: AlgorithmName = "cem"
     std: float = 0.7
     std_floor: float = 0.01
     search_space: SearchSpaceName = "constant"
     knots: int = 4
-    """Of a spline, over the whole horizon."""
+    """Number of knots of a spline, over the whole horizon."""
     horizon: int = 5
-    """Model steps."""
+    """Model steps of a plan."""
     proposal: bool = False
-    """Whether the plan of the model's policy is one of the first candidates of the search."""
+    """Whether the plan of the model's policy is a candidate in the first iteration."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -53,17 +53,17 @@ class Preset:
 
     @property
     def is_policy(self) -> bool:
-        """The model's policy answers, and nothing is searched."""
+        """Whether the model's policy answers without a search."""
         return self.algorithm == "policy"
 
     @property
     def has_elites(self) -> bool:
-        """Whether the number of elites matters."""
+        """Whether the algorithm reads the number of elites."""
         return self._search is not None and self._search.has_elites
 
     @property
     def wants_gradients(self) -> bool:
-        """Whether the model is differentiated for it, which takes many times as long as imagining."""
+        """Whether the algorithm differentiates the model, which takes many times as long as imagining."""
         return self._search is not None and self._search.wants_gradients
 
     @property
@@ -71,13 +71,13 @@ class Preset:
         return None if self.algorithm == "policy" else OPTIMISERS[self.algorithm]
 
     def optimiser(self, space: SearchSpace) -> Optimiser:
-        """Raises ValueError when the settings do not go together, or when this preset is a policy's."""
+        """Optimiser with these settings. Raises ValueError when they do not go together, or for a policy's preset."""
         if self._search is None:
             raise ValueError("algorithm='policy' has no optimiser; plan with planner.policy.policy_plan")
         return self._search.make(self, space)
 
     def space(self, *, low: Float[Tensor, " x"], high: Float[Tensor, " x"], control_steps: int) -> SearchSpace:
-        """The search space over this horizon."""
+        """Search space over this horizon, for one control step's unitless limits `low` and `high`."""
         return make_search_space(
             self.search_space,
             low=low,
@@ -103,34 +103,35 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchAlgorithm:
-    """How an optimiser is made from a preset, and what it needs of one."""
+    """Entry of an optimiser: how it is made from a preset, and the settings that it reads."""
 
     make: Callable[[Preset, SearchSpace], Optimiser]
-    """A setting of the optimiser that a preset does not name keeps the optimiser's own default."""
+    """Factory; a setting of the optimiser that a preset does not name keeps the optimiser's own default."""
     has_elites: bool = False
     wants_gradients: bool = False
 
 
-def _cem(preset: Preset, space: SearchSpace) -> CEM:
-    return CEM(
-        space=space,
-        candidates=preset.candidates,
-        elites=preset.elites,
-        iterations=preset.iterations,
-        std=preset.std,
-        std_floor=preset.std_floor,
-    )
+def _with_elites(kind: type[CEM] | type[ICEM]) -> Callable[[Preset, SearchSpace], Optimiser]:
+    def make(preset: Preset, space: SearchSpace) -> CEM | ICEM:
+        return kind(
+            space=space,
+            candidates=preset.candidates,
+            elites=preset.elites,
+            iterations=preset.iterations,
+            std=preset.std,
+            std_floor=preset.std_floor,
+        )
+
+    return make
 
 
-def _icem(preset: Preset, space: SearchSpace) -> ICEM:
-    return ICEM(
-        space=space,
-        candidates=preset.candidates,
-        elites=preset.elites,
-        iterations=preset.iterations,
-        std=preset.std,
-        std_floor=preset.std_floor,
-    )
+def _with_std(
+    kind: type[PredictiveSampling] | type[GradientDescent],
+) -> Callable[[Preset, SearchSpace], Optimiser]:
+    def make(preset: Preset, space: SearchSpace) -> PredictiveSampling | GradientDescent:
+        return kind(space=space, candidates=preset.candidates, iterations=preset.iterations, std=preset.std)
+
+    return make
 
 
 def _mppi(preset: Preset, space: SearchSpace) -> MPPI:
@@ -143,20 +144,12 @@ def _mppi(preset: Preset, space: SearchSpace) -> MPPI:
     )
 
 
-def _predictive_sampling(preset: Preset, space: SearchSpace) -> PredictiveSampling:
-    return PredictiveSampling(space=space, candidates=preset.candidates, iterations=preset.iterations, std=preset.std)
-
-
-def _gradient_descent(preset: Preset, space: SearchSpace) -> GradientDescent:
-    return GradientDescent(space=space, candidates=preset.candidates, iterations=preset.iterations, std=preset.std)
-
-
 OPTIMISERS: dict[SearchAlgorithmName, SearchAlgorithm] = {
-    "cem": SearchAlgorithm(make=_cem, has_elites=True),
-    "icem": SearchAlgorithm(make=_icem, has_elites=True),
+    "cem": SearchAlgorithm(make=_with_elites(CEM), has_elites=True),
+    "icem": SearchAlgorithm(make=_with_elites(ICEM), has_elites=True),
     "mppi": SearchAlgorithm(make=_mppi),
-    "predictive_sampling": SearchAlgorithm(make=_predictive_sampling),
-    "gradient_descent": SearchAlgorithm(make=_gradient_descent, wants_gradients=True),
+    "predictive_sampling": SearchAlgorithm(make=_with_std(PredictiveSampling)),
+    "gradient_descent": SearchAlgorithm(make=_with_std(GradientDescent), wants_gradients=True),
 }
 
 # Few candidates and many iterations: a search that converges ends nearer to the goal than a wider one that does not.
@@ -169,22 +162,6 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def build(
-    preset: Preset,
-    *,
-    low: Float[Tensor, " x"],
-    high: Float[Tensor, " x"],
-    control_steps: int,
-    constraints: Constraints | None = None,
-) -> tuple[Optimiser, SearchSpace]:
-    """Optimiser and search space for one control step's unitless limits `low` and `high`.
-
-    Raises ValueError when no actions obey both the limits and the constraints, or when the preset is a policy's.
-    """
-    space = build_space(preset, low=low, high=high, control_steps=control_steps, constraints=constraints)
-    return preset.optimiser(space), space
-
-
 def build_space(
     preset: Preset,
     *,
@@ -193,7 +170,7 @@ def build_space(
     control_steps: int,
     constraints: Constraints | None = None,
 ) -> SearchSpace:
-    """The search space alone, which is all that a policy's plan needs.
+    """Search space of a preset for one control step's unitless limits `low` and `high`, under the constraints.
 
     Raises ValueError when no actions obey both the limits and the constraints.
     """

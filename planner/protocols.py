@@ -26,15 +26,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 RolloutState = Any
-"""Each robot's past, as the world model has taken it in. The planner hands it to `rollout` and never looks into it."""
+"""Each robot's past, as the world model encoded it. The planner hands it to `rollout` and never looks into it."""
 
 
 @runtime_checkable
 class RolloutModel(Protocol):
-    """Imagines latents."""
+    """A world model that imagines latents."""
 
     def rollout(self, state: RolloutState, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
-        """Latents after each model step of each candidate. Leaves `state` as it was.
+        """Latents after each model step of each candidate. Does not change `state`.
 
         Candidates do not depend on each other. Where `actions` want gradients, the latents have them.
         """
@@ -55,16 +55,16 @@ class CostFunction(Protocol):
 
 @runtime_checkable
 class Distance(Protocol):
-    """How far a latent is from a goal latent, in any unit that grows with the work left."""
+    """Distance of a latent from a goal latent, in any unit that grows with the work left."""
 
     def __call__(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]: ...
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Answers with actions at once: the next h model steps on the way to a goal, h being the policy's own, 1 or more.
+    """A policy that answers with the next h model steps on the way to a goal, without a search.
 
-    A controller of its own (see policy), and the proposal of a search.
+    The policy chooses h, 1 or more. It serves as a controller (see policy) and as the proposal of a search.
     """
 
     def __call__(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b h a"]: ...

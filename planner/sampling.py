@@ -1,4 +1,4 @@
-"""Shared steps of the optimisers: where a search begins, normal samples, and costs that are not finite."""
+"""Shared steps of the optimisers: the start of a search, normal samples, and costs that are not finite."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from planner.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianSearch:
-    """Where a search stands that samples around a mean and refits mean and standard deviation."""
+    """State of a search that samples around a mean and refits mean and standard deviation."""
 
     mean: Float[Tensor, "k v"]
     std: Float[Tensor, "k v"]
@@ -23,7 +23,10 @@ class GaussianSearch:
 
 
 def begin(space: SearchSpace, horizon: int, warm_start: Float[Tensor, "k v"] | None, std: float) -> GaussianSearch:
-    """Around the warm start, or in the middle of the bounds. Raises ValueError as `first_mean`."""
+    """State at the start of a search: around the warm start, or in the middle of the bounds.
+
+    Raises ValueError as `first_mean` does.
+    """
     mean = first_mean(space, horizon, warm_start)
     return GaussianSearch(mean=mean, std=torch.full_like(mean, std), best=mean, best_cost=float("inf"), converged=False)
 
@@ -66,19 +69,19 @@ def best_of(search: Search, candidates: Float[Tensor, "s k v"], costs: Float[Ten
 
     `costs` are finite, or infinite where `finite_or_worst` made them so.
     """
-    index = int(costs.argsort(stable=True)[0])
+    index = int(cheapest(costs))
     cost = float(costs[index])
     return (candidates[index], cost) if cost < search.best_cost else (search.best, search.best_cost)
 
 
 def check_elites(elites: int, candidates: int) -> None:
-    """Raises ValueError."""
+    """Check the number of elites. Raises ValueError."""
     if not 2 <= elites < candidates:
         raise ValueError(f"elites={elites} must be at least 2 and fewer than candidates={candidates}")
 
 
 def check_spread(iterations: int, std: float, std_floor: float) -> None:
-    """Raises ValueError."""
+    """Check the number of iterations and the standard deviations. Raises ValueError."""
     if iterations < 1:
         raise ValueError(f"iterations={iterations} must be at least 1")
     if not 0 < std_floor <= std:

@@ -1,4 +1,4 @@
-"""Imagines candidates and scores them, in chunks: of all that is imagined only each robot's best latents are kept.
+"""Imagines candidates and scores them, in chunks; only the latents of each robot's best candidate are kept.
 
 With 256 tokens a frame, the latents of a whole iteration would not fit in memory. With one token a frame, a whole
 iteration is a single chunk.
@@ -19,26 +19,26 @@ LATENT_BYTES = 24 * 2**20
 much. 16 robots with 300 candidates of 5 steps of one token of width 192 take 18 MB, so such a batch is one chunk. More
 is not faster on a CPU: the C library gives blocks above 32 MiB back to the system each time, and clears them anew."""
 GRADIENT_LATENT_BYTES = LATENT_BYTES // 8
-"""The same where gradients are wanted, since the activations of all steps are kept for the way back."""
+"""Most memory where gradients are wanted: the activations of all steps are kept for the backward pass."""
 BYTES = 4
-"""In one number of a latent, which is a 32-bit float whatever precision a model imagines with."""
+"""Bytes of one number of a latent: a 32-bit float, whatever precision the model computes with."""
 
 
 def candidates_at_once(*, robots: int, horizon: int, tokens: int, width: int, gradients: bool) -> int:
-    """How many candidates of each of `robots` to imagine in one rollout; at least 1."""
+    """Number of candidates of each of `robots` to imagine in one rollout; at least 1."""
     budget = GRADIENT_LATENT_BYTES if gradients else LATENT_BYTES
     return max(1, budget // (BYTES * robots * horizon * tokens * width))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The costs of one iteration's candidates, and the best of them."""
+    """Costs of one iteration's candidates, and the latents of the best."""
 
     costs: Float[Tensor, "b s"]
     best_latents: Float[Tensor, "b h n d"]
-    """Imagined for each robot's cheapest candidate."""
+    """Latents imagined for each robot's cheapest candidate."""
     slopes: Float[Tensor, "b s h a"] | None
-    """Gradient of each candidate's cost for its actions; None when it was not asked for."""
+    """Gradient of each candidate's cost with respect to its actions; None when not asked for."""
 
 
 def score(
@@ -50,9 +50,10 @@ def score(
     at_once: int,
     gradients: bool,
 ) -> Scores:
-    """Imagine `at_once` candidates of each robot at a time. The result is the same for any number, but for rounding.
+    """Imagine and score `at_once` candidates of each robot at a time.
 
-    Raises ValueError when `state` or `cost` are of other robots than `actions`.
+    The result is the same for any `at_once`, up to rounding. Raises ValueError when `state` or `cost` does not hold the
+    robots of `actions`.
     """
     judge = _differentiated if gradients else _imagined
     return reduce(_joined, (judge(model, state, cost, chunk) for chunk in actions.split(at_once, dim=1)))
@@ -86,7 +87,7 @@ def _scores(latents: Tensor, costs: Tensor, slopes: Tensor | None, actions: Tens
 
 
 def _joined(one: Scores, other: Scores) -> Scores:
-    """The earlier one of equally cheap candidates is the best."""
+    """Scores of both chunks; of equally cheap candidates the earlier one is the best."""
     better = finite_or_worst(other.costs).amin(1) < finite_or_worst(one.costs).amin(1)
     return Scores(
         costs=torch.cat([one.costs, other.costs], dim=1),

@@ -1,6 +1,6 @@
-"""Searching for many robots at once: each for itself, all of them imagining in one batch."""
+"""Searches for many robots at once: each robot has its own search, and all candidates are imagined in one batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,36 +20,36 @@ class NoFinitePlan(ArithmeticError):  # noqa: N818 - the name says what is missi
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The actions for one robot, and the evidence for them: what a search found, or what a policy answered.
+    """One robot's actions and the evidence for them, from a search or from a policy.
 
-    `actions` are unitless in [-1, 1]. `cost` is what the cost function gave for exactly these actions, and `latents` is
-    what the world model imagined for them. Both are None for a policy's answer that no world model verified.
+    `actions` are unitless in [-1, 1]. `cost` is their cost, and `latents` are what the world model imagined for them;
+    both are None for a policy's answer that no world model verified.
     """
 
     actions: Float[Tensor, "h a"]
     variables: Float[Tensor, "k v"]
-    """The same actions in the search space: what a later plan is warm-started from."""
+    """The same actions in the search space; a later plan is warm-started from them."""
     latents: Float[Tensor, "h n d"] | None = None
     """The imagined future, one latent a model step."""
     cost: float | None = None
-    """A search never raises it from one iteration to the next."""
+    """Cost of the actions; it never rises from one iteration of a search to the next."""
     first_cost: float | None = None
-    """CostFunction of the best candidate of the first iteration; None without a search."""
+    """Cost of the best candidate of the first iteration; None without a search."""
     best_costs: tuple[float, ...] = ()
     """Best cost so far after each iteration of a search."""
     elite_std: float | None = None
-    """Mean standard deviation over the search variables: what a search was still unsure of. None without a search."""
+    """Mean standard deviation of the search variables at the end of a search; None without a search."""
     iterations: int = 0
-    """Iterations of the search; 0 without one."""
+    """Number of iterations of the search; 0 without one."""
     converged: bool = False
-    """The optimiser stopped by itself because more iterations would change nothing."""
+    """Whether the optimiser stopped early because more iterations would change nothing."""
 
 
 class RobotSearch:
-    """One robot's search: what it wants imagined next, and the best plan so far.
+    """One robot's search: the candidates to imagine next, and the best plan so far.
 
-    Its randomness and its evidence are its own, so its plan does not depend on who shares the batch. It touches no
-    model; `advance` does, for as many searches as there are.
+    It has its own random generator, so its plan does not depend on the other robots of the batch. It calls no model;
+    `advance` does so for all searches at once.
     """
 
     def __init__(
@@ -74,29 +74,29 @@ class RobotSearch:
 
     @property
     def iterations(self) -> int:
-        """Those done."""
+        """Number of iterations done."""
         return len(self._best_costs)
 
     @property
     def is_over(self) -> bool:
-        """More iterations would change nothing, are not wanted, or have nothing to go on from."""
+        """Whether the search has converged, has used all its iterations, or found no finite cost in the first one."""
         hopeless = self.iterations > 0 and self._latents is None
         return self._search.converged or hopeless or self.iterations >= self._optimiser.iterations
 
     @property
     def wants_gradients(self) -> bool:
-        """Whether `tell` needs slopes."""
+        """Whether `tell` needs the gradients of the costs."""
         return isinstance(self._optimiser, GradientOptimiser)
 
     def ask(self) -> Float[Tensor, "s h a"]:
-        """Actions of the candidates to imagine next; the same ones until `tell` has their costs."""
+        """Actions of the candidates to imagine next; the same ones until `tell` is given their costs."""
         if self._asked is None:
             candidates = self._with_proposal(self._optimiser.ask(self._search, self._generator))
             self._asked = candidates, self._space.decode(candidates)
         return self._asked[1]
 
     def _with_proposal(self, candidates: Float[Tensor, "s k v"]) -> Float[Tensor, "s k v"]:
-        """In the last place: the first are the mean and the best so far."""
+        """Replace the last candidate of the first iteration: the first two are the mean and the best so far."""
         if self._proposal is None or self.iterations:
             return candidates
         return torch.cat([candidates[:-1], self._proposal[None]])
@@ -107,9 +107,9 @@ class RobotSearch:
         best_latents: Float[Tensor, "h n d"],
         slopes: Float[Tensor, "s h a"] | None = None,
     ) -> None:
-        """Costs of the candidates that `ask` gave, and the latents imagined for the cheapest of them.
+        """Take the costs of the candidates of `ask`, and the latents imagined for the cheapest of them.
 
-        `slopes` are the costs' gradients for the actions, which a search that wants gradients needs.
+        `slopes` are the gradients of the costs with respect to the actions, for a search that wants gradients.
         """
         assert self._asked is not None  # `ask` comes first
         candidates, _ = self._asked
@@ -126,7 +126,7 @@ class RobotSearch:
 
     @property
     def plan(self) -> Plan:
-        """The best so far. Raises NoFinitePlan."""
+        """The best plan so far. Raises NoFinitePlan."""
         if self._latents is None:
             raise NoFinitePlan("every candidate had a cost that is not finite; check the images and the checkpoint")
         return Plan(
@@ -149,10 +149,11 @@ def advance(
     searches: Sequence[RobotSearch],
     latent_shape: Sequence[int],
 ) -> None:
-    """One iteration of every search that is not over, in as few rollouts as memory allows; one must not be over.
+    """Run one iteration of every search that is not over, in as few rollouts as memory allows.
 
-    `state` and `cost` are of the same robots in the same order, and all ask for equally many candidates and steps.
-    `latent_shape` is [n d], the tokens and width of one frame's latents. Raises ValueError for other robots' states.
+    At least one search must not be over. `state` and `cost` hold the robots of `searches`, in the same order, and all
+    searches ask for equally many candidates and steps. `latent_shape` is [n d], the tokens and width of one frame's
+    latents. Raises ValueError when `state` or `cost` holds other robots.
     """
     asked = {robot: search.ask() for robot, search in enumerate(searches) if not search.is_over}
     shape = next(iter(asked.values())).shape
@@ -174,24 +175,8 @@ def advance(
 def _pulled_back(
     space: SearchSpace, variables: Float[Tensor, "s k v"], slopes: Float[Tensor, "s h a"]
 ) -> Float[Tensor, "s k v"]:
-    """The gradient for the variables, from that for the actions which they stand for."""
+    """Gradient with respect to the variables, from the gradient with respect to the actions that they decode to."""
     with torch.inference_mode(False), torch.enable_grad():
         pull_back = torch.func.vjp(space.decode, variables.clone())[1]
         (gradients,) = pull_back(slopes.clone())
     return gradients
-
-
-def plan_iterations(
-    model: RolloutModel,
-    state: RolloutState,
-    cost: CostFunction,
-    searches: Sequence[RobotSearch],
-    latent_shape: Sequence[int],
-) -> Iterator[tuple[Plan, ...]]:
-    """After each iteration, the best plan so far of each robot. Stop at a deadline by not asking for the next.
-
-    Arguments are those of `advance`. Raises NoFinitePlan.
-    """
-    while not all(search.is_over for search in searches):
-        advance(model, state, cost, searches, latent_shape)
-        yield tuple(search.plan for search in searches)

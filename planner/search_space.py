@@ -1,4 +1,4 @@
-"""What an optimiser searches: a few variables, and how they become actions.
+"""Search spaces of an optimiser: a few variables, and how they become actions.
 
 Fewer dimensions beat more samples. `constant` holds one action over a model step's control steps, `free` chooses each
 control step's action, and the splines put a few knots over the whole horizon.
@@ -30,15 +30,15 @@ class SearchSpace(Protocol):
         ...
 
     def rows(self, horizon: int) -> int:
-        """Rows that stand for `horizon` model steps. Raises ValueError when this space was made for another horizon."""
+        """Number of rows for `horizon` model steps. Raises ValueError when this space was made for another horizon."""
         ...
 
     def decode(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b h a"]:
-        """The action blocks that the variables stand for, within bounds when the variables are."""
+        """Action blocks of the variables, within bounds when the variables are."""
         ...
 
     def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k v"]:
-        """The variables within bounds whose actions are nearest (least squares) to these."""
+        """Variables within bounds whose actions are nearest (least squares) to these."""
         ...
 
     def clamp(self, variables: Float[Tensor, "*b k v"]) -> Float[Tensor, "*b k v"]:
@@ -46,29 +46,29 @@ class SearchSpace(Protocol):
         ...
 
     def shift(self, variables: Float[Tensor, "k v"], executed_steps: int) -> Float[Tensor, "k v"]:
-        """Variables of what is left of a plan after `executed_steps` model steps, for a warm start."""
+        """Variables of the rest of a plan after `executed_steps` model steps, for a warm start."""
         ...
 
 
 @dataclass(frozen=True)
 class PerStep:
-    """Variables v of one model step, bounded by `low` and `high`, and the action block a that they stand for."""
+    """Search space with the variables v of each model step, repeated to fill its action block a."""
 
     low: Float[Tensor, " v"]
     high: Float[Tensor, " v"]
     repeat: int
-    """How many times the variables are repeated to fill one model step."""
+    """Number of times that the variables are repeated to fill one model step."""
 
     def rows(self, horizon: int) -> int:
-        """One a model step."""
+        """One row for each model step."""
         return horizon
 
     def decode(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b a"]:
-        """The action blocks that the variables stand for."""
+        """Action blocks of the variables."""
         return torch.cat([variables] * self.repeat, dim=-1)
 
     def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "h v"]:
-        """The mean over what is repeated, within bounds."""
+        """Mean over the repetitions, within bounds."""
         return self.clamp(actions.unflatten(-1, (self.repeat, -1)).mean(-2))
 
     def clamp(self, variables: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
@@ -76,7 +76,10 @@ class PerStep:
         return torch.minimum(torch.maximum(variables, self.low), self.high)
 
     def shift(self, variables: Float[Tensor, "h v"], executed_steps: int) -> Float[Tensor, "h v"]:
-        """Drop the model steps that were executed and repeat the last one; a plan that has run out leaves its last."""
+        """Drop the executed model steps and repeat the last one to fill up; the last one is never dropped.
+
+        Raises ValueError when `executed_steps` is negative.
+        """
         if executed_steps < 0:
             raise ValueError(f"executed_steps={executed_steps} must not be negative")
         kept = variables[min(executed_steps, len(variables) - 1) :]
@@ -92,9 +95,10 @@ def make_search_space(
     horizon: int = 1,
     knots: int = 4,
 ) -> SearchSpace:
-    """`low` and `high` bound one control step's action, unitless, within [-1, 1].
+    """Search space of this name for one control step's unitless limits `low` and `high`, within [-1, 1].
 
-    Only splines look at `horizon` and `knots`; a horizon of fewer control steps than `knots` has a knot for each.
+    Only splines read `horizon` and `knots`; a horizon of fewer control steps than `knots` has one knot for each.
+    Raises ValueError for limits that are not -1 <= low <= high <= 1.
     """
     if not bool(((low >= -1) & (high <= 1) & (low <= high)).all()):
         raise ValueError(

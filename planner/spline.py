@@ -14,29 +14,29 @@ from torch import Tensor
 Interpolation = Literal["linear", "cubic"]
 
 HELD_TRUST = 0.1
-"""What control steps beyond the old plan weigh in a shift. That they hold its last action is only a guess."""
+"""Weight, in a shift, of control steps beyond the end of the old plan, where holding its last action is a guess."""
 
 
 @dataclass(frozen=True)
 class Spline:
-    """Knots k, each an action x, and how they become the actions of all control steps c of a horizon."""
+    """Search space of knots k, each an action x, that are interpolated to all control steps c of a horizon."""
 
     low: Float[Tensor, " x"]
     high: Float[Tensor, " x"]
     weights: Float[Tensor, "c k"]
-    """How much of each knot is in the action of each control step; each row adds up to 1."""
+    """Weight of each knot in the action of each control step; each row adds up to 1."""
     control_steps: int
-    """In one model step."""
+    """Number of control steps in one model step."""
 
     def rows(self, horizon: int) -> int:
-        """One a knot. Raises ValueError for another horizon than the knots were spread over."""
+        """Number of knots. Raises ValueError for another horizon than the knots were spread over."""
         if horizon * self.control_steps != len(self.weights):
             made = len(self.weights) // self.control_steps
             raise ValueError(f"horizon={horizon}; these knots are spread over {made} model steps")
         return self.weights.shape[1]
 
     def decode(self, variables: Float[Tensor, "*b k x"]) -> Float[Tensor, "*b h a"]:
-        """The action blocks on the curve."""
+        """Action blocks on the curve through the knots."""
         return self.clamp(self._curve(variables)).unflatten(-2, (-1, self.control_steps)).flatten(-2)
 
     def encode(self, actions: Float[Tensor, "h a"]) -> Float[Tensor, "k x"]:
@@ -48,7 +48,7 @@ class Spline:
         return torch.minimum(torch.maximum(variables, self.low), self.high)
 
     def shift(self, variables: Float[Tensor, "k x"], executed_steps: int) -> Float[Tensor, "k x"]:
-        """Knots whose curve is nearest (least squares) to what is left of the old one; its last action is held."""
+        """Knots whose curve is nearest (least squares) to the rest of the old one, with its last action held."""
         if executed_steps < 0:
             raise ValueError(f"executed_steps={executed_steps} must not be negative")
         steps = torch.arange(len(self.weights), device=variables.device) + executed_steps * self.control_steps
@@ -63,9 +63,10 @@ class Spline:
 
 
 def spline_weights(interpolation: Interpolation, *, steps: int, knots: int) -> Float[Tensor, "c k"]:
-    """How much of each of `knots` knots is in each of `steps` control steps.
+    """Weight of each of `knots` knots in the action of each of `steps` control steps.
 
-    `cubic` is Hermite's polynomial with the slopes that neighbouring knots suggest (one-sided at the ends).
+    `cubic` is a cubic Hermite spline whose slopes are finite differences of the neighbouring knots (one-sided at the
+    ends). Raises ValueError when there are more knots than control steps.
     """
     if not 1 <= knots <= steps:
         raise ValueError(f"knots={knots} must be at least 1 and at most the {steps} control steps of the horizon")
@@ -87,7 +88,7 @@ def spline_weights(interpolation: Interpolation, *, steps: int, knots: int) -> F
 def _least_squares(weights: Float[Tensor, "c k"], values: Float[Tensor, "c x"]) -> Float[Tensor, "k x"]:
     """Knots whose curve is nearest to the values.
 
-    The weights have full rank. PyTorch's default driver reads memory that nobody initialised (pytorch issue 187411), so
-    that the same plan would come out differently from run to run.
+    The weights have full rank. PyTorch's default driver reads uninitialised memory (pytorch issue 187411), so the same
+    plan would differ from run to run.
     """
     return torch.linalg.lstsq(weights, values, driver="gels").solution

@@ -1,4 +1,4 @@
-"""How many CPU threads are worth waking for how many rows."""
+"""Number of CPU threads for a batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import torch
 
 ROWS_PER_THREAD = 64
-"""Below that a thread waits longer for the others than it saves: an iteration is hundreds of products of that many
-rows. Measured on two cores with the `small` recipe, which has one token and so one row a candidate: 48 candidates gain
-8 % from a second thread that does nothing else, and take twice as long when it has other work or went to sleep; 128
-gain 65 %."""
+"""Rows below which another thread costs more in waiting than it saves: an iteration is hundreds of matrix products of
+that many rows. Measured on two cores with the `small` recipe, which has one token and so one row for each candidate: 48
+candidates gain 8 % from a second thread that is otherwise idle, and take twice as long when that thread has other work
+or went to sleep; 128 candidates gain 65 %."""
 
 
 @contextmanager
 def threads_for(rows: int) -> Iterator[None]:
-    """Use as many of torch's threads as `rows`, candidates x tokens, are worth, and all of them again afterwards.
+    """Use one of torch's threads for every ROWS_PER_THREAD `rows` (candidates x tokens), and all of them afterwards.
 
     Costs less than a microsecond.
     """

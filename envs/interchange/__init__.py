@@ -1,1 +1,1 @@
-"""Episodes in and out of the layouts of others: LeRobotDataset v3 and stable-worldmodel's HDF5, and previews of any."""
+"""Import and export of episodes as LeRobotDataset v3 and stable-worldmodel's HDF5, and previews of all layouts."""

@@ -1,4 +1,4 @@
-"""Limits of the actions of a data set that names none: plans will stay within them."""
+"""Limits of the actions of a data set; plans stay within them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,21 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MARGIN = 0.05
-"""Share of the range of the recorded actions that is added at either end."""
-
 
 @dataclass(frozen=True)
 class DatasetLimits:
-    """Lowest and highest action, in physical units, and who says so."""
+    """Lowest and highest value of each action, in physical units."""
 
     low: list[float]
     high: list[float]
     source: str
+    """Origin of the limits, in words: given, recorded or the data set's."""
 
 
 def given_limits(low: list[float], high: list[float], width: int) -> DatasetLimits:
-    """The user's: one number for each action, or one for all. Raises ValueError."""
+    """Limits that the user gave: one number for each action, or one for all. Raises ValueError."""
     wide = [limits * width if len(limits) == 1 else limits for limits in (low, high)]
     if {len(limits) for limits in wide} != {width}:
         raise ValueError(f"{len(low)} low and {len(high)} high limits for {width} actions; give one for each, or one")
@@ -30,20 +28,22 @@ def given_limits(low: list[float], high: list[float], width: int) -> DatasetLimi
 
 
 def recorded_limits(actions: Iterable[NDArray[np.float32]], names: list[str]) -> DatasetLimits:
-    """Range of the recorded actions [n, A], widened by MARGIN. Raises ValueError when one never changes."""
+    """Range of the recorded actions [n, A], beyond which a model knows nothing.
+
+    Raises ValueError when an action is constant.
+    """
     low, high = recorded_range(actions, len(names))
     if not (low < high).all():
         still = names[int(np.argmin(low < high))]
         raise ValueError(
-            f"the action {still!r} never changes, so its limits cannot be taken from the data; give them: "
+            f"the action {still!r} never changes, so its limits cannot be taken from the data; give them with "
             f"--action-low and --action-high, one number for each of {names}"
         )
-    margin = MARGIN * (high - low)
-    return DatasetLimits((low - margin).tolist(), (high + margin).tolist(), f"recorded, widened by {MARGIN:.0%} a side")
+    return DatasetLimits(low.tolist(), high.tolist(), "recorded")
 
 
 def recorded_range(parts: Iterable[NDArray[np.float32]], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and greatest of each column of actions or readings [n, width]. Raises ValueError when there is no row."""
+    """Minimum and maximum of each column of actions or readings [n, width]. Raises ValueError when there is no row."""
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
     for part in parts:
         if len(part):

@@ -1,4 +1,4 @@
-"""Fills an episode store from a data set of another layout; killed, it goes on when run again."""
+"""Fills an episode store from a data set of another layout; an interrupted import continues when run again."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -31,17 +31,17 @@ def import_episodes(
     """Write every episode of `source` into the store `out`, and return the limits that the store gives its actions.
 
     All numbers are read and checked before anything is written; pictures are checked as they are decoded. A shard is
-    there whole or not at all, and shards that are there are kept.
+    written whole or not at all, and finished shards are kept.
 
     Args:
         source: the data set.
         out: the store's directory, made if missing.
-        description: what the store says of itself: the source's description, or other names and units in it.
-        limits: of the actions; None takes the description's, or the range of what was recorded with a margin.
-        fit: brings a camera picture to `image_size`, as the robot's pictures will be when plans are asked for.
-        image_size: height and width of the stored pictures in pixels, of every camera.
-        episodes_per_shard: the unit of work that a kill can lose.
-        report: called for each episode that is in the store.
+        description: description of the store: the source's, or one with other names and units.
+        limits: limits of the actions; None takes the description's, or else the recorded range.
+        fit: resizes a camera picture to `image_size`, as the server resizes the robot's pictures.
+        image_size: height and width of the stored pictures in pixels, for every camera.
+        episodes_per_shard: the most work that an interruption can lose.
+        report: called after each episode in the store.
 
     Raises:
         ValueError: something cannot be read, an action is beyond its limits, or `out` holds another data set.
@@ -118,7 +118,7 @@ def _blocks(frames: Iterator[Frame]) -> Iterator[Frame]:
 
 
 def _checked_limits(source: Source, said: Description, limits: DatasetLimits | None) -> DatasetLimits:
-    """Reads every number. No action is clamped into its limits: a model would learn what never happened."""
+    """The limits, after every number was read. No action is clamped: a model would learn what never happened."""
     if limits is None and (said.action_low is None or said.action_high is None):
         return recorded_limits((rows.actions for rows in source.rows()), said.action_names)
     if limits is None:
@@ -131,7 +131,7 @@ def _checked_limits(source: Source, said: Description, limits: DatasetLimits | N
         raise ValueError(
             f"action {said.action_names[column]!r} was recorded from {low[column]:g} to {high[column]:g}, beyond the "
             f"limits {limits.low[column]:g} to {limits.high[column]:g} ({limits.source}); give wider ones with "
-            "--action-low and --action-high, or leave those episodes out"
+            "--action-low and --action-high, or leave out those episodes"
         )
     return limits
 

@@ -1,11 +1,12 @@
-"""The metadata of a LeRobotDataset v3: what is in the set, and where each episode lies.
+"""The metadata of a LeRobotDataset v3: its columns, and the place of each episode.
 
     meta/info.json                                   columns ("features"), frame rate, templates of the paths below
     meta/episodes/chunk-000/file-000.parquet         one row an episode: length, tasks, files, times in the videos
     data/chunk-000/file-000.parquet                  one row a frame: action, observation.state, timestamp, ...
     videos/<camera>/chunk-000/file-000.mp4           the pictures of many episodes, one after another
 
-LeRobot's documentation describes it (lerobot-dataset-v3). A set is somebody else's: its paths must stay inside it.
+LeRobot's documentation describes it (lerobot-dataset-v3). A set is not trusted: its paths
+must stay inside it.
 """
 
 import json
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 VERSION = "v3.0"
 INFO, EPISODES, TASKS, STATS = "meta/info.json", "meta/episodes", "meta/tasks.parquet", "meta/stats.json"
 DESCRIPTION = "meta/telos.json"
-"""What LeRobot has no words for (limits, units): an export of Telos writes it, an import reads it, others ignore it."""
+"""File for what the layout cannot express (limits, units): Telos writes and reads it, other readers ignore it."""
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = EPISODES + "/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -47,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Clip:
-    """Where the pictures of an episode lie in a video file."""
+    """Place of an episode's pictures in a video file."""
 
     path: Path
     start_s: float
@@ -62,7 +63,7 @@ class EpisodeEntry:
     task: str
     data: Path
     clips: dict[str, Clip]
-    """By camera; cameras whose pictures are in the data file have none."""
+    """Place of the pictures by camera; cameras whose pictures are in the data file have none."""
 
 
 class Layout:
@@ -73,7 +74,9 @@ class Layout:
         info = read_json(root / INFO)
         version = info.get("codebase_version")
         if not (isinstance(version, str) and version.startswith("v3.")):
-            raise ValueError(f"{root} is a LeRobot dataset of version {version!r}; wanted v3: convert it: {_CONVERTER}")
+            raise ValueError(
+                f"{root} is a LeRobot dataset of version {version!r}; wanted v3; convert it with {_CONVERTER}"
+            )
         self.fps = _frame_rate(info.get("fps"), root)
         self.columns = {key: _column(key, value, root) for key, value in _object(info, "features", root).items()}
         self._data_path = _template(info.get("data_path"), DATA_PATH)
@@ -112,7 +115,7 @@ class Layout:
                 "from 0 on once: fetch the data set again, whole"
             )
         if not entries:
-            raise ValueError(f"{self.root} holds no episode")
+            raise ValueError(f"{self.root} has no episode; record some first")
         return entries
 
     def _rows(self, filmed: list[str]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Parquet keeps actions, state and vector sensors exactly, in float32; a video keeps pictures nearly. The state is
 `observation.state`, or `observation.environment_state` where a sensor is called `state`. The last frame of an episode
-has no action in Telos. LeRobot wants one, so the one before is repeated; an import drops it again.
+has no action in Telos. LeRobot wants one, so the last action is repeated; an import drops it again.
 """
 
 import itertools
@@ -47,10 +47,10 @@ _COUNTERS = {
 def write_lerobot(source: Source, out: Path, *, episodes_per_file: int = EPISODES_PER_FILE) -> None:
     """Write all episodes of `source` into the folder `out`, which appears when it is complete.
 
-    Raises ValueError when `out` is there already, or LeRobot has no words for what `source` holds.
+    Raises ValueError when `out` is there already, or the layout cannot express what `source` holds.
     """
     if out.exists():
-        raise ValueError(f"{out} is there already; choose another folder, or remove it")
+        raise ValueError(f"{out} is there already; choose another folder, or remove this one")
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
@@ -116,7 +116,9 @@ class _Writer:
 
     def _enter(self, episode: int, length: int, task: str, numbers: dict[str, int], first_of_file: int) -> None:
         if length < 2:
-            raise ValueError(f"episode {episode} has one frame and no action, which LeRobot cannot say; leave it out")
+            raise ValueError(
+                f"episode {episode} has one frame and no action, which LeRobot's format cannot hold; leave it out"
+            )
         start = self._frames
         task = task or self._said.env_id or UNSTATED
         self._tasks.setdefault(task, len(self._tasks))
@@ -140,7 +142,7 @@ class _Writer:
         self._frames += length
 
     def _times(self, first: int, length: int) -> dict[str, float]:
-        """Where an episode of `length` frames lies in a video of which it is the part from frame `first` on."""
+        """Start and end in its video of an episode of `length` frames that begins at frame `first`."""
         return {"from_timestamp": first / self._fps, "to_timestamp": (first + length) / self._fps}
 
     def _table(self, episode: int, rows: Rows) -> pa.Table:

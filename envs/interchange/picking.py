@@ -1,4 +1,4 @@
-"""Chooses the sensors of a data set that are read: the ones that are named, or a default."""
+"""Chooses the sensors to read from a data set: the named ones, or a default."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def pick_cameras(known: Mapping[str, str], asked: Sequence[str] | None, root: Pa
         ValueError: no camera, one that is not there, or one that comes twice.
     """
     if not known:
-        raise ValueError(f"{root} has no camera: no column of colour pictures; a store holds one at least")
+        raise ValueError(f"{root} has no camera, that is no column of colour pictures; a store needs at least one")
     return dict(known) if asked is None else _picked("camera", known, asked, root)
 
 
@@ -43,7 +43,7 @@ def _picked(kind: str, known: Mapping[str, str], asked: Sequence[str], root: Pat
     names = {column: name for name, column in known.items()}
     if unknown := [each for each in asked if each not in known and each not in names]:
         has = sorted(set(known.values()))
-        raise ValueError(f"there is no {kind} {unknown[0]!r} in {root}; it has {has}: choose with --{kind}s")
+        raise ValueError(f"there is no {kind} {unknown[0]!r} in {root}; choose from {has} with --{kind}s")
     picked = [each if each in known else names[each] for each in asked]
     if len(set(picked)) < len(picked):
         raise ValueError(f"--{kind}s names {list(asked)}; name each {kind} once")

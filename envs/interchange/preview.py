@@ -1,4 +1,4 @@
-"""The look of a data set, before hours are spent on it: a contact sheet and an animation of some episodes.
+"""Previews of a data set: a contact sheet and an animation of some episodes.
 
 Cameras stand side by side in the order of the data set; the vector sensors are curves under them.
 """
@@ -17,9 +17,9 @@ from envs.interchange.source import Frame, Source
 
 TILE_PX = 128
 COLUMNS = 8
-"""Frames an episode on the contact sheet."""
+"""Frames of each episode on the contact sheet."""
 LONGEST_FRAMES = 150
-"""Frames of the animation; longer episodes are shown at a multiple of their speed."""
+"""Most frames of the animation; longer episodes are shown at a multiple of their speed."""
 _GAP, _LINE = 4, 16
 _PAPER, _INK = (22, 27, 34), (230, 237, 243)
 _FONT = ImageFont.load_default(12)
@@ -27,7 +27,7 @@ _FONT = ImageFont.load_default(12)
 
 @dataclass(frozen=True)
 class Glimpse:
-    """Some frames of one episode, evenly spaced, and all readings of its vector sensors."""
+    """Evenly spaced frames of one episode, and all readings of its vector sensors."""
 
     episode: int
     length: int
@@ -36,13 +36,13 @@ class Glimpse:
     frames: tuple[Image.Image, ...]
     """The pictures of all cameras, side by side."""
     numbers: tuple[int, ...]
-    """Which frame of the episode each is."""
+    """Number in the episode of each frame."""
     vectors: Mapping[str, NDArray[np.float32]]
     """[length, k] of each vector sensor."""
 
 
 def glimpses(source: Source, episodes: int) -> list[Glimpse]:
-    """Some evenly spaced episodes. Raises ValueError."""
+    """Glimpses of evenly spaced episodes, at most `episodes` of them. Raises ValueError."""
     lengths = source.lengths
     chosen = {int(index) for index in np.linspace(0, len(lengths) - 1, min(episodes, len(lengths))).round()}
     vectors = {number: rows.vectors for number, rows in enumerate(source.rows()) if number in chosen}
@@ -111,7 +111,7 @@ def _tiles(source: Source, episode: int, camera: str, numbers: set[int]) -> list
 
 
 def _tile(frame: Frame) -> Image.Image:
-    """Small pictures are enlarged without blur, as the encoder sees them."""
+    """Picture of the size of a tile; small ones are enlarged without blur, as the encoder sees them."""
     image = Image.fromarray(frame)
     larger = max(image.size) > TILE_PX
     return image.resize((TILE_PX, TILE_PX), Image.Resampling.BOX if larger else Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Mean, deviation and range of columns that are seen a part at a time."""
+"""Mean, standard deviation and range of columns that come in parts."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 class RunningStatistics:
-    """Of rows [n, width], in the words of LeRobot's meta/stats.json."""
+    """Statistics of rows [n, width], in the form of LeRobot's meta/stats.json."""
 
     def __init__(self) -> None:
         self.count = 0
-        """Rows seen."""
+        """Number of rows so far."""
 
     def add(self, rows: NDArray[Any]) -> None:
         """Take in more rows; rows without columns have no statistics."""

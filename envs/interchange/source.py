@@ -1,4 +1,4 @@
-"""What a data set of any layout is read as: numbers and pictures, one episode after another."""
+"""Protocol of a data set of any layout: numbers and pictures, one episode after another."""
 
 import dataclasses
 import math
@@ -14,29 +14,29 @@ from envs.sensors import Sensor, vector_sensor
 Frame = NDArray[np.uint8]
 """RGB uint8 [h, w, 3]."""
 UNSTATED = "unstated"
-"""The unit of a column whose data set names none."""
+"""Unit of a column whose data set names none."""
 RECORDED = "recorded"
-"""The policy of an episode that says nothing of who acted."""
+"""Policy of an episode whose data set names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedVector:
-    """A vector sensor in the words of a data set."""
+    """A vector sensor as a data set describes it."""
 
     name: str
     names: list[str]
     units: list[str]
     low: list[float] | None = None
-    """Range of honest readings; None when the data set does not say any."""
+    """Range of honest readings; None when the data set gives none."""
     high: list[float] | None = None
 
     def sensor(self) -> Sensor:
-        """As a store describes it. Raises ValueError when something is missing or wrong."""
+        """The sensor as a store describes it. Raises ValueError when something is missing or wrong."""
         return vector_sensor(self.name, names=self.names, units=self.units, low=self.low or [], high=self.high or [])
 
     @classmethod
     def from_json(cls, data: Any) -> "DescribedVector":
-        """Raises KeyError, TypeError or ValueError for what describes no vector sensor."""
+        """From an entry of `Description.to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         sensor = Sensor.from_json({**data, "kind": "vector", "shape": [len(data["names"])]})
         words = {"names": list(sensor.names), "units": list(sensor.units)}
         return cls(name=sensor.name, **words, low=list(sensor.low), high=list(sensor.high))
@@ -44,7 +44,7 @@ class DescribedVector:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What the numbers of a data set mean: the part of dataset.json that does not depend on the layout."""
+    """Meaning of the numbers of a data set: the part of dataset.json that does not depend on the layout."""
 
     cameras: list[str]
     """The first is the main one."""
@@ -54,15 +54,15 @@ class Description:
     action_names: list[str]
     action_units: list[str]
     action_low: list[float] | None
-    """Limits in the actions' units; None when the data set does not say any."""
+    """Limits in the actions' units; None when the data set gives none."""
     action_high: list[float] | None
     state_names: list[str]
     state_units: list[str]
     feature_names: list[str]
     policy: str = RECORDED
-    """What acted, in words."""
+    """Policies that acted, in words."""
     env_id: str = ""
-    """The simulated task, empty for a robot."""
+    """Id of the simulated task; empty for a robot."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
@@ -76,18 +76,20 @@ class Description:
         if len(set(self.action_names)) != width:
             raise ValueError(f"action names are {self.action_names}; wanted different ones: --action-names")
         if len(self.action_units) != width:
-            raise ValueError(f"{len(self.action_units)} action units for the {width} actions {self.action_names}")
+            raise ValueError(
+                f"{len(self.action_units)} action units for the {width} actions {self.action_names}; give one for each"
+            )
         if len(self.state_units) != len(self.state_names):
             raise ValueError(f"{len(self.state_units)} state units for {len(self.state_names)} state names")
 
     def with_sensors(self, cameras: list[str], vectors: list[DescribedVector]) -> "Description":
-        """This description with these sensors, each vector in its own words where they are of as many numbers."""
+        """This description with these sensors; it keeps its own entry for each vector of the same name and width."""
         known = {(vector.name, len(vector.names)): vector for vector in self.vectors}
         described = [known.get((vector.name, len(vector.names)), vector) for vector in vectors]
         return dataclasses.replace(self, cameras=cameras, vectors=described)
 
     def to_json(self) -> dict[str, Any]:
-        """As data: what an export says beside the layout's own words."""
+        """JSON data for an export, beside the layout's own fields."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -121,11 +123,11 @@ class Rows:
     state: NDArray[np.float64]
     """[n, S]"""
     features: NDArray[np.float32]
-    """[n, F]: what a probe should find in a latent."""
+    """[n, F]: quantities that a probe should find in a latent."""
     vectors: Mapping[str, NDArray[np.float32]]
     """[n, k] of each vector sensor."""
     policy: str
-    """Which of the policies acted."""
+    """Name of the policy that acted."""
 
 
 class Source(Protocol):
@@ -141,12 +143,12 @@ class Source(Protocol):
 
     @property
     def tasks(self) -> Sequence[str]:
-        """What was to be done in each episode, in words; empty where nobody said."""
+        """Task of each episode in words; empty if unknown."""
         ...
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where the episodes come from, for dataset.json: `format`, `name`, and what identifies the content."""
+        """Origin of the episodes, for dataset.json: `format`, `name`, and hashes of the content."""
         ...
 
     def rows(self) -> Iterator[Rows]:

@@ -1,4 +1,4 @@
-"""Reads an episode store (EPISODE_FORMAT.md) as it was written: what exports and previews start from."""
+"""Reads an episode store (EPISODE_FORMAT.md), for exports and previews."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ class StoredEpisodes:
 
 @dataclass(frozen=True)
 class _Place:
-    """Which rows of which file an episode is."""
+    """Shard and rows of an episode."""
 
     shard: Path
     start: int

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from envs.interchange.source import Frame
 
 TOLERANCE = 0.1
-"""How far, in frame intervals, a frame may be from where the frame rate says."""
+"""Largest error of a frame's time, in frame intervals."""
 LARGEST_SIDE_PX = 8192
 # H.264 with a key frame at every second picture: readers that jump to random frames, as policies' trainers do, decode
 # at most two. At quality 10 what is lost is mostly chroma's half resolution: 32 dB or more on simulated 64 px pictures.

@@ -2,8 +2,8 @@
 
 One file, one dataset a column, all episodes one after another: `pixels` uint8 [N, H, W, 3], `action` [N, A] whose row i
 is applied after frame i and whose last row of an episode is NaN, other columns [N, ...], `ep_len` and `ep_offset` [E].
-Further cameras are `pixels.<name>`, as its wrapper for several views calls them; `proprio` is what the robot feels.
-The layout has no words for the time of a step, names, units and limits; an export of Telos adds them as the attribute
+Further cameras are `pixels.<name>`, as its wrapper for several views calls them; `proprio` is the robot's own state.
+The layout has no fields for the time of a step, names, units and limits; an export of Telos adds them as the attribute
 `telos`, and calls its second and later vector sensors `proprio.<name>`.
 (github.com/galilai-group/stable-worldmodel, docs/api/dataset.md, stable_worldmodel/wrapper.py)
 """
@@ -25,7 +25,7 @@ from envs.interchange.source import UNSTATED, DescribedVector, Description, Fram
 
 PIXELS, PROPRIO, ACTION, FEATURES, LENGTH, OFFSET = "pixels", "proprio", "action", "features", "ep_len", "ep_offset"
 STATES = ("state", PROPRIO)
-"""Which column is the state when nobody says: the first that is there."""
+"""Columns that may be the state, if none is named: the first that is there."""
 DESCRIPTION = "telos"
 _NO_SENSORS = (ACTION, FEATURES, LENGTH, OFFSET, "step_idx")
 _FRAMES_AT_ONCE = 64

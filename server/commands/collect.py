@@ -1,4 +1,4 @@
-"""`telos collect`: episodes of a simulated task into a store."""
+"""`telos collect`: episodes of a simulated task, written into a store."""
 
 import argparse
 from pathlib import Path
@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from envs.randomisation import Randomisation
     from envs.variation import Variation
 
+ENVIRONMENTS = ("telos/TwoRoom-v0", "telos/Reacher-v0", "telos/PushT-v0", "telos/Cube-v0")
+"""The environments of Telos, for the help text: importing `envs` to list them would slow down every command."""
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "collect",
         help="collect episodes in simulation",
         description="Collect episodes of noisy experts and random actions into an episode store (HDF5 shards). "
-        "The same arguments give the same episodes; run again after an interruption to go on.",
+        "The same arguments give the same episodes; run again after an interruption to continue.",
     )
-    parser.add_argument("--env", required=True, help="environment, for example telos/TwoRoom-v0")
+    parser.add_argument("--env", required=True, metavar="ID", help=f"environment: {', '.join(ENVIRONMENTS)}")
     parser.add_argument("--out", required=True, type=Path, help="folder of the store")
     parser.add_argument("--episodes", type=int, default=4000, help="episodes in all (default %(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="control steps an episode (default %(default)s)")
@@ -45,28 +48,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--varied-share",
         type=float,
         default=1.0,
-        help="share of episodes that --vary applies to (default %(default)s)",
+        help="share of the episodes in which --vary draws factors (default %(default)s)",
     )
     parser.add_argument(
         "--twins",
         metavar="NAMES",
         help="draw every frame a second time, with some of these factors drawn anew: a model trained with "
-        "--set twin_weight=1 learns that both are one; looks stands for all colours and lights",
+        "--set twin_weight=1 learns that both show the same state; looks stands for all colours and lights",
     )
     parser.add_argument(
         "--lapses",
         type=float,
         default=0.0,
         metavar="PROBABILITY",
-        help="that a policy begins to act at random for 1 to 10 steps, at each step: planners try what experts do not "
-        "(default %(default)s)",
+        help="probability, at each step, that the policy acts at random for 1 to 10 steps: planners try actions that "
+        "experts do not (default %(default)s)",
     )
     parser.add_argument(
         "--plan-with",
         type=Path,
         metavar="CHECKPOINT",
-        help="a trained model of this task, whose plans drive --planned-share of the episodes: it learns where they "
-        "were wrong when it is trained on them",
+        help="trained model of this task, whose plans drive --planned-share of the episodes; when it is trained on "
+        "them, it learns where its plans were wrong",
     )
     parser.add_argument(
         "--planned-share",
@@ -79,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _randomisation(arguments: argparse.Namespace) -> "Randomisation | None":
-    """Raises ValueError for an environment or a factor that is not there."""
+    """Factors to vary. Raises ValueError for an unknown environment or factor."""
     from envs import env_class
     from envs.randomisation import Randomisation
 
@@ -102,7 +105,7 @@ def _sensor_names(arguments: argparse.Namespace) -> tuple[str, ...] | None:
 
 
 def _driver(arguments: argparse.Namespace) -> "Driver | None":
-    """Raises ValueError, CheckpointError."""
+    """The trained model that drives some episodes. Raises ValueError, CheckpointError."""
     if arguments.plan_with is None:
         return None
     from server.planned_policy import plans_of

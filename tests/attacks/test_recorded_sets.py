@@ -42,7 +42,7 @@ def spoilt(number: int, row: int, value: float) -> Callable[[int, list[np.ndarra
 
 
 INFO = [
-    ({"codebase_version": "v2.1"}, "version 'v2.1'; wanted v3: convert it"),
+    ({"codebase_version": "v2.1"}, "version 'v2.1'; wanted v3; convert it"),
     ({"codebase_version": None}, "version None"),
     ({"fps": 0}, "frames a second, above 0"),
     ({"fps": "30"}, "frames a second, above 0"),

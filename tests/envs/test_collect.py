@@ -113,7 +113,7 @@ def test_running_again_changes_nothing(store: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"episodes": 12}, {"image_size": 32}, {"steps": 13}, {"lapses": 0.1}])
 def test_a_store_of_other_parameters_is_refused(store: Path, change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="holds another dataset"):
+    with pytest.raises(ValueError, match="holds another data set"):
         collect(CollectConfig(env_id=ENV_ID, **PARAMETERS | change), store, progress=False)
 
 
@@ -184,7 +184,7 @@ def test_every_sensor_is_stored_as_it_is_observed(tmp_path: Path) -> None:
             assert np.array_equal(stored[f"twins/{camera}"][row], env.render_state(state, camera))
         env.set_variation(CubeVariation())
     env.close()
-    with pytest.raises(ValueError, match="holds another dataset"):
+    with pytest.raises(ValueError, match="holds another data set"):
         collect(
             CollectConfig(env_id=env_id, sensor_names=("front",), randomisation=twins, **parameters),
             tmp_path,

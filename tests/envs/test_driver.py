@@ -65,11 +65,11 @@ def test_a_driver_is_sent_to_the_processes_that_collect(tmp_path: Path) -> None:
 
 def test_a_store_is_not_gone_on_with_by_another_driver(tmp_path: Path) -> None:
     store(tmp_path / "store", Driver(name="one", policies=AlwaysRight, share=0.5)).close()
-    with pytest.raises(ValueError, match="holds another dataset"):
+    with pytest.raises(ValueError, match="holds another data set"):
         store(tmp_path / "store", Driver(name="another", policies=AlwaysRight, share=0.5))
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
 def test_a_share_is_a_share(share: float) -> None:
-    with pytest.raises(ValueError, match="give more than 0, at most 1"):
+    with pytest.raises(ValueError, match="give more than 0 and at most 1"):
         Driver(name="one", policies=AlwaysRight, share=share)

@@ -99,7 +99,7 @@ def test_a_reading_beyond_the_range_that_the_set_says_is_refused(tmp_path: Path)
     said = json.loads(path.read_text())
     said["vectors"][0]["high"] = [0.05, 3.0]
     path.write_text(json.dumps(said))
-    with pytest.raises(ValueError, match=r"'bend' of the sensor 'arm' was recorded from 0 to 0.09, beyond the range"):
+    with pytest.raises(ValueError, match=r"'bend' of the sensor 'arm' was recorded from 0 to 0.09, beyond the data"):
         import_all(open_source(tmp_path / "set"), tmp_path / "back")
     assert not (tmp_path / "back").exists()
 

@@ -84,7 +84,7 @@ def test_looks_are_colours_and_lights_alone(env_id: str) -> None:
     env.set_variation(env.variation_class.sample(np.random.default_rng(0), env.variation_class.looks()))
     changed = {name for name, value in numbers(env).items() if not np.array_equal(value, before[name])}
     env.close()
-    assert changed == {"geom_rgba", "light_diffuse", "light_dir", "light_dir0"}
+    assert changed and changed <= {"geom_rgba", "light_diffuse", "light_dir", "light_dir0"}
 
 
 def numbers(env: MujocoGoalEnv) -> dict[str, np.ndarray]:

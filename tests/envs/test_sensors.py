@@ -107,7 +107,7 @@ def test_every_camera_has_twins_and_no_vector_has(tmp_path: Path) -> None:
 def test_an_episode_lacks_no_sensor(tmp_path: Path, lost: str, twins: bool) -> None:
     """Or its rows would be those of another episode from there on."""
     sensors = {name: readings for name, readings in episode()["sensors"].items() if name != lost}
-    with pytest.raises(ValueError, match="an episode has the sensors"), writer(tmp_path, twins) as shard:
+    with pytest.raises(ValueError, match="sensors of the episode are"), writer(tmp_path, twins) as shard:
         shard.add(**episode(sensors=sensors))
     assert not list(tmp_path.iterdir())
 
@@ -115,7 +115,7 @@ def test_an_episode_lacks_no_sensor(tmp_path: Path, lost: str, twins: bool) -> N
 def test_twins_are_neither_missing_nor_surplus(tmp_path: Path) -> None:
     views = {camera: counting_frames(camera, 1, 5) for camera in ("front", "wrist")}
     for wanted, given in ((True, None), (True, {"front": views["front"]}), (False, views)):
-        with pytest.raises(ValueError, match="an episode has the twins"), writer(tmp_path, wanted) as shard:
+        with pytest.raises(ValueError, match="twins of the episode are"), writer(tmp_path, wanted) as shard:
             shard.add(**episode(twins=given))
 
 

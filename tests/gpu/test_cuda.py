@@ -12,10 +12,11 @@ from torch import Generator, Tensor
 
 from planner.costs import goal_cost
 from planner.names import AlgorithmName, SearchSpaceName
-from planner.presets import OPTIMISERS, PRESETS, build
-from planner.search import Plan, RobotSearch, plan_iterations
+from planner.presets import OPTIMISERS, PRESETS
+from planner.search import Plan, RobotSearch
 from server.benchmark.planning import BenchmarkConfig, benchmark
 from tests.episodes import write_dot_store
+from tests.planner.linear import build, plan_iterations
 from tests.tiny import tiny_recipe
 from worldmodel.checkpoint import load_checkpoint
 from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig

@@ -1,26 +1,28 @@
 """Worlds whose future can be worked out by hand, and short ways to plan in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
 
 from planner.cem import CEM
+from planner.constraints import Constraints
 from planner.costs import GoalCost, Over, SquaredDistance
 from planner.names import SearchSpaceName
 from planner.optimiser import Optimiser
-from planner.protocols import CostFunction
-from planner.search import Plan, RobotSearch, plan_iterations
+from planner.presets import Preset, build_space
+from planner.protocols import CostFunction, RolloutModel, RolloutState
+from planner.search import Plan, RobotSearch, advance
 from planner.search_space import SearchSpace, make_search_space
 
 
 @dataclass
 class LinearWorldModel:
-    """The latent is where the actions' running sum has led: one token, as wide as an action."""
+    """A world whose latent is the running sum of the actions: one token, as wide as an action."""
 
     rollouts: list[Tensor] = field(default_factory=list)
-    """Every batch of actions that it was asked about."""
+    """Every batch of actions that was imagined."""
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
         """Latents after each action, from the latents [b 1 d] of the newest frame."""
@@ -30,7 +32,7 @@ class LinearWorldModel:
 
 @dataclass(frozen=True)
 class Problem:
-    """One robot: where it starts, where it shall go, its seed, and what it begins its search with."""
+    """One robot's start, goal, seed and warm start."""
 
     goal: tuple[float, ...]
     start: tuple[float, ...] = (0.0, 0.0)
@@ -52,8 +54,29 @@ def space(
 
 
 def cem(within: SearchSpace, **settings: float) -> CEM:
-    """A search that has the time to be right."""
+    """A CEM with enough candidates and iterations to be accurate."""
     return CEM(space=within, **{"candidates": 256, "elites": 24, "iterations": 15, "std_floor": 0.01, **settings})
+
+
+def build(
+    preset: Preset, *, low: Tensor, high: Tensor, control_steps: int, constraints: Constraints | None = None
+) -> tuple[Optimiser, SearchSpace]:
+    """Optimiser and search space of a preset that searches."""
+    within = build_space(preset, low=low, high=high, control_steps=control_steps, constraints=constraints)
+    return preset.optimiser(within), within
+
+
+def plan_iterations(
+    model: RolloutModel,
+    state: RolloutState,
+    cost: CostFunction,
+    searches: Sequence[RobotSearch],
+    latent_shape: Sequence[int],
+) -> Iterator[tuple[Plan, ...]]:
+    """The best plan so far of each robot after each iteration. Arguments are those of `advance`."""
+    while not all(search.is_over for search in searches):
+        advance(model, state, cost, searches, latent_shape)
+        yield tuple(search.plan for search in searches)
 
 
 def iterate(
@@ -66,7 +89,7 @@ def iterate(
     cost: CostFunction | None = None,
     over: Over = "mean",
 ) -> list[tuple[Plan, ...]]:
-    """The plans of all robots after each iteration."""
+    """Plans of all robots after each iteration."""
     model = LinearWorldModel() if model is None else model
     width = within.decode(torch.zeros(within.rows(horizon), len(within.low))).shape[-1]
     starts, goals = (torch.tensor(rows)[:, None] for rows in zip(*((p.start, p.goal) for p in problems), strict=True))

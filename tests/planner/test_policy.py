@@ -13,11 +13,11 @@ from planner.costs import ControlEffort, GoalCost, SquaredDistance
 from planner.names import SearchAlgorithmName, SearchSpaceName
 from planner.optimiser import Optimiser
 from planner.policy import Verifier, continued, policy_plan
-from planner.presets import PRESETS, build, build_space
+from planner.presets import PRESETS, build_space
 from planner.protocols import Policy
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance
 from planner.search_space import SearchSpace
-from tests.planner.linear import LinearWorldModel, space
+from tests.planner.linear import LinearWorldModel, build, space
 
 HORIZON = 3
 START, GOAL = torch.zeros(1, 1, 2), torch.tensor([[[0.9, -0.9]]])

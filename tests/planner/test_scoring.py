@@ -14,8 +14,8 @@ from planner.costs import GoalCost, SquaredDistance
 from planner.gradient_descent import GradientDescent
 from planner.optimiser import Optimiser
 from planner.scoring import candidates_at_once, score
-from planner.search import Plan, RobotSearch, plan_iterations
-from tests.planner.linear import LinearWorldModel, space
+from planner.search import Plan, RobotSearch
+from tests.planner.linear import LinearWorldModel, plan_iterations, space
 from tests.planner.tokens import token_world
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from torch import Generator
 
 from planner.cem import CEM
 from planner.costs import GoalCost, SquaredDistance, goal_cost
-from planner.search import NoFinitePlan, Plan, RobotSearch, advance, plan_iterations
-from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, same_plan, space
+from planner.search import NoFinitePlan, Plan, RobotSearch, advance
+from tests.planner.linear import LinearWorldModel, Problem, cem, iterate, plan_iterations, same_plan, space
 from tests.tiny import write_tiny_checkpoint
 from worldmodel.checkpoint import Checkpoint, load_checkpoint
 from worldmodel.observation import ObservationBatch

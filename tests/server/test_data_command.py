@@ -38,12 +38,13 @@ def test_the_users_words_go_into_the_store(recorded: Path, tmp_path: Path, capsy
         (["--action-low", "3", "--action-high", "-3"], "low < high"),
         (["--action-low", "-3", "0", "1", "--action-high", "5"], "give one for each"),
         (["--action-low", "-1", "--action-high", "5"], "beyond the limits -1 to 5 (given)"),
-        (["--action-names", "pan"], "1 action names for the 2 actions"),
+        (["--action-names", "pan"], "--action-names has 1 names for the 2 actions"),
         (["--action-names", "pan", "pan"], "wanted different ones"),
         (["--action-units", "rad"], "1 action units"),
         (["--image-size", "4"], "16..4096"),
         (["--cameras", "wrist"], "no camera 'wrist'"),
         (["--vectors", "force"], "no vector 'force'"),
+        (["--deltas", "pan"], "there is no action 'pan'; give some of ['x', 'y'], or all"),
     ],
 )
 def test_a_users_mistake(
@@ -100,4 +101,4 @@ def test_without_the_extra(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert telos_data("import", recorded, "--out", tmp_path / "store") == 2
-    assert "pip install 'telos[data]'" in capsys.readouterr().err
+    assert "pip install '.[data]'" in capsys.readouterr().err

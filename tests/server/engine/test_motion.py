@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.presets import PRESETS, build
+from planner.presets import PRESETS
 from server.engine.actions import bounds
 from server.engine.motion import Motion, motion
 from server.errors import Code, ServiceError
 from server.schemas import ActionLimits, Goal, ModelRef, Observation, PlanRequest
+from tests.planner.linear import build
 from worldmodel.manifest import ActionSpec
 
 SPEC = ActionSpec(
