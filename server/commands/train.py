@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,15 @@ from server.commands.progress import StageProgress
 from server.provenance import provenance
 
 if TYPE_CHECKING:
-    from worldmodel import Origin, Tolerance
+    from worldmodel import EpisodeStore, FitConfig, Origin, Tolerance
 
 NO_GOAL = "none"
-"""As --goal: no feature counts."""
+"""The value of --goal for a model without a task distance."""
+STEPS = 5000
+FRAMES_A_QUICK_STEP = 10
+LEAST_QUICK_STEPS, MOST_QUICK_STEPS = 10, 300
+HEAD_STEPS_A_QUICK_STEP = 5
+BATCH, QUICK_BATCH = 128, 64
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -63,11 +69,24 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "may be given several times",
     )
     parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"a first model in minutes: {LEAST_QUICK_STEPS} to {MOST_QUICK_STEPS} steps (one for every "
+        f"{FRAMES_A_QUICK_STEP} frames of --data) of {QUICK_BATCH} clips, and {HEAD_STEPS_A_QUICK_STEP} times as many "
+        "for each head. It can be served, so that everything else can be tried, but it predicts and plans worse than a whole training: expect "
+        "alarms at the end, and train again without --quick before a robot follows it",
+    )
+    parser.add_argument(
         "--steps",
         type=int,
-        default=5000,
-        help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and on this data learns "
-        "the distances and inverse dynamics, calibrates and probes",
+        help=f"optimiser steps (default {STEPS}, or as --quick says); 0 keeps the weights of --start-from, and on this "
+        "data learns the distances and inverse dynamics, calibrates and probes",
+    )
+    parser.add_argument(
+        "--head-steps",
+        type=int,
+        metavar="STEPS",
+        help="optimiser steps of each head, whatever --steps is (default: thousands, by head, or as --quick says)",
     )
     parser.add_argument(
         "--predictor-steps",
@@ -93,8 +112,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--batch",
         type=int,
-        default=128,
-        help="clips a step (default %(default)s); of the predictor alone, twice as many",
+        help=f"clips of a step (default {BATCH}, {QUICK_BATCH} with --quick); twice as many for the predictor alone",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
     parser.add_argument(
@@ -111,7 +129,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the manifest's training record as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no estimate of the duration and no progress bars")
     parser.set_defaults(run_command=run)
 
 
@@ -142,43 +160,27 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from server.film.curves import plot_curves
-    from worldmodel import EpisodeStore, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig, TrainingError, fit
+    from worldmodel import EpisodeStore, TrainingError, estimate, fit
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    try:
-        training = TrainingConfig(
-            steps=arguments.steps,
-            batch=arguments.batch,
-            learning_rate=arguments.learning_rate,
-            seed=arguments.seed,
-        )
-        predictor = PredictorTraining(
-            steps=arguments.predictor_steps, batch=2 * arguments.batch, learning_rate=arguments.learning_rate
-        )
-        origin = _origin(arguments)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    origin = _origin(arguments)
     store = EpisodeStore(*arguments.data, sensors=arguments.sensors)
-    config = FitConfig(
-        origin=origin,
-        training=training,
-        precision=arguments.precision,
-        device=arguments.device,
-        readers=arguments.readers,
-        predictor=predictor,
-        heads=HeadsConfig(goal=goal_tolerances(arguments, store.description.get("env_id", ""))),
-    )
+    config = _config(arguments, origin, store)
     record = {**provenance(), "data": store.descriptions}
+    run_folder = arguments.run or Path("runs") / arguments.out.name
     with StageProgress(arguments.quiet) as progress:
-        run_folder = arguments.run or Path("runs") / arguments.out.name
         try:
+            if not arguments.quiet and "WORLD_SIZE" not in os.environ:  # several processes cannot be timed one by one
+                expected = estimate(store, config, run_folder)
+                config = dataclasses.replace(config, precision=expected.precision)
+                progress.expect(expected.seconds)
             manifest = fit(store, config, run_folder, arguments.out, record, progress)
         except TrainingError as error:
             raise CommandError(str(error)) from error
     if manifest is None:  # the first process writes
         return
-    if arguments.steps:
+    if config.training.steps:
         curves = plot_curves(manifest.name, manifest.training["curves"], manifest.training["learned_size"])
         (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:
@@ -190,17 +192,57 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"wrote {arguments.out}: telos models show {arguments.out.name}\n")
 
 
+def _config(arguments: argparse.Namespace, origin: "Origin", store: "EpisodeStore") -> "FitConfig":
+    from worldmodel import HEADS, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig
+
+    batch = arguments.batch if arguments.batch is not None else QUICK_BATCH if arguments.quick else BATCH
+    learning_rate = arguments.learning_rate
+    steps, head_steps = step_counts(arguments, sum(episode.frames for episode in store.episodes))
+    trainings = {} if head_steps is None else {name: entry.training(steps=head_steps) for name, entry in HEADS.items()}
+    try:
+        return FitConfig(
+            origin=origin,
+            training=TrainingConfig(steps=steps, batch=batch, learning_rate=learning_rate, seed=arguments.seed),
+            precision=arguments.precision,
+            device=arguments.device,
+            readers=arguments.readers,
+            predictor=PredictorTraining(steps=arguments.predictor_steps, batch=2 * batch, learning_rate=learning_rate),
+            heads=HeadsConfig(
+                goal=goal_tolerances(arguments, store.description.get("env_id", "")), trainings=trainings
+            ),
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def step_counts(arguments: argparse.Namespace, frames: int) -> tuple[int, int | None]:
+    """Steps of the world model, and of each head: None for each head's own default."""
+    steps, head_steps = STEPS, None
+    if arguments.quick:
+        steps = min(MOST_QUICK_STEPS, max(LEAST_QUICK_STEPS, frames // FRAMES_A_QUICK_STEP))
+        head_steps = HEAD_STEPS_A_QUICK_STEP * steps
+    if arguments.head_steps is not None and arguments.head_steps < 1:
+        raise CommandError(f"--head-steps is {arguments.head_steps}; wanted 1 or more")
+    return (
+        steps if arguments.steps is None else arguments.steps,
+        head_steps if arguments.head_steps is None else arguments.head_steps,
+    )
+
+
 def _origin(arguments: argparse.Namespace) -> "Origin":
     from worldmodel import Origin
 
     changes = dict(arguments.set)
-    if arguments.start_from is None:
-        if arguments.steps == 0:
-            raise CommandError("0 steps leave a model as it is; say which with --start-from, or give more steps")
-        return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
-    if arguments.recipe or arguments.preset:
-        raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
-    return Origin.of_checkpoint(arguments.start_from, changes)
+    try:
+        if arguments.start_from is None:
+            if arguments.steps == 0:
+                raise CommandError("0 steps leave a model as it is; say which with --start-from, or give more steps")
+            return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
+        if arguments.recipe or arguments.preset:
+            raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
+        return Origin.of_checkpoint(arguments.start_from, changes)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolerance, ...]":

@@ -20,6 +20,10 @@ DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names"
 def read_description(folder: Path) -> dict[str, Any]:
     """The store's dataset.json. Raises DatasetError when it is missing, of another format or not complete."""
     path = folder / "dataset.json"
+    if (folder / "meta" / "info.json").is_file():
+        raise DatasetError(
+            f"{folder} is a LeRobot data set; import it first: telos data import {folder} --out data/{folder.name}"
+        )
     if not path.is_file():
         raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
     try:

@@ -42,8 +42,8 @@ class HeadEntry:
     module: Callable[[Any, LatentSpec, int], nn.Module]
     """Makes the head, with random weights, from its configuration, the latents' shape and the width of a model step's
     actions."""
-    training: Callable[[], Any]
-    """Makes the settings that it learns with by default."""
+    training: Callable[..., Any]
+    """Makes the settings that it learns with: the defaults, but for those that are given by name."""
     fit: Callable[[Any, LatentEpisodes, Any, int, OnStep], None]
     """Trains a module in place, on latents, as the training says, from a seed."""
     stage: str

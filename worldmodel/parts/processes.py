@@ -46,7 +46,7 @@ def joined(device: DeviceChoice) -> Iterator[Processes]:
 
     Raises TrainingError when the device asked for is not there.
     """
-    chosen = _device(device)
+    chosen = chosen_device(device)
     if "WORLD_SIZE" not in os.environ:
         yield Processes(device=chosen)
         return
@@ -110,7 +110,8 @@ def _mean(tensor: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def _device(choice: DeviceChoice) -> torch.device:
+def chosen_device(choice: DeviceChoice) -> torch.device:
+    """This process's device. Raises TrainingError when the one asked for is not there."""
     if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
         return CPU
     if not torch.cuda.is_available():

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 
 from worldmodel.data.atomic_file import write_atomically
 from worldmodel.errors import DatasetError, TrainingError
+from worldmodel.json_values import shown
 
 _STATE = "state.safetensors"
 _IDENTITY = "run.json"
@@ -40,9 +42,10 @@ class SavedTraining:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / _IDENTITY
         text = json.dumps(identity, indent=1, sort_keys=True)
-        if path.is_file() and json.loads(path.read_text()) != json.loads(text):
+        if path.is_file() and (differences := _differences(json.loads(path.read_text()), json.loads(text))):
             raise DatasetError(
-                f"{self._folder} holds a run with other settings or data; choose another folder or delete this one"
+                f"{self._folder} holds a training with other settings or data: {_listed(differences)}; choose another "
+                "folder (telos train --run), or delete this one"
             )
         write_atomically(path, text.encode())
 
@@ -82,8 +85,36 @@ class SavedTraining:
         self._saved_at = time.monotonic()
 
 
+def _differences(kept: Any, asked: Any, name: str = "") -> list[str]:
+    """Each setting whose value in the folder is not the one asked for, with both values."""
+    if isinstance(kept, list) and isinstance(asked, list) and len(kept) == len(asked):
+        kept, asked = ({str(index): value for index, value in enumerate(each)} for each in (kept, asked))
+    if isinstance(kept, dict) and isinstance(asked, dict):
+        keys = sorted({*kept, *asked})
+        return [
+            difference
+            for key in keys
+            for difference in _differences(kept.get(key), asked.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if kept == asked else [f"{name} is {shown(kept)} there and {shown(asked)} now"]
+
+
+def _listed(differences: list[str], most: int = 5) -> str:
+    more = len(differences) - most
+    return ", ".join(differences[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def steps_done(folder: Path) -> int:
+    """Steps of the training in `folder` that were saved; 0 where there is none."""
+    path = folder / _STATE
+    if not path.is_file():
+        return 0
+    with safe_open(path, "pt") as state:
+        return int(state.get_tensor("step"))
 
 
 def claimed(folder: Path) -> dict[str, Any] | None:

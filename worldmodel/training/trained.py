@@ -103,7 +103,7 @@ class Trained:
             return TrainedHeads({}, scale)
         self._train_predictor(data, progress)
         truth = recorded_truth(split.store, split.train, self.config.heads.goal, self.device)
-        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data), task=truth)
+        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data, progress), task=truth)
         return TrainedHeads(
             train_heads(whole, self.latent, self.body.action_width, self.config.heads, seed, progress), scale
         )
@@ -123,15 +123,16 @@ class Trained:
         )
         train_predictor(plain.predictor, data, training, run)
 
-    def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
+    def _stand_ins(self, data: LatentEpisodes, progress: Progress) -> tuple[StandIns, ...]:
         model, frozen, split = self.world_model, self.frozen, self.split
         assert model is not None
-        found = imagined_stand_ins(data, frozen, model, self.config.training.seed)
-        twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
-        return (*found, *twins)
+        found = imagined_stand_ins(data, frozen, model, self.config.training.seed, progress)
+        if split.store.has_twins:
+            found.append(twin_stand_ins(data, frozen, split.store, split.train, progress))
+        return tuple(found)
 
-    def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any]) -> Manifest:
-        """Everything that the checkpoint says of itself, but for the weights' hash."""
+    def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any], progress: Progress) -> Manifest:
+        """Calibrate, probe, and describe the checkpoint; only the weights' hash is still empty."""
         config, store, timing = self.config, self.split.store, self.config.timing
         frames, horizon = (timing.context_frames, timing.horizon) if self._imagines else (1, 1)
         return Manifest(
@@ -145,19 +146,19 @@ class Trained:
             planning=PlanningSpec(
                 context_frames=frames, horizon=horizon, goal_distance_scale=heads.goal_distance_scale
             ),
-            calibration=self._calibration(),
+            calibration=self._calibration(progress),
             heads=head_specs(heads.modules),
             parents=config.origin.parents,
             weights=WeightsSpec(sha256="", bytes=0),
             task=store.description.get("env_id", ""),
-            training={**provenance, **config.origin.described, **self._record(heads)},
+            training={**provenance, **config.origin.described, **self._record(heads, progress)},
         )
 
-    def _calibration(self) -> CalibrationSpec | None:
+    def _calibration(self, progress: Progress) -> CalibrationSpec | None:
         model = self.world_model
-        return None if model is None else calibrate(self.frozen, model, self.split)
+        return None if model is None else calibrate(self.frozen, model, self.split, progress)
 
-    def _record(self, heads: TrainedHeads) -> dict[str, Any]:
+    def _record(self, heads: TrainedHeads, progress: Progress) -> dict[str, Any]:
         """For people: settings, held-out errors, probes and curves."""
         config, split, rows = self.config, self.split, self.run.metrics()
         measured: Row = dict(rows[-1])  # the row itself is a point of the curves
@@ -169,20 +170,21 @@ class Trained:
             "config": dataclasses.asdict(self.run.config),
             "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
             "predictor": dataclasses.asdict(config.predictor),
+            "heads": {name: dataclasses.asdict(config.heads.training(name)) for name in heads.modules},
             "held_out": measured,
             "learned_size": self.learned_size,
             "alarms": collapse_alarms(measured, self.learned_size),
-            "probe_r2": probe(self.frozen, self._random_encoder(), split),
+            "probe_r2": probe(self.frozen, self._random_encoder(progress), split, progress),
             "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
             "curves": curves(rows),
         }
 
-    def _random_encoder(self) -> FrozenEncoder:
+    def _random_encoder(self, progress: Progress) -> FrozenEncoder:
         """The control of the probes."""
         entry = self.config.entry
         module = self.config.origin.untrained(self.body, self.config.training.seed).to(self.device)
         assert entry.encoder is not None
-        settle(module, entry.encoder(module), self.split, self.device)
+        settle(module, entry.encoder(module), self.split, self.device, progress)
         return _frozen(entry, module, self.run.folder / "latents")
 
 
