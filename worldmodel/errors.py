@@ -1,4 +1,4 @@
-"""Errors that a user of this package can cause and mend."""
+"""Errors that a user of this package can cause and fix."""
 
 
 class CheckpointError(ValueError):

@@ -14,7 +14,7 @@ from worldmodel.observation import SensorSpec
 
 FORMAT = 2
 DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names",)}
-"""The objects that are read of dataset.json, besides `sensors`, `dt_s` and `env_id`."""
+"""Objects of dataset.json, with the keys that are read from each, besides `sensors`, `dt_s` and `env_id`."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class FastEncoder:
 
     @property
     def learned(self) -> list[int]:
-        """Which tokens are learned."""
+        """Indices of the learned tokens."""
         return self._module.learned
 
     def encode(self, observation: ObservationBatch) -> Latents:

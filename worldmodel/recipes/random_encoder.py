@@ -59,9 +59,6 @@ class RandomEncoder(FrameEncoder):
         latents = self.tokens(batch.frames).unflatten(0, batch.shape)
         return {"predict": prediction_errors(self.predictor, latents.flatten(2), batch.actions)[0]}
 
-    def after_step(self, step: Step) -> None:
-        """Nothing moves but the predictor."""
-
     @torch.no_grad()
     def _standardise(self, observation: ObservationBatch) -> None:
         """Fold mean and standard deviation of each camera's latents of these frames into its last layer."""

@@ -1,4 +1,4 @@
-"""How long a training will take, from a few steps of each of its stages, timed before it begins."""
+"""Estimate of a training's duration, from a few steps of each stage that are timed before it begins."""
 
 import dataclasses
 import time
@@ -31,7 +31,7 @@ class Estimate:
 
     precision: Precision
     seconds: Mapping[str, float]
-    """By stage, in their order."""
+    """Expected seconds of each stage, in the order of the stages."""
 
 
 class _Stopwatch:
@@ -88,7 +88,7 @@ def _shortened(config: FitConfig, precision: PrecisionChoice) -> FitConfig:
 
 
 def _counts(config: FitConfig, split: Split, longest: Episode, done: int) -> dict[str, int | float]:
-    """By stage, how often its timed unit comes: a step, an episode as long as the longest, or a clip."""
+    """Number of timed units in each stage: steps, episodes as long as the longest, or clips."""
     timing, frames = split.timing, [episode.frames for episode in split.train]
     episodes = sum(frames) / longest.frames
     clips = {

@@ -1,4 +1,4 @@
-"""From an episode store to a checkpoint: train, learn the heads, calibrate surprise, probe, write it all down."""
+"""Trains a checkpoint on an episode store: world model, heads, calibration of surprise, probes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from worldmodel.training.robot import body_of
 from worldmodel.training.trained import Trained, held_out_batches, measure
 
 COMPILED = (ConvEncoder, ViTEncoder, Block)
-"""Not BatchNorm, which exchanges its statistics between processes."""
+"""Parts compiled on a GPU; not BatchNorm, which exchanges its statistics between processes."""
 
 
 def fit(
@@ -107,7 +107,7 @@ def train_module(
 
 
 def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
-    """Everything that tells this training from another one, which must not go on in its folder."""
+    """Identity of this training: one with another identity must not continue in its folder."""
     return {
         "recipe": config.origin.recipe,
         "config": config_to_json(config.origin.config),
@@ -120,7 +120,7 @@ def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
 
 
 def _compile(module: nn.Module) -> None:
-    """Parts that launch many small kernels, on a GPU."""
+    """Compile the parts that launch many small kernels."""
     for part in module.modules():
         if isinstance(part, COMPILED):
             part.compile()
@@ -133,7 +133,7 @@ def _devices(processes: Processes) -> str:
 
 
 def _precision(config: FitConfig, run_folder: Path, module: nn.Module, batch: Callable[[], Clips]) -> Precision:
-    """A resumed run keeps its own; the first process decides for all."""
+    """The precision of a resumed run, or the measured one; the first process decides for all."""
     if config.precision != "auto":
         return config.precision
     device = next(module.parameters()).device

@@ -1,4 +1,4 @@
-"""The frozen model on the training episodes: latents of every frame, of twins, and of what it imagines along them."""
+"""Latents of the training episodes from the frozen model: of every frame, of twins, and imagined ones."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class FrozenEncoder:
         return torch.cat([self.encoder.encode(batch).tokens for batch in batches])
 
     def stored(self, key: list[str], parts: Callable[[], Iterator[Tensor]]) -> LatentRows:
-        """Rows in a file of `folder`, which is written anew only where weights or `key` are others."""
+        """Rows in a file of `folder`, which is written only for new weights or a new `key`."""
         return stored_latents(self.folder, [self.weights, *key], self.encoder.latent_shape, parts, self.device)
 
 
@@ -85,10 +85,10 @@ def imagine_stage(context: int) -> str:
 def imagine_along(
     data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int], progress: Progress
 ) -> StandIns | None:
-    """The horizon of model steps that followed a few context frames of random clips, as imagined.
+    """Imagined latents of the model steps that follow the context frames of random clips.
 
-    `draw` is the number of context frames, of clips at most, and the seed of the choice. `frozen` and `model` have
-    the same weights. None where all episodes are too short.
+    `draw` is the number of context frames, the largest number of clips, and the seed of their choice. `frozen` and
+    `model` have the same weights. None where all episodes are too short.
     """
     context, clips, seed = draw
     timing, shape = data.timing, data.latents.shape

@@ -1,4 +1,4 @@
-"""Which arithmetic trains faster on this machine? Measured, not assumed."""
+"""Measures which arithmetic trains faster on this machine."""
 
 import time
 from typing import cast

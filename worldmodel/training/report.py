@@ -1,4 +1,4 @@
-"""The record of a training in its manifest, for people: probes, errors and curves."""
+"""Measurements of a trained model for its manifest: calibration, probes, errors and curves."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from worldmodel.training.latent_stage import FrozenEncoder, Progress
 from worldmodel.training.loop import Row
 
 BATCH = 128
-"""Clips of a batch of held-out ones."""
+"""Clips in a batch of held-out clips."""
 CALIBRATION_BATCHES = 32
 PROBE_EPISODES = 300
 SETTLING_EPISODES = 20
@@ -33,7 +33,7 @@ HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A store's episodes: those that are learned from, and those held out."""
+    """A store's episodes, split into training and held-out ones."""
 
     store: EpisodeStore
     train: list[Episode]
@@ -79,7 +79,7 @@ def probe(
 
 
 def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[str, float]:
-    """How far the head's readings of held-out frames are from what was recorded: medians, in tolerances."""
+    """Median error of the head's readings of held-out frames against the recorded features, in tolerances."""
     quantities, recorded = probe_rows(frozen, split, split.held_out, head.quantities)
     truth = task_truth(head.config, split.store.description["features"]["names"], recorded)
     names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
@@ -126,7 +126,7 @@ def curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
 
 
 def measured_frames(split: Split) -> dict[str, int]:
-    """By stage, frames that `calibrate`, `settle` and `probe` encode."""
+    """Number of frames that `calibrate`, `settle` and `probe` encode, by stage."""
     skip = split.timing.control_steps
     settled = sum(_spaced(episode, skip) for episode in split.train[:SETTLING_EPISODES])
     probed = sum(_spaced(e, skip) for e in (*split.train[:PROBE_EPISODES], *split.held_out[:PROBE_EPISODES]))

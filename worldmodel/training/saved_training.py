@@ -1,4 +1,4 @@
-"""How far a training came: killed, it goes on as if nothing had happened. Safetensors and JSON, no pickle."""
+"""The saved state of a training, from which an interrupted one continues exactly. Safetensors and JSON, no pickle."""
 
 import json
 import time
@@ -19,7 +19,7 @@ _IDENTITY = "run.json"
 
 
 class SavedTraining:
-    """state.safetensors (module, optimiser, random numbers, steps done) and run.json (which training it is)."""
+    """state.safetensors (module, optimiser, random numbers, steps done) and run.json (the settings and data)."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class SavedTraining:
         generator: Generator | None = None,
         every_s: float = 30.0,
     ) -> None:
-        """For a training whose random numbers are a function of the step, or come from `generator`."""
+        """The training's random numbers must be a function of the step, or come from `generator`."""
         self._folder = folder
         self._module = module
         self._optimiser = optimiser
@@ -38,7 +38,7 @@ class SavedTraining:
         self._saved_at = time.monotonic()
 
     def claim(self, identity: dict[str, Any]) -> None:
-        """Make the folder this training's. Raises DatasetError when it is another's."""
+        """Write run.json. Raises DatasetError when the folder holds a training with another identity."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / _IDENTITY
         text = json.dumps(identity, indent=1, sort_keys=True)
@@ -50,7 +50,7 @@ class SavedTraining:
         write_atomically(path, text.encode())
 
     def restore(self) -> int:
-        """Take over what was saved. Returns the steps done: 0 when nothing was."""
+        """Restore the saved state. Returns the steps done: 0 where nothing was saved."""
         path = self._folder / _STATE
         if not path.is_file():
             return 0
@@ -67,9 +67,9 @@ class SavedTraining:
         return int(tensors["step"])
 
     def save(self, step: int, *, last: bool) -> None:
-        """Save the state after `step` steps, unless one was saved within the last `every_s` seconds; the last always.
+        """Save the state after `step` steps, if the last save was `every_s` seconds ago or the step is the last.
 
-        Raises TrainingError, and keeps what was saved before, when weights are not finite.
+        Raises TrainingError, and keeps the state saved before, when weights are not finite.
         """
         if not last and time.monotonic() - self._saved_at <= self._every_s:
             return

@@ -1,4 +1,4 @@
-"""A trained module: its heads, and everything that is measured on it and written down."""
+"""The stages after the first: a trained module's heads, and the measurements in its manifest."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from worldmodel.training.robot import action_spec
 
 @dataclass(frozen=True)
 class TrainedHeads:
-    """Trained heads, and the scale of the distance that needs no training."""
+    """Trained heads, and the scale of the latent goal distance."""
 
     modules: Mapping[str, nn.Module]
     goal_distance_scale: float
@@ -45,7 +45,7 @@ class TrainedHeads:
 
 @dataclass(frozen=True)
 class Trained:
-    """A module after the first stage, and all that is learned and measured on it after that."""
+    """A module after the first stage, with the stages that follow."""
 
     config: FitConfig
     split: Split
@@ -55,12 +55,12 @@ class Trained:
 
     @property
     def device(self) -> torch.device:
-        """Where the module is."""
+        """Device of the module."""
         return next(self.module.parameters()).device
 
     @property
     def frozen(self) -> FrozenEncoder:
-        """The encoder as it is served; its latents are kept beside the run."""
+        """The encoder in its serving form; its latents are stored in the run's folder."""
         return _frozen(self.config.entry, self.module, self.run.folder / "latents")
 
     @property
@@ -76,7 +76,7 @@ class Trained:
 
     @property
     def _encoder(self) -> Encoder:
-        """The encoder as the module has it, which is cheaper to ask for its shape than `frozen`."""
+        """The plain encoder, which gives its shape at less cost than `frozen`."""
         assert self.config.entry.encoder is not None
         return self.config.entry.encoder(self.module)
 
@@ -86,7 +86,7 @@ class Trained:
 
     @property
     def world_model(self) -> WorldModel | None:
-        """The world model as it is served: made of the weights as they are now."""
+        """The world model in its serving form, with the current weights."""
         make = self.config.entry.world_model
         return None if make is None else fast_world_model(make(self.module), "float32")
 
@@ -159,9 +159,9 @@ class Trained:
         return None if model is None else calibrate(self.frozen, model, self.split, progress)
 
     def _record(self, heads: TrainedHeads, progress: Progress) -> dict[str, Any]:
-        """For people: settings, held-out errors, probes and curves."""
+        """Record for readers of the manifest: settings, held-out errors, probes and curves."""
         config, split, rows = self.config, self.split, self.run.metrics()
-        measured: Row = dict(rows[-1])  # the row itself is a point of the curves
+        measured: Row = dict(rows[-1])  # a copy, since the row is also a point of the curves
         if config.predictor.steps:
             measured |= measure(config.entry, self.module, held_out_batches(config, split, self.device))
             self.module.eval()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from server.commands.train import add_parser, goal_tolerances, step_counts
 from tests.episodes import write_dot_store
 from tests.tiny import write_tiny_checkpoint
 from worldmodel.heads.task_distance import Tolerance
+from worldmodel.recipes import RECIPES
 
 NAMES = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
 
@@ -27,13 +29,26 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert len(text) > 200 and f"telos {name}" in text
 
 
+def test_the_help_of_train_lists_every_recipe_and_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    recipes, sizes = (re.search(rf"{option} \S+ (.*?) --", text) for option in ("--recipe", "--preset"))
+    assert recipes is not None and sizes is not None
+    assert all(name in recipes[1] for name in RECIPES)
+    assert all(preset in sizes[1] for entry in RECIPES.values() for preset in entry.presets)
+
+
 MISTAKES = {
     "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
     "an unknown recipe": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"],
-        "['gcbc', 'lewm', ",
+        "this build has gcbc, lewm, pldm, random-encoder",
     ),
-    "an unknown preset": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"], "small"),
+    "an unknown preset": (
+        ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"],
+        "lewm has paper, small, tiny",
+    ),
     "an unknown setting": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smooth=0"], "smoothness_weight"),
     "a setting of another kind": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smoothness_weight=much"],
@@ -81,7 +96,7 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     [
         ("z=0.1", "the goal wants a feature 'z', which was not recorded; these were: x, y, constant"),
         ("x,y=0", "--goal: tolerance of x,y is 0.0; wanted a finite number above 0"),
-        ("none x=1", "--goal none stands alone; leave it out, or the other goals"),
+        ("none x=1", "--goal none cannot be combined with other goals; leave it out"),
         ("x=1 --learning-rate=0", "learning_rate=0.0 must be above 0"),
     ],
 )
@@ -136,7 +151,7 @@ def train_arguments(*settings: str) -> argparse.Namespace:
 def test_a_goal_is_features_and_a_tolerance(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["train", "--data", "a", "--out", "b", "--goal", "x,y"])
-    assert "'x,y' is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE" in capsys.readouterr().err
+    assert "'x,y' is not a tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE" in capsys.readouterr().err
 
 
 def test_what_counts_of_a_goal_is_known_of_the_tasks_that_telos_has():

@@ -228,7 +228,10 @@ def test_other_episodes_in_the_same_folder_are_refused(store: Path, trained: Tra
     [
         ({"precision": "bfloat16"}, "training.precision is 'float32' there and 'bfloat16' now; choose another folder"),
         ({"timing": StepTiming(horizon=4)}, "timing.horizon is 5 there and 4 now; choose another folder"),
-        ({"origin": Origin.of_preset("pldm", "tiny")}, "covariance_weight is None there and .* and [0-9]+ more; choose"),
+        (
+            {"origin": Origin.of_preset("pldm", "tiny")},
+            "covariance_weight is None there and .* and [0-9]+ more; choose",
+        ),
     ],
 )
 def test_another_training_in_the_same_folder_is_refused(
