@@ -1,7 +1,7 @@
 """Learns and predicts latents. Knows no goal, no planner, no simulator, no transport.
 
-These names are the whole public interface; nothing outside the package imports its modules. They are loaded when they
-are asked for: a server that plans reads no episodes, and must not wait for HDF5.
+These names are the whole public interface; nothing outside the package imports its modules. Each is loaded on first
+use: a server that plans reads no episodes, and must not wait for HDF5.
 """
 
 import importlib

@@ -105,7 +105,7 @@ class WorldModel(Protocol):
     def predictions(
         self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
     ) -> Float[Tensor, "b t-1 n d"]:
-        """Each frame's latents but the first's, predicted from the frames and actions before it."""
+        """Predicted latents of each frame but the first, from the frames and actions before it."""
         ...
 
 

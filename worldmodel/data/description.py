@@ -25,7 +25,9 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} is a LeRobot data set; import it first: telos data import {folder} --out data/{folder.name}"
         )
     if not path.is_file():
-        raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
+        raise DatasetError(
+            f"{folder} has no dataset.json; wanted an episode store made by telos collect or telos data import"
+        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

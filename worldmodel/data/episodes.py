@@ -148,7 +148,7 @@ class EpisodeStore:
         return np.asarray(self._shards[episode.shard].rows["features"][first : first + (count - 1) * skip + 1])[::skip]
 
     def standardised(self, sensor: SensorSpec, episodes: list[Episode]) -> SensorSpec:
-        """A vector sensor with the mean and the standard deviation of these episodes; a camera as it is.
+        """A vector sensor with the mean and the standard deviation of these episodes; a camera is returned unchanged.
 
         The deviation is at least a hundredth of the entry's range: otherwise, where an entry hardly moved in the
         recordings, a slightly misplaced sensor would give readings far from all training data.

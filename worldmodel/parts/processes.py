@@ -44,7 +44,7 @@ ALONE = Processes()
 def joined(device: DeviceChoice) -> Iterator[Processes]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
-    Raises TrainingError when the device asked for is not there.
+    Raises TrainingError when `device` is not available.
     """
     chosen = chosen_device(device)
     if "WORLD_SIZE" not in os.environ:
@@ -111,7 +111,7 @@ def _mean(tensor: Tensor) -> Tensor:
 
 
 def chosen_device(choice: DeviceChoice) -> torch.device:
-    """This process's device. Raises TrainingError when the one asked for is not there."""
+    """Device of this process. Raises TrainingError when `choice` is not available."""
     if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
         return CPU
     if not torch.cuda.is_available():

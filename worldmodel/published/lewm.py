@@ -94,7 +94,7 @@ class Published:
 def import_lewm(published: Published, out: Path, provenance: dict[str, Any]) -> Manifest:
     """Write the checkpoint folder `out`; `provenance` goes into the manifest's training record. Raises CheckpointError.
 
-    There is no data to calibrate surprise on, so it has no calibration.
+    The checkpoint has no calibration, since there is no data to measure surprise on.
     """
     config = read_config(published.config, published.action)
     side = _image_side(published.config)

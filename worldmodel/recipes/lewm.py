@@ -12,8 +12,8 @@ Departures:
   cube, are lost. Without inverse dynamics, small things are lost, such as PushT's disc;
 - a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of latents that are imagined
   from imagined latents;
-- several sensors: each camera has an encoder of its own and gives one token, a vector is a token as it is; SIGReg and
-  smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
+- several sensors: each camera has an encoder of its own and gives one token, a vector becomes a token unlearned; SIGReg
+  and smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
 - twins may be learned from (`twin_weight`, 0 in every preset): the latent of a frame's twin, the same state drawn in
   another world, is to be the frame's. No other loss sees twins, so they do not change how dynamics are learned;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),

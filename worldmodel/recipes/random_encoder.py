@@ -25,7 +25,7 @@ LEAST_STD = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class RandomEncoderConfig(NetworkConfig):
-    """The architecture; there is nothing else to set."""
+    """The architecture; the recipe has no other settings."""
 
 
 class RandomEncoder(FrameEncoder):

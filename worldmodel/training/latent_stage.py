@@ -77,7 +77,7 @@ def imagined_stand_ins(
 
 
 def imagine_stage(context: int) -> str:
-    """Name of the stage that imagines from so many context frames."""
+    """Name of the stage that imagines from `context` frames."""
     return f"imagine from {context} frame{'s' if context > 1 else ''}"
 
 

@@ -49,11 +49,11 @@ class StageRun:
 
 
 def train_predictor(predictor: Predictor, data: LatentEpisodes, training: PredictorTraining, run: StageRun) -> None:
-    """Train `predictor`, in place and with its BatchNorm as it is.
+    """Train `predictor` in place, with its BatchNorm frozen.
 
-    Episodes shorter than a clip of the context and the horizon are left out; one at least must not be. A call with the
-    same folder, predictor and data goes on from where it was killed. Raises DatasetError when other settings were kept
-    in the folder.
+    Episodes shorter than a clip of context and horizon are left out; at least one must be long enough. After an
+    interruption, a call with the same folder, predictor and data continues. Raises DatasetError when the folder holds a
+    training with other settings.
     """
     if training.steps == 0:
         return

@@ -1,5 +1,6 @@
 """Measurements of a trained model for its manifest: calibration, probes, errors and curves."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from worldmodel.training.loop import Row
 
 BATCH = 128
 """Clips in a batch of held-out clips."""
+REPEATS = 4
+"""Number of times that a held-out clip is drawn, on average and at most."""
 CALIBRATION_BATCHES = 32
 PROBE_EPISODES = 300
 SETTLING_EPISODES = 20
@@ -41,21 +44,23 @@ class Split:
     timing: StepTiming
 
     def held_out_clips(self, clip_frames: int, batches: int = 4, size: int = BATCH) -> list[Clips]:
-        """Clips of held-out episodes, the same in every call."""
+        """Clips of held-out episodes, the same in every call; fewer batches where they would only repeat few clips."""
         sampler = ClipSampler(self.store, self.held_out, clip_frames=clip_frames, timing=self.timing)
-        return [sampler.sample(size, seed=0, step=index) for index in range(batches)]
+        enough = math.ceil(REPEATS * len(sampler) / size)
+        return [sampler.sample(size, seed=0, step=index) for index in range(min(batches, enough))]
 
 
 @torch.inference_mode()
 def calibrate(frozen: FrozenEncoder, model: WorldModel, split: Split, progress: Progress) -> CalibrationSpec:
     """Surprise of held-out transitions with as many context frames as the service uses."""
     values = []
-    for done, clips in enumerate(split.held_out_clips(split.timing.context_frames, CALIBRATION_BATCHES), start=1):
+    drawn = split.held_out_clips(split.timing.context_frames, CALIBRATION_BATCHES)
+    for done, clips in enumerate(drawn, start=1):
         batch = clips.to(frozen.device)
         assert batch.actions is not None
         latents = frozen.encoder.encode(batch.frames).tokens.unflatten(0, batch.shape)
         values.append(surprise(model, latents, batch.actions))
-        progress("calibrate", done, CALIBRATION_BATCHES, {})
+        progress("calibrate", done, len(drawn), {})
     return calibrated(values)
 
 
@@ -129,9 +134,10 @@ def measured_frames(split: Split) -> dict[str, int]:
     """Number of frames that `calibrate`, `settle` and `probe` encode, by stage."""
     skip = split.timing.control_steps
     settled = sum(_spaced(episode, skip) for episode in split.train[:SETTLING_EPISODES])
+    held_out = sum(episode.frames for episode in split.held_out)
     probed = sum(_spaced(e, skip) for e in (*split.train[:PROBE_EPISODES], *split.held_out[:PROBE_EPISODES]))
     return {
-        "calibrate": CALIBRATION_BATCHES * BATCH * split.timing.context_frames,
+        "calibrate": min(CALIBRATION_BATCHES * BATCH, REPEATS * held_out) * split.timing.context_frames,
         "prepare a random encoder": SETTLING_PASSES * settled,
         "probe": 2 * probed,
     }

@@ -86,7 +86,7 @@ class SavedTraining:
 
 
 def _differences(kept: Any, asked: Any, name: str = "") -> list[str]:
-    """Each setting whose value in the folder is not the one asked for, with both values."""
+    """The settings whose kept and asked values differ, each with both values."""
     if isinstance(kept, list) and isinstance(asked, list) and len(kept) == len(asked):
         kept, asked = ({str(index): value for index, value in enumerate(each)} for each in (kept, asked))
     if isinstance(kept, dict) and isinstance(asked, dict):

@@ -32,7 +32,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 def test_the_help_of_train_lists_every_recipe_and_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split("options:")[1].split())
     recipes, sizes = (re.search(rf"{option} \S+ (.*?) --", text) for option in ("--recipe", "--preset"))
     assert recipes is not None and sizes is not None
     assert all(name in recipes[1] for name in RECIPES)
@@ -112,7 +112,7 @@ def test_the_predictor_alone_learns_from_twice_as_many_clips_as_fast(tmp_path: P
     store = write_dot_store(tmp_path / "store", episodes=2)
     asked = []
     monkeypatch.setattr("worldmodel.training.fit.fit", lambda _, config, *rest: asked.append(config))
-    settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4"]
+    settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4", "--quiet"]
     main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), *settings])
     (config,) = asked
     assert config.training.learning_rate == config.predictor.learning_rate == 1e-4

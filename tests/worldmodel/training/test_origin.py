@@ -158,7 +158,7 @@ def test_a_predictor_becomes_residual_and_keeps_all_but_its_head(trained: Path) 
 
 @pytest.mark.parametrize("name", ["depth", "predictor.deep", "predictor.", "decoder.depth", "latent_width.x"])
 def test_a_setting_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(TrainingError, match=rf"has no setting '{name}'; it has \[.*'predictor.depth'.*'twin_weight'"):
+    with pytest.raises(TrainingError, match=rf"has no setting '{name}'; it has .*predictor.depth, .*twin_weight"):
         Origin.of_preset("lewm", "tiny", {name: 1})
 
 
