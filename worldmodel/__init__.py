@@ -1,7 +1,7 @@
 """Learns and predicts latents. Knows no goal, no planner, no simulator, no transport.
 
-These names are the whole public interface; nothing outside the package imports its modules. They are loaded when they
-are asked for: a server that plans reads no episodes, and must not wait for HDF5.
+These names are the whole public interface; nothing outside the package imports its modules. Each is loaded on first
+use: a server that plans reads no episodes, and must not wait for HDF5.
 """
 
 import importlib
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from worldmodel.published.lewm import Published, import_lewm
     from worldmodel.recipe import Body, Encoder, LatentPolicy, Latents, Step, WorldModel
     from worldmodel.recipes import RECIPES
+    from worldmodel.training.estimate import estimate
     from worldmodel.training.fit import FitConfig, fit
     from worldmodel.training.head_stage import HeadsConfig
     from worldmodel.training.loop import TrainingConfig
@@ -62,6 +63,7 @@ _HOMES = {
     "published.lewm": ("Published", "import_lewm"),
     "recipe": ("Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel"),
     "recipes": ("RECIPES",),
+    "training.estimate": ("estimate",),
     "training.fit": ("FitConfig", "fit"),
     "training.head_stage": ("HeadsConfig",),
     "training.loop": ("TrainingConfig",),
@@ -77,8 +79,8 @@ __all__ = [  # noqa: RUF022 - in the order of the imports above
     "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
     "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec",
     "observe", "DTYPES", "Precision", "PrecisionChoice", "Published", "import_lewm", "Body", "Encoder",
-    "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "FitConfig", "fit", "HeadsConfig", "TrainingConfig",
-    "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "estimate", "FitConfig", "fit", "HeadsConfig",
+    "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

@@ -34,17 +34,17 @@ from worldmodel.recipes import RECIPES, config_from_json
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A recipe's module and the heads on its latents, as they were trained."""
+    """The trained module of a recipe, and the trained heads that read its latents."""
 
     module: nn.Module
     heads: Mapping[str, nn.Module]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every weight, under the name that it has in the file."""
+        """Every weight, by its name in the file."""
         return {prefix + key: value for prefix, part in self.named() for key, value in part.state_dict().items()}
 
     def named(self) -> list[tuple[str, nn.Module]]:
-        """Each part, and how the names of its weights begin in the file."""
+        """Each part, with the prefix of its weights' names in the file."""
         return [("world_model.", self.module), *((f"{name}.", head) for name, head in self.heads.items())]
 
 
@@ -57,23 +57,23 @@ class Checkpoint:
     trained: TrainedModel
     device: torch.device
     precision: Precision
-    """The precision of imagining; frames are always encoded in float32."""
+    """Arithmetic of the predictor; frames are always encoded in float32."""
     encoder: Encoder | None
     world_model: WorldModel | None
-    """None, as the policy is, for a model without `planning` in its manifest."""
+    """None, like `policy`, for a model whose manifest has no `planning`."""
     policy: LatentPolicy | None
-    """The recipe's own, else the first head that is one."""
+    """The recipe's own policy, else the first head that is a policy."""
     distances: Mapping[str, tuple[float, LatentDistance]]
-    """Learned distances to a goal: each one's weight in the cost of a plan, by head."""
+    """Learned distances to a goal by head, each with its weight in the cost of a plan."""
 
     def surprise(self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
-        """How far each frame but the first is from its prediction. For a model with a world model."""
+        """Squared distance of each frame but the first from its prediction; needs a world model."""
         assert self.world_model is not None
         return surprise(self.world_model, latents, actions)
 
 
 def save_checkpoint(folder: Path, manifest: Manifest, trained: TrainedModel) -> Manifest:
-    """Write both files, each at once or not at all; returns the manifest with the weights' hash filled in."""
+    """Write both files, each as a whole; returns the manifest with the weights' hash filled in."""
     data = save({key: value.detach().cpu().contiguous() for key, value in trained.tensors().items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     manifest = dataclasses.replace(manifest, weights=weights)
@@ -84,15 +84,16 @@ def save_checkpoint(folder: Path, manifest: Manifest, trained: TrainedModel) -> 
 
 
 def verify_checkpoint(folder: Path) -> Manifest:
-    """The manifest, once the weights were found to be the ones it names. Raises CheckpointError."""
+    """The manifest of a checkpoint whose weights have the hash that it names. Raises CheckpointError."""
     manifest = read_manifest(folder)
     _read_weights(folder, manifest)
     return manifest
 
 
 def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoice = "float32") -> Checkpoint:
-    """`precision` is that of imagining. Raises CheckpointError when anything is missing, changed, of the wrong shape or
-    not finite."""
+    """A checkpoint ready to plan on `device`, whose predictor computes in `precision`.
+
+    Raises CheckpointError when anything is missing, changed, of the wrong shape or not finite."""
     text = manifest_bytes(folder)
     manifest = parse_manifest(text, folder.name)
     tensors = _tensors(_read_weights(folder, manifest), manifest)
@@ -102,12 +103,6 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
         part.load_state_dict(_part(tensors, prefix))
         part.eval().requires_grad_(False).to(device)
     return _ready(manifest, hashlib.sha256(text).hexdigest(), trained, torch.device(device), precision)
-
-
-def make_module(entry: Entry, config: object, manifest: Manifest) -> nn.Module:
-    """The recipe's module for the robot of the manifest, with random weights."""
-    width = 0 if manifest.action is None else manifest.action.width
-    return entry.module(config, Body(sensors=manifest.sensors, action_width=width))
 
 
 def _ready(
@@ -176,19 +171,17 @@ def _tensors(data: bytes, manifest: Manifest) -> dict[str, Tensor]:
         return load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
         raise CheckpointError(
-            f"{manifest.weights.file} of {manifest.name} is no safetensors file: {error}; restore it or train again"
+            f"{manifest.weights.file} of {manifest.name} is not a safetensors file: {error}; restore it or train again"
         ) from error
 
 
 def _build(manifest: Manifest) -> TrainedModel:
     """The modules that the manifest describes, with random weights."""
-    config, width = config_from_json(manifest.recipe, manifest.config), 0
-    if manifest.action is not None:
-        width = manifest.action.width
-    module = make_module(RECIPES[manifest.recipe], config, manifest)
-    return TrainedModel(
-        module, {name: make_head(spec, manifest.latent, width) for name, spec in manifest.heads.items()}
-    )
+    config = config_from_json(manifest.recipe, manifest.config)
+    width = 0 if manifest.action is None else manifest.action.width
+    module = RECIPES[manifest.recipe].module(config, Body(sensors=manifest.sensors, action_width=width))
+    heads = {name: make_head(spec, manifest.latent, width) for name, spec in manifest.heads.items()}
+    return TrainedModel(module, heads)
 
 
 def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
@@ -200,20 +193,26 @@ def _check(tensors: dict[str, Tensor], manifest: Manifest) -> None:
             _check_latents(trained.module, manifest)
             wanted = trained.tensors()
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"manifest of {name} describes no model that this build knows: {error}") from error
-    if odd := sorted(set(tensors) ^ set(wanted)):
-        state = "lack" if odd[0] in wanted else "have, and should not,"
         raise CheckpointError(
-            f"weights of {name} {state} {shown(odd[0])} ({len(odd)} in all); restore both of its files"
+            f"manifest.json of {name} describes a model that this build cannot make: {error}; restore it"
+        ) from error
+    if odd := sorted(set(tensors) ^ set(wanted)):
+        given, asked = ("lacks", "wants") if odd[0] in wanted else ("has", "does not want")
+        raise CheckpointError(
+            f"{manifest.weights.file} of {name} {given} {shown(odd[0])}, which its manifest {asked} ({len(odd)} such "
+            "tensors); restore both files from one training"
         )
     for key, tensor in tensors.items():
-        given, asked = ((list(part.shape), part.dtype) for part in (tensor, wanted[key]))
+        given, asked = (f"{part.dtype} {list(part.shape)}" for part in (tensor, wanted[key]))
         if given != asked:
             raise CheckpointError(
-                f"weights of {name}: {key} is {given}; its manifest wants {asked}: restore both files"
+                f"{manifest.weights.file} of {name}: {key} is {given}; its manifest wants {asked}: restore both files "
+                "from one training"
             )
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(f"weights of {name}: {key} is not finite; train the model again")
+            raise CheckpointError(
+                f"{manifest.weights.file} of {name}: {key} holds a number that is not finite; train the model again"
+            )
 
 
 def _check_latents(module: nn.Module, manifest: Manifest) -> None:

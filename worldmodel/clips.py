@@ -1,4 +1,4 @@
-"""Clips, which training reads: a few frames of one episode, one model step apart, and the actions between them."""
+"""Training clips: a few frames of one episode, one model step apart, and the actions between them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from worldmodel.observation import ObservationBatch
 
 @dataclass(frozen=True, kw_only=True)
 class StepTiming:
-    """How time is divided into steps, in training and in planning."""
+    """The division of time into steps, for training and planning."""
 
     control_steps: int = 5
     """Control steps in one model step."""
     context_frames: int = 3
-    """Most frames that a plan begins from."""
+    """Number of frames that a plan begins from, at most."""
     horizon: int = 5
-    """Model steps that a plan looks ahead by default."""
+    """Default number of model steps that a plan looks ahead."""
 
     def frames_spanned(self, clip_frames: int) -> int:
         """Frames of an episode, one control step apart, from the first of a clip to its last."""
@@ -31,11 +31,11 @@ class Clips:
     """b clips of t frames each."""
 
     sensors: Mapping[str, Tensor]
-    """By sensor: cameras uint8 [b t h w 3], vectors float32 [b t k] in physical units."""
+    """Readings by sensor: cameras uint8 [b t h w 3], vectors float32 [b t k] in physical units."""
     actions: Float[Tensor, "b steps a"] | None
     """Between the frames, t - 1 steps, unitless in [-1, 1]; None in episodes without actions."""
     twins: Mapping[str, Tensor] | None = None
-    """By sensor, the same states seen in other worlds; a vector's are its own readings."""
+    """The same states by sensor, drawn with other looks; a vector's readings are unchanged."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +45,7 @@ class Clips:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """Device of the tensors."""
         return next(iter(self.sensors.values())).device
 
     @property
@@ -60,11 +60,11 @@ class Clips:
         return _flat(self.twins)
 
     def to(self, device: torch.device) -> "Clips":
-        """On that device; from pinned memory without waiting."""
+        """A copy on `device`; from pinned memory the copy is asynchronous."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Clips":
-        """In memory that a GPU copies from by itself."""
+        """A copy in pinned memory."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Clips":

@@ -1,4 +1,4 @@
-"""Errors that a user of this package can cause and mend."""
+"""Errors that a user of this package can cause and fix."""
 
 
 class CheckpointError(ValueError):
@@ -19,4 +19,4 @@ class SensorError(ValueError):
 
 
 class TrainingError(ValueError):
-    """A training cannot begin or go on as asked; the message says what was asked for and what is there."""
+    """A training cannot begin or continue; the message says what was given and what is wanted."""

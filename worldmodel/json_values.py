@@ -21,8 +21,7 @@ def field_values(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     for key, value in values.items():
         if not _fits(value, hints[key]):
-            wanted = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
-            raise CheckpointError(f"{where}: {key} is {shown(value)}; wanted {wanted}")
+            raise CheckpointError(f"{where}: {key} is {shown(value)}; wanted {_named(hints[key])}")
     return {key: _widened(value, hints[key]) for key, value in values.items()}
 
 
@@ -44,6 +43,13 @@ def _fits(value: Any, wanted: Any) -> bool:
     if wanted is str:
         return isinstance(value, str) and value.isprintable()
     return isinstance(value, origin or wanted)
+
+
+def _named(wanted: Any) -> str:
+    """A field's type, for an error message."""
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(repr, get_args(wanted)))
+    return wanted.__name__ if isinstance(wanted, type) else str(wanted)
 
 
 def _widened(value: Any, wanted: Any) -> Any:

@@ -1,11 +1,10 @@
-"""The manifest: everything a checkpoint must say to be used rightly, as JSON data.
+"""The manifest: everything that a checkpoint's users must know, as JSON data.
 
 It picks from closed tables (recipes, heads, kinds of sensors) and never names code. Unknown keys are refused.
 """
 
 import dataclasses
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any, TypeVar
 
 from worldmodel.errors import CheckpointError
 from worldmodel.json_values import field_values, shown
-from worldmodel.observation import SensorSpec
+from worldmodel.observation import SensorSpec, are_ranges
 
 FORMAT = 2
 LARGEST_FILE = 4 * 2**20
 MOST_SENSORS = 16
-"""An observation has no more on the wire."""
+"""Most sensors that an observation on the wire may have."""
 MOST_HEADS = 16
 
 _HEAD_NAME = re.compile("[a-z][a-z0-9_]{0,63}")
@@ -59,9 +58,7 @@ class ActionSpec:
         widths = {len(self.names), len(self.units), len(self.low), len(self.high)}
         if len(widths) != 1 or not self.names:
             raise CheckpointError("action.names, units, low and high must have one entry for each action")
-        if not all(
-            math.isfinite(lo) and math.isfinite(hi) and lo < hi for lo, hi in zip(self.low, self.high, strict=True)
-        ):
+        if not are_ranges(self.low, self.high):
             raise CheckpointError(
                 f"action limits must be finite with low < high; given low={self.low}, high={self.high}"
             )
@@ -78,14 +75,14 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningSpec:
-    """How a plan uses the model."""
+    """The settings with which plans use the model."""
 
     context_frames: int
     """Most context frames, one model step apart, that the predictor was trained on."""
     horizon: int
     """Default horizon in model steps."""
     goal_distance_scale: float
-    """Mean squared latent distance between unrelated frames: what the latent goal distance is divided by."""
+    """Mean squared latent distance between unrelated frames, by which the latent goal distance is divided."""
 
     def __post_init__(self) -> None:
         if self.context_frames < 1 or self.horizon < 1:
@@ -114,7 +111,7 @@ class CalibrationSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSpec:
-    """Which weights belong to this manifest."""
+    """Size and hash of the weights that belong to this manifest."""
 
     sha256: str
     bytes: int
@@ -127,10 +124,10 @@ class WeightsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec:
-    """A head of the checkpoint. Its weights lie in the same file, under the name that the manifest gives it."""
+    """A head of the checkpoint. Its weights are in the same file, with the head's name as their prefix."""
 
     type: str
-    """Picks from the table of heads."""
+    """A name in the table of heads."""
     config: dict[str, Any]
 
 
@@ -145,7 +142,7 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that a checkpoint says of itself."""
+    """The description of a checkpoint."""
 
     name: str
     version: str
@@ -153,7 +150,7 @@ class Manifest:
     config: dict[str, Any]
     """The recipe's whole configuration."""
     sensors: tuple[SensorSpec, ...]
-    """All of them are in every observation, in this order."""
+    """Sensors of every observation, in this order."""
     latent: LatentSpec
     weights: WeightsSpec
     action: ActionSpec | None = None
@@ -161,11 +158,11 @@ class Manifest:
     planning: PlanningSpec | None = None
     """None for a model that cannot plan."""
     calibration: CalibrationSpec | None = None
-    """None for a model whose surprise was measured on no data."""
+    """None for a model whose surprise was never calibrated."""
     heads: dict[str, HeadSpec] = field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
     task: str = ""
-    """Id of the environment it was trained in, empty for a robot of your own."""
+    """Id of the training environment; empty for a robot of your own."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: commands, seeds, commit, versions, curves, held-out metrics. Read by people, not by code."""
     format: int = FORMAT
@@ -180,7 +177,8 @@ class Manifest:
             )
         if len(names) > MOST_SENSORS or len(self.heads) > MOST_HEADS:
             raise CheckpointError(
-                f"given {len(names)} sensors and {len(self.heads)} heads; at most {MOST_SENSORS} and {MOST_HEADS} fit"
+                f"manifest has {len(names)} sensors and {len(self.heads)} heads; at most {MOST_SENSORS} and "
+                f"{MOST_HEADS} are allowed"
             )
         if self.planning is not None and self.action is None:
             raise CheckpointError("planning is given without action; wanted both, or neither for an encoder alone")
@@ -220,7 +218,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
 
 
 def _heads(data: Any) -> dict[str, HeadSpec]:
-    """A head's name begins those of its weights; `world_model` begins those of the recipe's."""
+    """Heads by name. The names prefix weights, and `world_model` is the prefix of the recipe's."""
     if not isinstance(data, dict):
         raise CheckpointError(f"heads is {type(data).__name__}; wanted an object")
     if odd := [name for name in data if not _HEAD_NAME.fullmatch(name) or name == "world_model"]:
@@ -241,7 +239,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def manifest_bytes(folder: Path) -> bytes:
-    """The file as it is. Raises CheckpointError when it is missing or no manifest by its size."""
+    """The unparsed file. Raises CheckpointError when it is missing, or too large for a manifest."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise CheckpointError(
@@ -250,12 +248,12 @@ def manifest_bytes(folder: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise CheckpointError(f"manifest.json of {folder.name} is over 4 MiB; that is no manifest, restore it")
+        raise CheckpointError(f"manifest.json of {folder.name} is over 4 MiB, too large for a manifest; restore it")
     return data
 
 
 def parse_manifest(data: bytes, name: str) -> Manifest:
-    """`name` is the folder's, for the message of the CheckpointError that is raised when anything is wrong."""
+    """The manifest in `data`. Raises CheckpointError, whose message calls the checkpoint `name`."""
     try:
         return Manifest.from_json(data.decode())
     except UnicodeDecodeError as error:
@@ -273,7 +271,7 @@ def _build(cls: type[T], data: Any, where: str) -> T:
         raise CheckpointError(f"{where} is {type(data).__name__}; wanted an object")
     try:
         return cls(**field_values(cls, data, where))
+    except CheckpointError:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{where} is not complete or out of range: {error}; restore it") from error

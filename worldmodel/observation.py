@@ -1,7 +1,7 @@
 """Readings of a model's sensors at one time, and the specification that every reading is checked against.
 
 A sensor is a camera (RGB pixels) or a vector (joint angles, a gripper's opening, a position). Its specification also
-says how a reading is brought into the form that the model learned from, in training, serving and evaluation alike.
+says how a reading becomes the model's input; training, serving and evaluation all use it.
 """
 
 import math
@@ -24,10 +24,8 @@ MOST_VALUES = 4096
 _FILTERS: dict[ResizeFilter, Image.Resampling] = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
 _SLACK = 0.05
 """Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
-
-
 LEAST_STD_SHARE = 1e-6
-"""Least standard deviation, as a share of the entry's range."""
+"""Least standard deviation that a vector's entry may have, as a share of its range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class SensorSpec:
     units: tuple[str, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    """Every honest reading of a vector lies within low..high."""
+    """Physical range of a vector's entries, low..high."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """A vector's entries over the training episodes: a model sees readings standardised by them."""
@@ -64,14 +62,14 @@ class SensorSpec:
         return math.prod(self.shape)
 
     def reading(self, value: np.ndarray) -> np.ndarray:
-        """One reading in the form that the model wants: pixels uint8 [h w 3] resized, or a vector float32 [k].
+        """One reading as the model's input: pixels uint8 [h w 3], resized, or a vector float32 [k].
 
         Raises SensorError for another shape, data type or scale, or a number that is not finite.
         """
         return self._pixels(value) if self.kind == "camera" else self._vector(value)
 
     def standardised(self, values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        """A vector's readings in standard deviations from their mean; as they are where neither was measured."""
+        """A vector's readings in standard deviations from their mean; unchanged where neither was measured."""
         if not self.mean:
             return values
         mean, std = (torch.tensor(each, dtype=values.dtype, device=values.device) for each in (self.mean, self.std))
@@ -115,7 +113,7 @@ class SensorSpec:
             raise CheckpointError(f"vector {self.name} has shape {self.shape}; wanted (entries,), 1..{MOST_VALUES}")
         if {len(self.names), len(self.units), len(self.low), len(self.high)} != {self.shape[0]}:
             raise CheckpointError(f"vector {self.name} wants names, units, low and high for each of its entries")
-        if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(self.low, self.high, strict=True)):
+        if not are_ranges(self.low, self.high):
             raise CheckpointError(f"vector {self.name} wants finite low < high for each entry")
         if self.mean or self.std:
             self._check_statistics()
@@ -132,15 +130,20 @@ class SensorSpec:
             )
 
 
+def are_ranges(low: Sequence[float], high: Sequence[float]) -> bool:
+    """Whether all limits are finite and each `low` is below its `high`."""
+    return all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(low, high, strict=True))
+
+
 @dataclass(frozen=True)
 class ObservationBatch:
     """Readings of all of a model's sensors at one time, for b robots."""
 
     values: Mapping[str, Tensor]
-    """By sensor: cameras uint8 [b h w 3], vectors float32 [b k] in physical units."""
+    """Readings by sensor: cameras uint8 [b h w 3], vectors float32 [b k] in physical units."""
 
     def to(self, device: torch.device) -> "ObservationBatch":
-        """On that device."""
+        """A copy on `device`."""
         return ObservationBatch({name: value.to(device) for name, value in self.values.items()})
 
 

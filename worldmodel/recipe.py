@@ -17,7 +17,7 @@ from worldmodel.observation import ObservationBatch, SensorSpec
 
 @dataclass(frozen=True)
 class Step:
-    """How far a training is, and the random numbers of this step."""
+    """A step of a training: its number, and its random numbers."""
 
     done: int
     """Optimiser steps before this one."""
@@ -26,13 +26,13 @@ class Step:
 
     @property
     def progress(self) -> float:
-        """Share of the steps that are done, 0 to 1."""
+        """Share of the steps already done, 0 to 1."""
         return self.done / max(1, self.total)
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that the optimiser treats alike; both rates scale those of the training's configuration."""
+    """Parameters with the same optimiser settings; both rates scale those of the training's configuration."""
 
     parameters: Sequence[nn.Parameter]
     learning_rate: float = 1.0
@@ -44,7 +44,7 @@ class Recipe(Protocol):
     """The methods that the training loop calls on a recipe's module (an `nn.Module`)."""
 
     def groups(self) -> list[ParameterGroup]:
-        """Everything that is learned. A target encoder is in no group."""
+        """All learned parameters. A target encoder is in no group."""
         ...
 
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
@@ -58,7 +58,7 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents of frames: tokens, and the raw pose where a model needs it beside them."""
+    """Latents of frames: tokens, and the raw pose for models that need it."""
 
     tokens: Float[Tensor, "*b n d"]
     state: Float[Tensor, "*b p"] | None = None
@@ -66,7 +66,7 @@ class Latents:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns observations into latents."""
+    """Encodes observations as latents."""
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class Encoder(Protocol):
 
     @property
     def learned(self) -> list[int]:
-        """Which tokens are learned, and could collapse; the others are readings as they are."""
+        """Indices of the learned tokens, which could collapse; the others are unchanged readings."""
         ...
 
     def encode(self, observation: ObservationBatch) -> Latents:
@@ -88,11 +88,11 @@ class WorldModel(Protocol):
     """Imagines latents. `begin` does the work that does not depend on the candidates, once a plan."""
 
     def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Any:
-        """A state that has taken in the frames seen, tokens [b t n d], and the actions between them."""
+        """The state after the frames seen, tokens [b t n d], and the actions between them."""
         ...
 
     def stack(self, states: Sequence[Any]) -> Any:
-        """One state of all these robots, in this order. Each has taken in equally many frames."""
+        """The states of several robots as one, in this order. All have seen equally many frames."""
         ...
 
     def rollout(self, state: Any, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
@@ -105,13 +105,13 @@ class WorldModel(Protocol):
     def predictions(
         self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
     ) -> Float[Tensor, "b t-1 n d"]:
-        """Each frame's latents but the first's, predicted from the frames and actions before it."""
+        """Predicted latents of each frame but the first, from the frames and actions before it."""
         ...
 
 
 @runtime_checkable
 class LatentPolicy(Protocol):
-    """Answers without a rollout."""
+    """A policy, which needs no rollout."""
 
     def __call__(self, context: Float[Tensor, "b t n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b h a"]:
         """Unitless actions of the next h model steps, from the newest of t frames towards the goal."""
@@ -129,22 +129,22 @@ class LatentDistance(Protocol):
 
 @runtime_checkable
 class RecipeConfig(Protocol):
-    """The fields that training reads of every recipe's configuration (a frozen dataclass)."""
+    """Fields that every recipe's configuration (a frozen dataclass) must have for training."""
 
     @property
     def clip_frames(self) -> int:
-        """Frames of the clips that it trains on."""
+        """Number of frames of a training clip."""
         ...
 
     @property
     def wants_twins(self) -> bool:
-        """Whether a loss needs twins of the frames."""
+        """True where a loss needs twins of the frames."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The robot that a module is made for."""
+    """The robot that a module is built for."""
 
     sensors: tuple[SensorSpec, ...]
     action_width: int = 0
@@ -153,9 +153,9 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row of the table of recipes: how its module is made, and what the product can do with it.
+    """A row of the table of recipes: constructors of its module and configurations, and its capabilities.
 
-    `encoder`, `world_model` and `policy` give a module's capabilities, None for one that it lacks.
+    `encoder`, `world_model` and `policy` return a capability of a module; None where the recipe lacks it.
     """
 
     config: type

@@ -1,11 +1,16 @@
 """Progress bars on stderr: stdout stays for results."""
 
 import sys
+import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+WORTH_NAMING = 0.1
+"""Share of the whole duration from which a stage is named in the estimate."""
 
 
 class StageProgress:
@@ -15,6 +20,20 @@ class StageProgress:
         self._quiet = quiet
         self._stage = ""
         self._bar: tqdm | None = None
+        self._expected: Mapping[str, float] = {}
+        self._began = 0.0
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Say how long all stages will take, given the expected seconds of each in order; bars then say what is left
+        after theirs."""
+        self._expected = seconds
+        self._began = time.monotonic()
+        if not self._quiet:
+            total = sum(seconds.values())
+            named = [f"{name} {duration(s)}" for name, s in seconds.items() if s >= WORTH_NAMING * total]
+            sys.stderr.write(
+                f"about {duration(total)} in all, measured on a few steps of each stage ({', '.join(named)})\n"
+            )
 
     def __call__(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         """`done` of `total` steps of `stage` are done; a new stage begins a new bar."""
@@ -29,7 +48,19 @@ class StageProgress:
 
         self.close()
         self._stage = stage
-        return tqdm(total=total, desc=stage, initial=done - 1, disable=self._quiet, file=sys.stderr)
+        return tqdm(total=total, desc=self._described(stage), initial=done - 1, disable=self._quiet, file=sys.stderr)
+
+    def _described(self, stage: str) -> str:
+        """The stage, and the time that is expected after it: as first estimated, corrected by what the stages before
+        took."""
+        stages = list(self._expected)
+        if stage not in stages:
+            return stage
+        index = stages.index(stage)
+        before = sum(self._expected[name] for name in stages[:index])
+        pace = (time.monotonic() - self._began) / before if before else 1.0
+        left = pace * sum(self._expected[name] for name in stages[index + 1 :])
+        return f"{stage} (then about {duration(left)})" if left else stage
 
     def close(self) -> None:
         """Leave the last bar as it is."""
@@ -43,3 +74,10 @@ class StageProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def duration(seconds: float) -> str:
+    """A rough duration in the unit that suits it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,9 @@
-"""`telos train`: a world model from an episode store."""
+"""`telos train`: trains a world model on an episode store."""
 
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,46 +13,51 @@ from server.commands.progress import StageProgress
 from server.provenance import provenance
 
 if TYPE_CHECKING:
-    from worldmodel import Origin, Tolerance
+    from worldmodel import EpisodeStore, FitConfig, Origin, Tolerance
 
 NO_GOAL = "none"
-"""As --goal: no feature counts."""
+"""The value of --goal for a model without a task distance."""
+STEPS = 5000
+FRAMES_A_QUICK_STEP = 10
+LEAST_QUICK_STEPS, MOST_QUICK_STEPS = 10, 300
+HEAD_STEPS_A_QUICK_STEP = 5
+BATCH, QUICK_BATCH = 128, 64
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         help="train a world model from collected episodes",
-        description="Train a world model, learn its steps to go and task distance, calibrate its surprise and write a "
-        "checkpoint. The state is saved every half minute; the same command goes on after an interruption. Several "
-        "GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
-        "torchrun --nproc-per-node 2 -m server.cli train ...",
+        description="Train a world model, train its heads (steps to go, inverse dynamics, task distance), calibrate "
+        "its surprise and write a checkpoint. The expected duration is printed first. The state is saved every half "
+        "minute; the same command continues after an interruption. torchrun shares each batch among several GPUs, or "
+        "several processes with --device cpu: torchrun --nproc-per-node 2 -m server.cli train ...",
     )
     parser.add_argument(
         "--data",
         required=True,
         nargs="+",
         type=Path,
-        help="episode store, as made by telos collect, or several of the same robot, whose episodes count alike",
+        help="episode store made by telos collect or telos data import, or several of the same robot",
     )
     parser.add_argument(
         "--sensors",
         type=lambda names: names.split(","),
         metavar="NAMES",
-        help="sensors of the store that the model gets, a camera first, for example front,wrist,proprioception "
+        help="sensors of the store that the model uses, a camera first, for example front,wrist,proprioception "
         "(default: all)",
     )
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
-    parser.add_argument("--recipe", help="JEPA recipe (default lewm)")
+    parser.add_argument("--recipe", help="lewm (default), pldm, gcbc or random-encoder")
     parser.add_argument(
-        "--preset", help="size of the model: small, paper, or tiny for trying commands out (default small)"
+        "--preset", help="size of the model: small (default), paper (as published), or tiny (learns next to nothing)"
     )
     parser.add_argument(
         "--start-from",
         type=Path,
         metavar="CHECKPOINT",
-        help="go on from a trained model's weights, with its recipe and settings, instead of random ones",
+        help="begin with a trained model's weights, recipe and settings instead of random weights",
     )
     parser.add_argument(
         "--set",
@@ -59,44 +65,62 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=[],
         type=_setting,
         metavar="NAME=VALUE",
-        help="another value for a setting of the recipe, such as smoothness_weight=0 or predictor.depth=4; "
-        "may be given several times",
+        help="change a setting of the recipe, for example smoothness_weight=0 or predictor.depth=4; may be given "
+        "several times",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"a first model in minutes: {LEAST_QUICK_STEPS} to {MOST_QUICK_STEPS} steps (one for every "
+        f"{FRAMES_A_QUICK_STEP} frames of --data) of {QUICK_BATCH} clips, and {HEAD_STEPS_A_QUICK_STEP} times as many "
+        "for each head. It can be served, so that everything else can be tried, but it predicts and plans worse than "
+        "after a whole training: expect alarms at the end, and train again without --quick before a robot follows it",
     )
     parser.add_argument(
         "--steps",
         type=int,
-        default=5000,
-        help="optimiser steps (default %(default)s); 0 keeps the weights of --start-from, and on this data learns "
-        "the distances and inverse dynamics, calibrates and probes",
+        help=f"optimiser steps of the world model (default {STEPS}, fewer with --quick); 0 keeps the weights of "
+        "--start-from and only trains its heads, calibrates and probes on this data",
+    )
+    parser.add_argument(
+        "--head-steps",
+        type=int,
+        metavar="STEPS",
+        help="optimiser steps of each head, whatever --steps is (default: 4000 for inverse dynamics, 6000 for the "
+        "others, fewer with --quick)",
     )
     parser.add_argument(
         "--predictor-steps",
         type=int,
         default=0,
-        help="then so many steps of the predictor alone, on the latents of the frozen encoder (default %(default)s)",
+        help="further optimiser steps of the predictor alone, on latents of the frozen encoder (default %(default)s)",
     )
     parser.add_argument(
         "--goal",
         action="append",
         type=_tolerance,
         metavar="FEATURE[,FEATURE...]=TOLERANCE",
-        help="what counts of a goal, and how near it must be, of the features in the episode store: the model learns a "
-        "task distance from it; may be given several times; none is for a model that knows pixels and actions only "
-        "(default: what the store's environment says)",
+        help="features of the episode store that a goal is judged by, and how near they must be: the model learns a "
+        "task distance from them; may be given several times; none trains a model that knows pixels and actions only "
+        "(default: those of the store's environment)",
     )
     parser.add_argument(
         "--learning-rate",
         type=float,
         default=1e-3,
-        help="the highest; of the predictor alone too (default %(default)s)",
+        help="highest learning rate, for the predictor alone too (default %(default)s)",
     )
     parser.add_argument(
         "--batch",
         type=int,
-        default=128,
-        help="clips a step (default %(default)s); of the predictor alone, twice as many",
+        help=f"clips of a step (default {BATCH}, {QUICK_BATCH} with --quick); twice as many for the predictor alone",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and directions (default %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the weights, the batches and the held-out episodes (default %(default)s)",
+    )
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto measures both (default)"
     )
@@ -111,14 +135,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the manifest's training record as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no estimate of the duration and no progress bars")
     parser.set_defaults(run_command=run)
 
 
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no setting; wanted NAME=VALUE, such as smoothness_weight=0")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a setting; wanted NAME=VALUE, for example smoothness_weight=0"
+        )
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -133,8 +159,8 @@ def _tolerance(text: str) -> tuple[tuple[str, ...], float] | None:
         return tuple(names.split(",")), float(within)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE, such as cube_x,cube_y,cube_z=0.04, or "
-            f"{NO_GOAL}"
+            f"{text!r} is not a tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE, for example "
+            f"cube_x,cube_y,cube_z=0.04, or {NO_GOAL}"
         ) from None
 
 
@@ -142,43 +168,27 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from server.film.curves import plot_curves
-    from worldmodel import EpisodeStore, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig, TrainingError, fit
+    from worldmodel import EpisodeStore, TrainingError, estimate, fit
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    try:
-        training = TrainingConfig(
-            steps=arguments.steps,
-            batch=arguments.batch,
-            learning_rate=arguments.learning_rate,
-            seed=arguments.seed,
-        )
-        predictor = PredictorTraining(
-            steps=arguments.predictor_steps, batch=2 * arguments.batch, learning_rate=arguments.learning_rate
-        )
-        origin = _origin(arguments)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    origin = _origin(arguments)
     store = EpisodeStore(*arguments.data, sensors=arguments.sensors)
-    config = FitConfig(
-        origin=origin,
-        training=training,
-        precision=arguments.precision,
-        device=arguments.device,
-        readers=arguments.readers,
-        predictor=predictor,
-        heads=HeadsConfig(goal=goal_tolerances(arguments, store.description.get("env_id", ""))),
-    )
+    config = _config(arguments, origin, store)
     record = {**provenance(), "data": store.descriptions}
+    run_folder = arguments.run or Path("runs") / arguments.out.name
     with StageProgress(arguments.quiet) as progress:
-        run_folder = arguments.run or Path("runs") / arguments.out.name
         try:
+            if not arguments.quiet and "WORLD_SIZE" not in os.environ:  # several processes cannot be timed one by one
+                expected = estimate(store, config, run_folder)
+                config = dataclasses.replace(config, precision=expected.precision)
+                progress.expect(expected.seconds)
             manifest = fit(store, config, run_folder, arguments.out, record, progress)
         except TrainingError as error:
             raise CommandError(str(error)) from error
     if manifest is None:  # the first process writes
         return
-    if arguments.steps:
+    if config.training.steps:
         curves = plot_curves(manifest.name, manifest.training["curves"], manifest.training["learned_size"])
         (arguments.out / "curves.png").write_bytes(curves)
     for alarm in manifest.training["alarms"]:
@@ -190,28 +200,74 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"wrote {arguments.out}: telos models show {arguments.out.name}\n")
 
 
+def _config(arguments: argparse.Namespace, origin: "Origin", store: "EpisodeStore") -> "FitConfig":
+    from worldmodel import HEADS, FitConfig, HeadsConfig, PredictorTraining, TrainingConfig
+
+    batch = arguments.batch if arguments.batch is not None else QUICK_BATCH if arguments.quick else BATCH
+    learning_rate = arguments.learning_rate
+    steps, head_steps = step_counts(arguments, sum(episode.frames for episode in store.episodes))
+    trainings = {} if head_steps is None else {name: entry.training(steps=head_steps) for name, entry in HEADS.items()}
+    try:
+        return FitConfig(
+            origin=origin,
+            training=TrainingConfig(steps=steps, batch=batch, learning_rate=learning_rate, seed=arguments.seed),
+            precision=arguments.precision,
+            device=arguments.device,
+            readers=arguments.readers,
+            predictor=PredictorTraining(steps=arguments.predictor_steps, batch=2 * batch, learning_rate=learning_rate),
+            heads=HeadsConfig(
+                goal=goal_tolerances(arguments, store.description.get("env_id", "")), trainings=trainings
+            ),
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def step_counts(arguments: argparse.Namespace, frames: int) -> tuple[int, int | None]:
+    """Steps of the world model, and of each head: None for each head's own default."""
+    steps, head_steps = STEPS, None
+    if arguments.quick:
+        steps = min(MOST_QUICK_STEPS, max(LEAST_QUICK_STEPS, frames // FRAMES_A_QUICK_STEP))
+        head_steps = HEAD_STEPS_A_QUICK_STEP * steps
+    if arguments.head_steps is not None and arguments.head_steps < 1:
+        raise CommandError(f"--head-steps is {arguments.head_steps}; wanted 1 or more")
+    return (
+        steps if arguments.steps is None else arguments.steps,
+        head_steps if arguments.head_steps is None else arguments.head_steps,
+    )
+
+
 def _origin(arguments: argparse.Namespace) -> "Origin":
     from worldmodel import Origin
 
     changes = dict(arguments.set)
-    if arguments.start_from is None:
-        if arguments.steps == 0:
-            raise CommandError("0 steps leave a model as it is; say which with --start-from, or give more steps")
-        return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
-    if arguments.recipe or arguments.preset:
-        raise CommandError("--start-from brings its recipe and settings; leave out --recipe and --preset")
-    return Origin.of_checkpoint(arguments.start_from, changes)
+    try:
+        if arguments.start_from is None:
+            if arguments.steps == 0:
+                raise CommandError(
+                    "--steps 0 trains no world model; name a trained one with --start-from, or give more steps"
+                )
+            return Origin.of_preset(arguments.recipe or "lewm", arguments.preset or "small", changes)
+        if arguments.recipe or arguments.preset:
+            raise CommandError(
+                "--start-from uses the checkpoint's recipe and settings; leave out --recipe and --preset"
+            )
+        return Origin.of_checkpoint(arguments.start_from, changes)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def goal_tolerances(arguments: argparse.Namespace, env_id: str) -> "tuple[Tolerance, ...]":
-    """As asked for, or as the environment that the episodes are of has it."""
+    """The tolerances of --goal, or else those of the environment that the episodes were collected in."""
     from envs import ENVS
     from worldmodel import Tolerance
 
     if arguments.goal == [None]:
         return ()
     if None in (arguments.goal or ()):
-        raise CommandError(f"--goal {NO_GOAL} stands alone; leave it out, or the other goals")
+        raise CommandError(
+            f"--goal {NO_GOAL} cannot be combined with other goals; leave it out, or leave out the others"
+        )
     default = ENVS[env_id].goal_tolerances.items() if env_id in ENVS else ()
     try:
         return tuple(Tolerance(features=names, within=within) for names, within in arguments.goal or default)

@@ -98,7 +98,7 @@ def test_a_loaded_task_distance_gives_the_same_floats(tmp_path: Path) -> None:
     head = TaskDistance(TaskDistanceConfig(tolerances=TOLERANCES, width=16), 1, tiny().latent_width).eval()
     trained = TrainedModel(tiny_recipe(), {"task_distance": head})
     save_checkpoint(tmp_path / "task", tiny_manifest(heads={**HEADS, "task_distance": TASK_DISTANCE}), trained)
-    with pytest.raises(CheckpointError, match=r"lack 'steps_to_go\."):
+    with pytest.raises(CheckpointError, match=r"lacks 'steps_to_go\."):
         load_checkpoint(tmp_path / "task")
     save_checkpoint(tmp_path / "task", tiny_manifest(heads={"task_distance": TASK_DISTANCE}), trained)
     loaded = load_checkpoint(tmp_path / "task")
@@ -203,7 +203,7 @@ def test_latents_of_another_shape_than_the_recipes_are_refused(
                     high=(1.0,) * 17,
                 ),
             ),
-            "weights of tiny-lewm",
+            "model.safetensors of tiny-lewm",
         ),
     ],
     ids=["vector first", "not square", "not tiled", "another number of tokens"],

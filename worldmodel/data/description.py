@@ -14,14 +14,20 @@ from worldmodel.observation import SensorSpec
 
 FORMAT = 2
 DESCRIPTION = {"action": ("names", "units", "low", "high"), "features": ("names",)}
-"""The objects that are read of dataset.json, besides `sensors`, `dt_s` and `env_id`."""
+"""Objects of dataset.json, with the keys that are read from each, besides `sensors`, `dt_s` and `env_id`."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """The store's dataset.json. Raises DatasetError when it is missing, of another format or not complete."""
     path = folder / "dataset.json"
+    if (folder / "meta" / "info.json").is_file():
+        raise DatasetError(
+            f"{folder} is a LeRobot data set; import it first: telos data import {folder} --out data/{folder.name}"
+        )
     if not path.is_file():
-        raise DatasetError(f"{folder} has no dataset.json; wanted an episode store as made by: telos collect")
+        raise DatasetError(
+            f"{folder} has no dataset.json; wanted an episode store made by telos collect or telos data import"
+        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -23,13 +23,13 @@ from worldmodel.data.description import (
 from worldmodel.errors import DatasetError
 from worldmodel.observation import SensorSpec
 
-LEAST_STD_SHARE = 0.01
-"""Share of a vector entry's range that its standard deviation counts as at least."""
+STD_FLOOR_SHARE = 0.01
+"""Least standard deviation of a vector's entry, as a share of its range; a smaller one counts as this much."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """Where one episode lies: its shard, its first row there, and its number of frames."""
+    """The place of an episode: its shard, its first row there, and its number of frames."""
 
     shard: int
     start: int
@@ -38,7 +38,7 @@ class Episode:
 
 
 class _Shard:
-    """One open file; its datasets are looked up once, which costs more than reading a row."""
+    """One open file. Its datasets are looked up once, since a lookup costs more than reading a row."""
 
     def __init__(self, path: Path, row_shapes: dict[str, tuple[int, ...]]) -> None:
         try:
@@ -56,10 +56,10 @@ class _Shard:
 
 
 class EpisodeStore:
-    """One or more folders of HDF5 shards. Unfinished shards, left by a killed collection, are not seen."""
+    """One or more folders of HDF5 shards. Unfinished shards, left by an interrupted collection, are ignored."""
 
     def __init__(self, *folders: Path, sensors: Sequence[str] | None = None) -> None:
-        """With `sensors`, only these are read, in this order.
+        """Open the folders; of all sensors, or only `sensors`, in this order.
 
         Raises DatasetError when a folder is not a readable store, lacks a sensor, or they are not of the same robot.
         """
@@ -69,7 +69,7 @@ class EpisodeStore:
         for folder, description in zip(folders, self.descriptions, strict=True):
             check_alike(folders[0], self.description, folder, description)
         self.sensors = chosen_sensors(described_sensors(folders[0], self.description), sensors)
-        """In the order of an observation."""
+        """Sensors in the order of an observation."""
         row_shapes: dict[str, tuple[int, ...]] = {
             "actions": (len(self.description["action"]["names"]),),
             "features": (len(self.description["features"]["names"]),),
@@ -87,7 +87,7 @@ class EpisodeStore:
             ]
 
     def __reduce__(self) -> tuple[Callable[..., "EpisodeStore"], tuple[Any, ...]]:
-        """Open files do not travel: a process that is given a store opens it for itself."""
+        """Open files cannot be pickled: another process reopens the store."""
         return _reopened, (self.folders, self._chosen)
 
     @property
@@ -102,7 +102,7 @@ class EpisodeStore:
 
     @property
     def has_twins(self) -> bool:
-        """Whether every frame of a camera has a second picture, of the same state in another world."""
+        """True where every camera frame has a second picture of the same state, drawn with other looks."""
         return all(twin_factors(description) for description in self.descriptions)
 
     @cached_property
@@ -112,19 +112,28 @@ class EpisodeStore:
         return np.asarray([action["low"], action["high"]], dtype=np.float32)
 
     def observations(self, episode: Episode, start: int, count: int, skip: int) -> dict[str, np.ndarray]:
-        """By sensor, [count ...]: rows start, start + skip, … of the episode. Raises IndexError beyond its end."""
+        """Readings [count ...] by sensor of frames start, start + skip, …. Raises IndexError beyond the end."""
         first = _first_row(episode, start, start + (count - 1) * skip)
         rows = self._shards[episode.shard].rows
         return {sensor.name: _readings(rows, "sensors", sensor, first, count, skip) for sensor in self.sensors}
 
     def twins(self, episode: Episode, start: int, count: int, skip: int) -> dict[str, np.ndarray]:
-        """As `observations`, with the cameras' second pictures; for a store that `has_twins`."""
+        """The same as `observations`, with the cameras' second pictures; for a store that `has_twins`."""
         first = _first_row(episode, start, start + (count - 1) * skip)
         rows = self._shards[episode.shard].rows
+        pictures = self.twin_pictures(episode, start, count, skip)
         return {
-            sensor.name: _readings(rows, "twins" if sensor.kind == "camera" else "sensors", sensor, first, count, skip)
+            sensor.name: pictures[sensor.name]
+            if sensor.kind == "camera"
+            else _readings(rows, "sensors", sensor, first, count, skip)
             for sensor in self.sensors
         }
+
+    def twin_pictures(self, episode: Episode, start: int, count: int, skip: int) -> dict[str, np.ndarray]:
+        """The cameras' second pictures alone, of the same rows as `observations`."""
+        first = _first_row(episode, start, start + (count - 1) * skip)
+        rows, cameras = self._shards[episode.shard].rows, [each for each in self.sensors if each.kind == "camera"]
+        return {camera.name: _readings(rows, "twins", camera, first, count, skip) for camera in cameras}
 
     def actions(self, episode: Episode, start: int, count: int) -> Float[np.ndarray, "count x"]:
         """Actions of control steps start..start+count-1, scaled to [-1, 1] by the limits. The last frame has none."""
@@ -134,20 +143,20 @@ class EpisodeStore:
         return (2 * (raw - low) / (high - low) - 1).astype(np.float32)
 
     def features(self, episode: Episode, start: int, count: int, skip: int) -> np.ndarray:
-        """Simulator truth that probes regress, float32 [count f]."""
+        """Recorded features, which probes regress, float32 [count f]."""
         first = _first_row(episode, start, start + (count - 1) * skip)
         return np.asarray(self._shards[episode.shard].rows["features"][first : first + (count - 1) * skip + 1])[::skip]
 
     def standardised(self, sensor: SensorSpec, episodes: list[Episode]) -> SensorSpec:
-        """A vector sensor with the mean and the standard deviation of these episodes; a camera as it is.
+        """A vector sensor with the mean and the standard deviation of these episodes; a camera is returned unchanged.
 
-        A deviation counts as a hundredth of the entry's range at least: where an entry hardly moved in the recordings,
-        a robot whose sensor sits a little off would else look like another world.
+        The deviation is at least a hundredth of the entry's range: otherwise, where an entry hardly moved in the
+        recordings, a slightly misplaced sensor would give readings far from all training data.
         """
         if sensor.kind == "camera":
             return sensor
         rows = np.concatenate([self._vectors(sensor, episode) for episode in episodes]).astype(np.float64)
-        least = LEAST_STD_SHARE * (np.asarray(sensor.high) - np.asarray(sensor.low))
+        least = STD_FLOOR_SHARE * (np.asarray(sensor.high) - np.asarray(sensor.low))
         std = np.maximum(rows.std(axis=0), least)
         return dataclasses.replace(sensor, mean=tuple(rows.mean(axis=0).tolist()), std=tuple(std.tolist()))
 
@@ -172,7 +181,7 @@ class ClipSampler:
         """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
         if twins and not store.has_twins:
             raise DatasetError(
-                f"{store.name} has no twins of some frames, which twin_weight wants; collect with --twins looks,camera"
+                f"{store.name} has frames without twins, which twin_weight needs; collect with --twins looks,camera"
             )
         self.store = store
         self.twins = twins
@@ -185,7 +194,7 @@ class ClipSampler:
         self._ends = np.cumsum([episode.frames - span + 1 for episode in self.episodes])
 
     def __len__(self) -> int:
-        """How many different clips there are."""
+        """Number of different clips."""
         return int(self._ends[-1])
 
     def sample(self, size: int, seed: int, step: int, part: tuple[int, int] = (0, 1)) -> Clips:
@@ -198,10 +207,12 @@ class ClipSampler:
         skip, frames = self.timing.control_steps, self.clip_frames
         steps = frames - 1
         actions = np.stack([self.store.actions(e, start, steps * skip) for e, start in places])
+        sensors = _stacked([self.store.observations(e, start, frames, skip) for e, start in places])
+        pictures = [self.store.twin_pictures(e, start, frames, skip) for e, start in places] if self.twins else []
         return Clips(
-            _stacked([self.store.observations(e, start, frames, skip) for e, start in places]),
+            sensors,
             torch.from_numpy(actions.reshape(len(places), steps, -1)),
-            _stacked([self.store.twins(e, start, frames, skip) for e, start in places]) if self.twins else None,
+            {**sensors, **_stacked(pictures)} if self.twins else None,
         )
 
     def _locate(self, pick: int) -> tuple[Episode, int]:
@@ -224,7 +235,8 @@ def _first_row(episode: Episode, start: int, last: int) -> int:
 def _readings(
     rows: Mapping[str, h5py.Dataset], group: str, sensor: SensorSpec, first: int, count: int, skip: int
 ) -> np.ndarray:
-    """An image is one chunk: reading one by one is a hundred times faster than HDF5's strided selection."""
+    """Rows of a sensor. Images are read one by one, since each is a chunk: HDF5's strided selection is a hundred times
+    slower."""
     dataset, last = rows[f"{group}/{sensor.name}"], first + (count - 1) * skip + 1
     if sensor.kind == "camera":
         return np.stack([dataset[row] for row in range(first, last, skip)])

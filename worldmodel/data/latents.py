@@ -1,12 +1,11 @@
-"""Latents of every frame of many episodes, as a frozen encoder sees them: heads and the predictor learn from them.
+"""Latents of every frame of many episodes from a frozen encoder: heads and the predictor learn from them.
 
-They lie on the disk in float16, keyed by the hash of the weights that made them, and are read as they are needed: 256
-tokens of width 1,408 are 146 MB an episode. Half precision leaves three decimals of a latent of unit variance.
+They are on the disk in float16, keyed by the hash of the encoder's weights, and are read when needed: with
+256 tokens of width 1,408 an episode takes 146 MB. Half precision keeps three decimals of a latent of unit variance.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,14 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from worldmodel.clips import StepTiming
+from worldmodel.data.atomic_file import replaced_atomically
 from worldmodel.data.task_truth import TaskTruth
 
 Shape = tuple[int, int]
 """Tokens and width of a frame."""
 
 NUMBERS_AT_A_TIME = 2**24
-"""Numbers of latents that are read together where all rows are wanted: 64 MB."""
+"""Numbers read at a time where all rows are needed: 64 MB as float32."""
 
 
 class LatentRows:
@@ -32,7 +32,7 @@ class LatentRows:
     def __init__(self, path: Path, shape: Shape, device: torch.device) -> None:
         self.shape, self.device = shape, device
         self.name = path.stem
-        """The hash of everything that the rows depend on."""
+        """Hash of everything that the rows depend on."""
         self._rows = np.memmap(path, dtype=np.float16, mode="r").reshape(-1, *shape)
 
     def __len__(self) -> int:
@@ -55,21 +55,18 @@ class LatentRows:
 def stored_latents(
     folder: Path, key: Sequence[str], shape: Shape, parts: Callable[[], Iterator[Tensor]], device: torch.device
 ) -> LatentRows:
-    """The rows that `parts` gives, [rows n d] each, read from a file that an earlier call may have made.
+    """The rows of `parts`, [rows n d] each, in a file that is written only where no earlier call wrote it.
 
-    `key` names all that the latents depend on: the weights' hash and the episodes. A killed call leaves no such file.
+    `key` names everything that the latents depend on: the weights' hash and the episodes. An interrupted call leaves
+    no such file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps([*key, *map(str, shape)]).encode()).hexdigest()[:32]
     path = folder / f"{digest}.f16"
     if not path.is_file():
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replaced_atomically(path) as file:
             for part in parts():
                 part.to("cpu", torch.float16).numpy().tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     return LatentRows(path, shape, device)
 
 
@@ -84,7 +81,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class StandIns:
-    """Other latents of frames that the model has also seen: imagined, or of twins. A planner meets those as often."""
+    """Other latents of the same frames: imagined, or of twins. A planner meets them as often as encoded frames."""
 
     latents: LatentRows
     rows: Int[Tensor, " m"]
@@ -93,30 +90,30 @@ class StandIns:
 
 @dataclass(frozen=True)
 class LatentEpisodes:
-    """Latents of every frame, the episodes end to end, and what was done after each frame.
+    """Latents of every frame, the episodes end to end, and the action after each frame.
 
     Random numbers are drawn on the CPU, so that a seed means the same on every device.
     """
 
     latents: LatentRows
     last_row: Int[Tensor, " rows"]
-    """For each row, the row of its episode's last frame."""
+    """Row of the last frame of each row's episode."""
     actions: Float[Tensor, "rows x"]
-    """Unitless, after each frame; zero after the last of an episode, and never read there."""
+    """Unitless action after each frame; zero after an episode's last frame, where it is never read."""
     timing: StepTiming
     stand_ins: tuple[StandIns, ...] = ()
     task: TaskTruth | None = None
-    """None where the task's quantities were not recorded."""
+    """Quantities that the task is about; None where they were not recorded."""
 
     @property
     def device(self) -> torch.device:
-        """Where the latents are read to, and everything else is."""
+        """Device of everything but the file of latents, which are read onto it."""
         return self.latents.device
 
     def sample(
         self, count: int, noise: float, generator: Generator
     ) -> tuple[Int[Tensor, " b"], Float[Tensor, "b n d"]]:
-        """Random rows, and latents of their frames with Gaussian noise: every other one a stand-in, if any are."""
+        """Random rows, and latents of their frames with Gaussian noise; every other one is a stand-in, if any exist."""
         rows = torch.randint(len(self.latents), (count,), generator=generator).to(self.device)
         latents = self.latents[rows]
         if self.stand_ins:
@@ -124,7 +121,7 @@ class LatentEpisodes:
         return rows, latents + noise * torch.randn(latents.shape, generator=generator).to(self.device)
 
     def _substitute(self, rows: Tensor, latents: Tensor, generator: Generator) -> None:
-        """Every other row and its latents become a stand-in's, in place."""
+        """Replace every other row and its latents by a stand-in's, in place."""
         ends = torch.tensor([len(each.rows) for each in self.stand_ins]).cumsum(0)
         picks = torch.randint(int(ends[-1]), rows.shape, generator=generator)
         owners = torch.bucketize(picks, ends, right=True)
@@ -137,12 +134,12 @@ class LatentEpisodes:
             latents[place] = each.latents[own]
 
     def starts(self, clip_frames: int) -> Int[Tensor, " m"]:
-        """Every row that a clip of one episode begins at."""
+        """Rows at which a clip of one episode can begin."""
         after = self.last_row - torch.arange(len(self.last_row), device=self.device)
         return (after >= self.timing.frames_spanned(clip_frames) - 1).nonzero().squeeze(1)
 
     def clips(self, starts: Int[Tensor, " b"], clip_frames: int) -> Float[Tensor, "b t n d"]:
-        """The latents of so many frames from each of these rows on, one model step apart."""
+        """Latents of `clip_frames` frames, one model step apart, from each of these rows on."""
         return self.latents[starts[:, None] + self.timing.control_steps * torch.arange(clip_frames, device=self.device)]
 
     def actions_between(self, starts: Int[Tensor, " b"], clip_frames: int) -> Float[Tensor, "b steps a"]:

@@ -1,4 +1,4 @@
-"""Small networks on the frozen latents of a trained recipe, and the closed table that manifests pick from."""
+"""Heads: small networks on the frozen latents of a trained recipe. Manifests choose from the closed table `HEADS`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,30 +28,30 @@ from worldmodel.manifest import HeadSpec, LatentSpec
 from worldmodel.parts.tokens import Pooling, pooling_of
 
 Goal = tuple[Tolerance, ...]
-"""The features that count of a goal; none where nothing was recorded of the task."""
+"""Tolerances of the features that a goal is judged by; empty where none were recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadEntry:
-    """A row of the table of heads: how a head is made, learns and is used."""
+    """A row of the table of heads: construction, training and use of a head."""
 
     config_of: Callable[[Goal, Pooling], Any | None]
-    """The configuration of a head for these goals; None where it cannot be learned."""
+    """Returns the configuration of a head for these goals; None where it cannot be learned."""
     read_config: Callable[[dict[str, Any]], Any]
     """Reads the configuration in a manifest. Raises CheckpointError."""
     module: Callable[[Any, LatentSpec, int], nn.Module]
-    """Makes the head, with random weights, from its configuration, the latents' shape and the width of a model step's
+    """Builds the head, with random weights, from its configuration, the latents' shape and the width of a model step's
     actions."""
-    training: Callable[[], Any]
-    """Makes the settings that it learns with by default."""
+    training: Callable[..., Any]
+    """Dataclass of the training's settings, with defaults."""
     fit: Callable[[Any, LatentEpisodes, Any, int, OnStep], None]
-    """Trains a module in place, on latents, as the training says, from a seed."""
+    """Trains a module in place: (module, latents, training settings, seed, step callback)."""
     stage: str
     """The training's name in progress reports."""
     cost_weight: float | None = None
-    """For a `Distance`: its weight in the cost of a plan. None for a head that is none."""
+    """Weight in the cost of a plan; None for a head that is not a `LatentDistance`."""
     is_policy: bool = False
-    """Whether it is a `LatentPolicy`."""
+    """True for a `LatentPolicy`."""
 
 
 def _task_config(data: dict[str, Any]) -> TaskDistanceConfig:
@@ -65,8 +65,10 @@ def _task_config(data: dict[str, Any]) -> TaskDistanceConfig:
 def _config(cls: Any, data: dict[str, Any], where: str) -> Any:
     try:
         return cls(**field_values(cls, data, where))
+    except CheckpointError:
+        raise
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 HEADS: Mapping[str, HeadEntry] = {
@@ -98,11 +100,11 @@ HEADS: Mapping[str, HeadEntry] = {
         cost_weight=3.0,
     ),
 }
-"""The order is that of training and of a cost's terms."""
+"""Heads in the order of their training, and of the terms of a cost."""
 
 
 def head_configs(goal: Goal, latent: LatentSpec) -> dict[str, Any]:
-    """By head, the configuration of each that can be learned for these goals on such latents."""
+    """Configurations, by name, of the heads that can be learned for these goals on such latents."""
     pooling = pooling_of(latent.tokens, latent.width)
     configs = {name: entry.config_of(goal, pooling) for name, entry in HEADS.items()}
     return {name: config for name, config in configs.items() if config is not None}

@@ -1,4 +1,4 @@
-"""How a network learns on the latents of a frozen encoder: every head, and the predictor alone."""
+"""Optimisation of a network on the latents of a frozen encoder: each head, and the predictor alone."""
 
 import math
 from collections.abc import Callable
@@ -15,14 +15,14 @@ OnStep = Callable[[int, float], None]
 
 
 class ResumableTraining(Protocol):
-    """Keeps how far a training came."""
+    """Saves a training's state, and restores it."""
 
     def restore(self) -> int:
-        """Take over what was kept; returns the steps done."""
+        """Restore the saved state; returns the steps done, 0 where none was saved."""
         ...
 
     def save(self, step: int, *, last: bool) -> None:
-        """Keep the state after `step` steps, if it is due or the last."""
+        """Save the state after `step` steps, if a save is due or the step is the last."""
         ...
 
 
@@ -35,10 +35,10 @@ def minimise(
     on_step: OnStep,
     saved_by: Callable[[Optimizer], ResumableTraining] | None = None,
 ) -> None:
-    """AdamW on a cosine to zero, then no gradients; `on_step(step, loss)` is called after each step.
+    """Train with AdamW, whose learning rate falls as a cosine to zero, then freeze the module.
 
-    `saved_by` gets the optimiser and returns the object that keeps how far the training came. Raises TrainingError for
-    a loss that is not finite.
+    `on_step(step, loss)` is called after each step. `saved_by` gets the optimiser and returns the object that saves the
+    training's state. Raises TrainingError for a loss that is not finite.
     """
     optimiser = AdamW(module.parameters(), lr=learning_rate)
     saved = None if saved_by is None else saved_by(optimiser)

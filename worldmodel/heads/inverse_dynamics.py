@@ -1,8 +1,9 @@
-"""Goal-conditioned inverse dynamics: which action leads from one latent towards another.
+"""Goal-conditioned inverse dynamics: the action that leads from one latent towards another.
 
 A small network on the frozen world model's own latents, trained on goals that lie later in the same episode (hindsight
-relabelling): it clones what was done on the way to what was reached. As a controller it needs no search, as a proposal
-it tells the search where to begin; cf. goal-conditioned inverse dynamics on LeWorldModel (arXiv:2605.08732).
+relabelling): it clones the recorded actions on the way to the frames that were reached. As a controller it needs no
+search; as a proposal it gives a search its first candidate. Compare goal-conditioned inverse dynamics on LeWorldModel
+(arXiv:2605.08732).
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 @dataclass(frozen=True, kw_only=True)
 class InverseDynamicsConfig:
-    """Size of the head."""
+    """Size of the head, and its reading of several tokens."""
 
     width: int = 512
     pooling: Pooling = "concatenate"
@@ -32,13 +33,13 @@ class InverseDynamicsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InverseDynamicsTraining:
-    """How the head is trained."""
+    """Settings of the head's training."""
 
     steps: int = 4000
     batch: int = 512
     learning_rate: float = 1e-3
     furthest: int = 15
-    """Model steps between a latent and its goal, at most."""
+    """Largest number of model steps between a latent and its goal."""
     noise: float = 0.1
     """Standard deviation added to latents, which are of unit variance: imagined latents are not exact either."""
 
@@ -79,7 +80,7 @@ def fit_inverse_dynamics(
 
 
 def _ahead(left: Tensor, training: InverseDynamicsTraining, control_steps: int, generator: Generator) -> Tensor:
-    """Rows to the goal: from one model step to the furthest, or to the episode's end."""
+    """Random number of rows to the goal: from one model step to `furthest`, or to the episode's end."""
     most = left.clamp_max(training.furthest * control_steps)
     share = torch.rand(len(left), generator=generator).to(left.device)
     return control_steps + (share * (most - control_steps + 1)).long()

@@ -1,4 +1,4 @@
-"""Linear probes: can simulator truth be read from a latent by a straight line?"""
+"""Linear probes: ridge regressions of recorded features from latents."""
 
 import torch
 from jaxtyping import Float

@@ -4,13 +4,13 @@ The squared distance of Gaussian latents saturates a short way from the goal and
 trained on the frozen world model's own latents: how many steps lay between two frames of one episode (hindsight), and,
 across episodes, one step plus what is left after it (temporal difference). A low quantile is regressed, since a
 wandering episode takes longer than needed; cf. the learned planning costs of arXiv:2608.12959 and the quantile variant
-of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined,
-which is what a planner asks about, or of twins. Where the task's quantities were recorded, no step is left once they
-are as they should be, whatever else the goal shows.
+of goal-conditioned implicit value learning (arXiv:2307.11949). Half of the starts are imagined latents,
+as in a search, or latents of twins. Where the task's quantities were recorded, no step is left once they are within
+their tolerances of the goal's, whatever else the goal shows.
 """
 
-import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,16 +21,17 @@ from worldmodel.data.latents import LatentEpisodes
 from worldmodel.heads.fitting import OnStep, minimise
 from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.mlp import goal_perceptron, with_difference
+from worldmodel.parts.targets import TargetEncoder
 from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepsToGoConfig:
-    """Size and range of the head."""
+    """Size and range of the head, and its reading of several tokens."""
 
     width: int = 256
     longest: float = 30.0
-    """Model steps at which the answer saturates."""
+    """Number of model steps at which the answer saturates."""
     pooling: Pooling = "concatenate"
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class StepsToGoConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StepsToGoTraining:
-    """How the head is trained."""
+    """Settings of the head's training."""
 
     steps: int = 6000
     batch: int = 512
@@ -76,17 +77,15 @@ def fit_steps_to_go(
 ) -> None:
     """Train `head` in place; `on_step(step, loss)` is called after each step."""
     generator = Generator().manual_seed(seed)
-    target = copy.deepcopy(head).requires_grad_(False)
+    target = TargetEncoder(head)
 
-    @torch.no_grad()
     def follow(step: int, loss: float) -> None:
-        for slow, fast in zip(target.parameters(), head.parameters(), strict=True):
-            slow.lerp_(fast, 1 - training.target_momentum)
+        target.follow(head, training.target_momentum)
         on_step(step, loss)
 
     minimise(
         head,
-        lambda: _loss(head, target, data, training, generator),
+        lambda: _loss(head, cast(StepsToGo, target.module), data, training, generator),
         steps=training.steps,
         learning_rate=training.learning_rate,
         on_step=follow,

@@ -1,4 +1,4 @@
-"""Surprise: how far a frame's latents are from their prediction, held against held-out transitions."""
+"""Surprise: the squared distance of a frame's latents from their prediction, calibrated on held-out transitions."""
 
 from collections.abc import Iterable
 

@@ -1,11 +1,11 @@
-"""Task distance: how far a latent is from the goal in what the task is about, in tolerances.
+"""Task distance: the distance of a latent to the goal in the quantities that the task is about, in tolerances.
 
-A goal image shows more than a task asks for: where the robot's own body is, for one. Latent distance and steps to go
-weigh all that is seen, so a search spends its plan on bringing the body where the picture has it. This head reads the
-task's own quantities (where the block is, how it is turned) from latents of the frozen world model, and measures them
-by how near they must be. It learns from what was recorded beside the frames of training episodes, as probes do; while
-planning there are only images. Half of what it learns from are stand-ins: latents of twins, and imagined ones with what
-really was at their time, which a planner asks about and which are off in ways to be learnt.
+A goal image shows more than a task asks for, such as the robot's own body. Latent distance and steps to go weigh
+everything that is visible, so a search spends its plan on moving the body to its place in the picture. This head reads
+the task's quantities (the block's position and angle) from latents of the frozen world model, and measures them in
+tolerances. It learns from features recorded with the training frames, as probes do; planning needs images only. Half of
+its training latents are stand-ins: latents of twins, and imagined latents labelled with the recorded truth of their
+time, since a search asks about imagined latents and their errors can be learned.
 """
 
 import math
@@ -28,7 +28,7 @@ from worldmodel.parts.tokens import Pooling, pool, pooled_width
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """These features together, as a vector, are where they should be if no further from the goal's than `within`.
+    """A condition on some features: as a vector, they are reached when no further from the goal's than `within`.
 
     For an angle take sine and cosine: two directions `a` apart are 2 sin(a / 2) apart.
     """
@@ -46,7 +46,7 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistanceConfig:
-    """Size of the head, and the features that count of a goal."""
+    """Size of the head, and the features that a goal is judged by."""
 
     tolerances: tuple[Tolerance, ...]
     width: int = 256
@@ -70,7 +70,7 @@ class TaskDistanceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistanceTraining:
-    """How the head is trained."""
+    """Settings of the head's training."""
 
     steps: int = 6000
     batch: int = 1024
@@ -80,7 +80,7 @@ class TaskDistanceTraining:
 
 
 class TaskDistance(nn.Module):
-    """A planner's distance: tolerances between each latent and the goal, summed over what the task is about."""
+    """A planner's distance: tolerances between each latent and the goal, summed over the task's quantities."""
 
     def __init__(self, config: TaskDistanceConfig, tokens: int, width: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class TaskDistance(nn.Module):
         self.layers = perceptron(read, config.width, len(config.features))
 
     def quantities(self, latents: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b f"]:
-        """The features that the latents show, each divided by its tolerance, in the order of the config."""
+        """Features read from the latents, each divided by its tolerance, in the order of the config."""
         return self.layers(pool(latents, self.config.pooling))
 
     def forward(self, latents: Float[Tensor, "b s h n d"], goal: Float[Tensor, "b n d"]) -> Float[Tensor, "b s h"]:
@@ -97,7 +97,7 @@ class TaskDistance(nn.Module):
 
 
 def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
-    """Indices of the task's features among those called `names`. Raises DatasetError when one is not there."""
+    """Indices of the task's features in `names`. Raises DatasetError when one is missing."""
     if unknown := [name for name in config.features if name not in names]:
         raise DatasetError(
             f"the goal wants a feature {unknown[0]!r}, which was not recorded; these were: {', '.join(names) or 'none'}"
@@ -106,7 +106,7 @@ def columns(config: TaskDistanceConfig, names: Sequence[str]) -> list[int]:
 
 
 def task_truth(config: TaskDistanceConfig, names: Sequence[str], features: Float[Tensor, "rows n"]) -> TaskTruth:
-    """The right answers of `TaskDistance.quantities` for recorded features called `names`."""
+    """Targets of `TaskDistance.quantities`, from recorded features with these names."""
     within = [tolerance.within for tolerance in config.tolerances for _ in tolerance.features]
     return TaskTruth(features[:, columns(config, names)] / features.new_tensor(within), config.sizes)
 
@@ -116,7 +116,7 @@ def fit_task_distance(
 ) -> None:
     """Train `head` in place; `on_step(step, mean squared error in tolerances)` is called after each step.
 
-    `data` must have `task_truth` of its frames.
+    `data.task` must be given.
     """
     assert data.task is not None
     generator, wanted = Generator().manual_seed(seed), data.task.quantities

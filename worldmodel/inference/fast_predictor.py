@@ -1,6 +1,6 @@
 """Imagines many candidates at once and computes nothing twice. The latents are those of `naive_rollout`.
 
-Predictors in the style of LeWorldModel (arXiv:2603.19312) leave this to save in planning:
+Savings for predictors in the style of LeWorldModel (arXiv:2603.19312):
 
 - tokens whose action is known are run once a plan (`begin`) and shared by all candidates, never copied;
 - keys and values are kept as long as no token's position changes, so that each step runs one token a candidate. Rotary
@@ -174,7 +174,7 @@ def _robots(prefix: Prefix, part: slice) -> Prefix:
 
 
 def stack(prefixes: Sequence[Prefix]) -> Prefix:
-    """Many robots' prefixes as one batch, in this order; each has taken in equally many frames."""
+    """The prefixes of several robots as one batch, in this order; all have seen equally many frames."""
     starts = zip(*(prefix.shared for prefix in prefixes), strict=True)
     return Prefix(
         torch.cat([prefix.context for prefix in prefixes]),

@@ -20,7 +20,7 @@ from worldmodel.recipe import LatentDistance
 class FastStepsToGo:
     """`StepsToGo` in evaluation mode, in float32.
 
-    Made of the weights as they are: later changes to `head`, which keeps the trained form, have no effect here.
+    It copies the weights: later changes to `head`, which keeps the trained form, have no effect.
     """
 
     def __init__(self, head: StepsToGo) -> None:

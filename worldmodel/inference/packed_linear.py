@@ -44,7 +44,7 @@ class PackedLinear:
 
 
 def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this build of PyTorch packs weights of `dtype` for `device`."""
+    """True where this build of PyTorch packs weights of `dtype` for `device`."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -16,9 +16,9 @@ REPEATS = 5
 
 @torch.inference_mode()
 def measured_precision(predictor: Predictor) -> Precision:
-    """bfloat16 where it is faster and imagines within CLOSE of float32, else float32.
+    """bfloat16 where it is faster and within CLOSE of float32; float32 otherwise.
 
-    The two take turns, and medians are compared, so that other load on the machine does not decide.
+    The two are timed alternately and their medians compared, so that other load on the machine does not decide.
     """
     leave = predictor.leaving
     device, width = leave.weight.device, leave.out_features

@@ -19,8 +19,7 @@ from worldmodel.recipe import Encoder, Latents, WorldModel
 class FastEncoder:
     """`FrameEncoder` in evaluation mode, in float32, with BatchNorm folded into the projectors.
 
-    Puts the module into evaluation mode, without gradients, and is made of the weights as they are: change or move
-    them before.
+    It freezes the module in evaluation mode and copies its weights: change or move them before.
     """
 
     def __init__(self, module: FrameEncoder) -> None:
@@ -36,7 +35,7 @@ class FastEncoder:
 
     @property
     def learned(self) -> list[int]:
-        """Which tokens are learned."""
+        """Indices of the learned tokens."""
         return self._module.learned
 
     def encode(self, observation: ObservationBatch) -> Latents:
@@ -57,7 +56,7 @@ class FastEncoder:
 class FastWorldModel:
     """`CausalWorldModel` in evaluation mode, without gradients of the weights; `precision` is that of imagining.
 
-    Puts the predictor into that mode and is made of the weights as they are: change or move them before.
+    It freezes the predictor in that mode and copies its weights: change or move them before.
     """
 
     def __init__(self, plain: CausalWorldModel, precision: Precision = "float32") -> None:
@@ -66,17 +65,17 @@ class FastWorldModel:
         self._predictor = FastPredictor(plain.predictor, DTYPES[precision])
 
     def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> Prefix:
-        """Take in t frames, one model step apart, and the t - 1 model actions between them."""
+        """The state after t frames, one model step apart, and the t - 1 model actions between them."""
         return self._predictor.begin(context.tokens.flatten(-2), past_actions)
 
     def stack(self, states: Sequence[Prefix]) -> Prefix:
-        """One prefix of all these robots, in this order; each has taken in equally many frames."""
+        """The prefixes of several robots as one, in this order; all have seen equally many frames."""
         return stack(states)
 
     def rollout(self, state: Prefix, actions: Float[Tensor, "b s h a"]) -> Float[Tensor, "b s h n d"]:
         """Latents imagined after each model step of each candidate.
 
-        Where `actions` want gradients, the plain way, which has them.
+        Where `actions` require gradients, the plain form computes them.
         """
         if actions.requires_grad:
             return self.plain.rollout(SeenFrames(state.context, state.past_actions), actions)
@@ -85,7 +84,7 @@ class FastWorldModel:
     def predictions(
         self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
     ) -> Float[Tensor, "b t-1 n d"]:
-        """Each frame's latents but the first's, predicted the plain way, in which surprise is calibrated."""
+        """Predicted latents of each frame but the first, from the plain form, with which surprise is calibrated."""
         return self.plain.predictions(latents, actions)
 
 

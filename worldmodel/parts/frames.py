@@ -1,4 +1,4 @@
-"""Encodes all sensors of a frame into latents, one token a sensor."""
+"""Encodes all sensors of a frame as latents, one token a sensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.encoders import ConvConfig, ViTConfig, build_encoder
 from worldmodel.parts.projector import projector
 from worldmodel.parts.tokens import vector_token
-from worldmodel.recipe import Latents
+from worldmodel.recipe import Latents, ParameterGroup, Step
 
 LEAST_PIXEL_STD = 1e-3
-"""Of a channel in [0, 1]; less is below a step of 8-bit pixels."""
+"""Least standard deviation of a channel in [0, 1]: about a quarter of a step of 8-bit pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class FrameConfig:
 
     @property
     def wants_twins(self) -> bool:
-        """Whether a loss needs twins of the frames."""
+        """True where a loss needs twins of the frames."""
         return False
 
 
@@ -81,7 +81,7 @@ class FrameEncoder(nn.Module):
 
     @property
     def learned(self) -> list[int]:
-        """Which tokens are learned: those of cameras."""
+        """Indices of the learned tokens: those of cameras."""
         return [index for index, spec in enumerate(self.sensors) if spec.kind == "camera"]
 
     def tokens(self, observation: ObservationBatch) -> Float[Tensor, "b n d"]:
@@ -94,11 +94,19 @@ class FrameEncoder(nn.Module):
             for spec in self.sensors
             if spec.kind == "vector"
         }
-        return torch.stack([(seen | felt)[spec.name] for spec in self.sensors], dim=1)
+        by_name = seen | felt
+        return torch.stack([by_name[spec.name] for spec in self.sensors], dim=1)
 
     def encode(self, observation: ObservationBatch) -> Latents:
         """Latents [b n d] of one frame a robot."""
         return Latents(self.tokens(observation))
+
+    def groups(self) -> list[ParameterGroup]:
+        """All parameters alike."""
+        return [ParameterGroup(list(self.parameters()))]
+
+    def after_step(self, step: Step) -> None:
+        """Nothing moves but by the optimiser."""
 
     def pixels(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 3 height width"]:
         """Normalised images."""

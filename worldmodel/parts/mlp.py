@@ -1,4 +1,4 @@
-"""The small networks of heads and losses: two normalised hidden layers, over one latent or a latent and its goal."""
+"""Small networks of heads and losses: two normalised hidden layers, over a latent or over a latent and its goal."""
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ def goal_perceptron(latent_width: int, width: int, out_width: int) -> nn.Sequent
 
 
 def with_difference(latents: Float[Tensor, "*b d"], goals: Float[Tensor, "*b d"]) -> Float[Tensor, "*b 3*d"]:
-    """Latent, goal, and the way from the goal to the latent, in this order."""
+    """Latent, goal, and latent minus goal, side by side."""
     return torch.cat([latents, goals, latents - goals], dim=-1)
 
 

@@ -40,7 +40,7 @@ class PredictorConfig:
     double_norm: bool = True
     """Normalise once more after the modulation, as the published weights do."""
     residual: bool = False
-    """Predict the change of a latent instead of the next latent: of things that stay still, nothing need be learned."""
+    """Predict the change of a latent instead of the next latent, so that still things need not be learned."""
 
     def __post_init__(self) -> None:
         require_range(self, 1, WIDEST, "width", "heads", "head_width", "mlp_width", "projector_width", "window")
@@ -119,7 +119,7 @@ class Block(nn.Module):
         first: int,
         visible: Bool[Tensor, "t k"],
     ) -> tuple[Float[Tensor, "b t w"], KeysValues]:
-        """The tokens after this block, and keys and values of all tokens so far; these stand at `first` and after."""
+        """The tokens after this block, and keys and values of all tokens so far. The first stands at `first`."""
         modulations = self.modulations(conditions)
         query, key, value = self.queries_keys_values(tokens, modulations[0], modulations[1], first)
         if kept is not None:
@@ -178,13 +178,13 @@ class Predictor(nn.Module):
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def forward(self, latents: Float[Tensor, "b t d"], actions: Float[Tensor, "b t a"]) -> Float[Tensor, "b t d"]:
-        """The next latent after each of these."""
+        """The predicted next latent after each of `latents`."""
         return self.advance(Pass(), latents, self.action_encoder(actions))
 
     def advance(
         self, begun: Pass, latents: Float[Tensor, "b t d"], conditions: Float[Tensor, "b t w"]
     ) -> Float[Tensor, "b t d"]:
-        """The next latent after each of these, which follow on those that the pass has seen; it then has seen these.
+        """The next latent after each of `latents`, which continue the frames of `begun` and are added to it.
 
         `conditions` are encoded actions. Learned positions reach over `window` tokens of one pass, rotary ones further.
         """
@@ -208,7 +208,7 @@ class Predictor(nn.Module):
     def imagine(
         self, context: Float[Tensor, "b t d"], actions: Float[Tensor, "b steps a"]
     ) -> Float[Tensor, "b steps d"]:
-        """The latent after each action: predicted from the true latents for the first t, from imagined ones after.
+        """Predicted latents: teacher-forced for the first t steps, autoregressive after that.
 
         Has gradients.
         """

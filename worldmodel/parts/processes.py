@@ -24,7 +24,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """How many processes train together, and which one this is."""
+    """The processes that train together, and the rank of this one."""
 
     rank: int = 0
     count: int = 1
@@ -32,7 +32,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the first process, which alone evaluates and writes."""
+        """True for the first process, which alone evaluates and writes."""
         return self.rank == 0
 
 
@@ -44,9 +44,9 @@ ALONE = Processes()
 def joined(device: DeviceChoice) -> Iterator[Processes]:
     """Join the processes that torchrun started, over NCCL on GPUs and Gloo on CPUs.
 
-    Raises TrainingError when the device asked for is not there.
+    Raises TrainingError when `device` is not available.
     """
-    chosen = _device(device)
+    chosen = chosen_device(device)
     if "WORLD_SIZE" not in os.environ:
         yield Processes(device=chosen)
         return
@@ -88,9 +88,9 @@ def from_first(number: int, device: torch.device) -> int:
     """The first process's number, in every process."""
     if process_count() == 1:
         return number
-    told = torch.tensor(number, device=device)
-    dist.broadcast(told, src=0)
-    return int(told)
+    shared = torch.tensor(number, device=device)
+    dist.broadcast(shared, src=0)
+    return int(shared)
 
 
 class _Average(torch.autograd.Function):
@@ -110,12 +110,13 @@ def _mean(tensor: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def _device(choice: DeviceChoice) -> torch.device:
+def chosen_device(choice: DeviceChoice) -> torch.device:
+    """Device of this process. Raises TrainingError when `choice` is not available."""
     if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
         return CPU
     if not torch.cuda.is_available():
         raise TrainingError(
-            f"device {choice!r} is asked for, but PyTorch {torch.__version__} sees no GPU: install its CUDA build, "
+            f"device is {choice!r}, but PyTorch {torch.__version__} sees no GPU: install its CUDA build, "
             "or train with --device cpu"
         )
     index, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()

@@ -52,7 +52,7 @@ def epps_pulley(samples: Float[Tensor, "*groups b m"]) -> Float[Tensor, "*groups
 
 
 def variance_hinge(latents: Float[Tensor, "*groups b d"]) -> Float[Tensor, ""]:
-    """How far each channel's standard deviation over the batch falls short of 1, on average. `b` as in `sigreg`."""
+    """Mean shortfall below 1 of the channels' standard deviations over the batch. `b` as in `sigreg`."""
     with torch.autocast(latents.device.type, enabled=False):
         centred, samples = _centred(latents)
         variance = average(centred.square().mean(-2)) * samples / (samples - 1)

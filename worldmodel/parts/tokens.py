@@ -1,4 +1,4 @@
-"""Latent tokens of a frame: pooled for small heads, and made of vector sensors."""
+"""Latent tokens of a frame: pooling for small heads, and tokens of vector sensors."""
 
 import math
 from typing import Literal
@@ -10,16 +10,16 @@ from torch.nn import functional as F
 Pooling = Literal["concatenate", "mean"]
 
 MOST_CONCATENATED = 1024
-"""Numbers of a frame that a small head reads one by one; it reads the mean over more tokens."""
+"""Most numbers of a frame that a small head reads one by one; of larger frames it reads the mean token."""
 
 
 def pooling_of(tokens: int, width: int) -> Pooling:
-    """How a head reads a frame of this shape."""
+    """The pooling of a head that reads frames of this shape."""
     return "concatenate" if tokens * width <= MOST_CONCATENATED or tokens == 1 else "mean"
 
 
 def pooled_width(pooling: Pooling, tokens: int, width: int) -> int:
-    """Numbers that `pool` leaves of a frame."""
+    """Width of the output of `pool`."""
     return tokens * width if pooling == "concatenate" else width
 
 

@@ -14,7 +14,7 @@ from worldmodel.recipe import Latents
 
 @dataclass(frozen=True)
 class SeenFrames:
-    """Frames [b t n*d] that were taken in, and the actions [b t-1 a] between them."""
+    """Frames [b t n*d] seen so far, and the actions [b t-1 a] between them."""
 
     context: Tensor
     past_actions: Tensor
@@ -29,11 +29,11 @@ class CausalWorldModel:
     """Number of tokens of one frame."""
 
     def begin(self, context: Latents, past_actions: Float[Tensor, "b past a"]) -> SeenFrames:
-        """Take in t frames, one model step apart, and the t - 1 model actions between them."""
+        """The state after t frames, one model step apart, and the t - 1 model actions between them."""
         return SeenFrames(context.tokens.flatten(-2), past_actions)
 
     def stack(self, states: Sequence[SeenFrames]) -> SeenFrames:
-        """Many robots as one batch, in this order; each has taken in equally many frames."""
+        """The states of several robots as one batch, in this order; all have seen equally many frames."""
         return SeenFrames(
             torch.cat([state.context for state in states]), torch.cat([state.past_actions for state in states])
         )
@@ -45,7 +45,7 @@ class CausalWorldModel:
     def predictions(
         self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]
     ) -> Float[Tensor, "b t-1 n d"]:
-        """Each frame's latents but the first's, predicted from at most a window of frames before it."""
+        """Predicted latents of each frame but the first, from at most a window of frames before it."""
         flat, window = latents.flatten(-2), self.predictor.config.window
         predicted = []
         for end in range(1, flat.shape[1]):

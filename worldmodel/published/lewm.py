@@ -28,7 +28,7 @@ from worldmodel.recipe import Body
 from worldmodel.recipes import RECIPES, config_to_json
 
 RECIPE = "lewm"
-"""The recipe that these weights are of."""
+"""Name of the recipe of these weights."""
 VIT_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
 """Width, depth and heads."""
 HORIZON = 5
@@ -41,7 +41,7 @@ OLD_VIT_NAMES = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"(layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
 )
-"""From the names of transformers 4 to those of transformers 5."""
+"""Patterns and replacements that turn the names of transformers 4 into those of transformers 5."""
 
 PUBLISHED_NAMES = (
     (r"^encoder\.class_token$", "encoder.embeddings.cls_token"),
@@ -65,7 +65,9 @@ PUBLISHED_NAMES = (
     (r"^predictor\.blocks\.(\d+)\.(to_qkv|to_out)\.", r"predictor.transformer.layers.\1.attn.\2."),
     (r"^predictor\.blocks\.(\d+)\.mlp\.", r"predictor.transformer.layers.\1.mlp.net."),
 )
-"""From the recipe's names; `(qkv)` stands for three tensors, one below the other in the recipe's."""
+"""Patterns and replacements that turn the recipe's names into the published ones.
+
+`(qkv)` stands for three tensors, which the recipe stacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class Published:
 def import_lewm(published: Published, out: Path, provenance: dict[str, Any]) -> Manifest:
     """Write the checkpoint folder `out`; `provenance` goes into the manifest's training record. Raises CheckpointError.
 
-    There is no data to calibrate surprise on, so it has no calibration.
+    The checkpoint has no calibration, since there is no data to measure surprise on.
     """
     config = read_config(published.config, published.action)
     side = _image_side(published.config)
@@ -135,7 +137,7 @@ def read_config(path: Path, action: ActionSpec) -> Any:
         return _architecture(json.loads(path.read_text()), action)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path.name} is no configuration of a published LeWorldModel: {type(error).__name__} {error}"
+            f"{path.name} is not a configuration of a published LeWorldModel: {type(error).__name__} {error}"
         ) from error
 
 
@@ -231,7 +233,7 @@ def _published_tensors(path: Path) -> dict[str, Tensor]:
             data = data[wrapper]
     if not isinstance(data, dict) or not data or not all(isinstance(value, Tensor) for value in data.values()):
         raise CheckpointError(
-            f"{path.name} is no state dict, which maps names to tensors; get the published weights.pt"
+            f"{path.name} is not a state dict, which maps names to tensors; get the published weights.pt"
         )
     return {str(key): value for key, value in data.items()}
 

@@ -1,4 +1,4 @@
-"""One file a recipe, and the closed table that manifests and the command line pick from."""
+"""One file a recipe, and the closed table that manifests and the command line choose from."""
 
 import dataclasses
 from typing import Any, get_args

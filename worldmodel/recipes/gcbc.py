@@ -18,7 +18,7 @@ from worldmodel.clips import Clips
 from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.frames import FrameConfig, FrameEncoder
 from worldmodel.parts.mlp import InverseModel
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipe import Body, Entry, Step
 from worldmodel.recipes.network import presets
 
 
@@ -41,10 +41,6 @@ class GCBC(FrameEncoder):
         self.config = config
         self.policy = InverseModel(len(body.sensors) * config.latent_width, config.policy_width, body.action_width)
 
-    def groups(self) -> list[ParameterGroup]:
-        """All parameters alike."""
-        return [ParameterGroup(list(self.parameters()))]
-
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`clone`: mean squared error of the actions from each frame to each later one of its clip."""
         assert batch.actions is not None
@@ -52,9 +48,6 @@ class GCBC(FrameEncoder):
         now, goal = torch.triu_indices(latents.shape[1], latents.shape[1], offset=1, device=latents.device)
         cloned = self.policy(latents[:, now], latents[:, goal])
         return {"clone": F.mse_loss(cloned.float(), batch.actions[:, now])}
-
-    def after_step(self, step: Step) -> None:
-        """Nothing moves but the optimiser."""
 
 
 @dataclass(frozen=True)

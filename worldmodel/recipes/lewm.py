@@ -12,8 +12,8 @@ Departures:
   cube, are lost. Without inverse dynamics, small things are lost, such as PushT's disc;
 - a third of PLDM's losses may be added (`rollout_weight`, 0 in every preset): the error of latents that are imagined
   from imagined latents;
-- several sensors: each camera has an encoder of its own and gives one token, a vector is a token as it is; SIGReg and
-  smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
+- several sensors: each camera has an encoder of its own and gives one token, a vector becomes a token unlearned; SIGReg
+  and smoothness hold each camera's token, the predictor reads all tokens of a frame side by side;
 - twins may be learned from (`twin_weight`, 0 in every preset): the latent of a frame's twin, the same state drawn in
   another world, is to be the frame's. No other loss sees twins, so they do not change how dynamics are learned;
 - preset `small`: convolutional encoder, rotary positions instead of learned ones (so that keys and values can be kept),
@@ -34,7 +34,7 @@ from worldmodel.parts.frames import FrameEncoder
 from worldmodel.parts.mlp import InverseModel
 from worldmodel.parts.predictor import prediction_errors
 from worldmodel.parts.regularizers import sigreg, smoothness
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipe import Body, Entry, Step
 from worldmodel.recipes.network import SMALL, TINY, NetworkConfig, imagining, make_predictor
 
 
@@ -60,7 +60,7 @@ class LeWMConfig(NetworkConfig):
 
     @property
     def wants_twins(self) -> bool:
-        """Whether the loss on twins has a weight."""
+        """True where the loss on twins has a weight."""
         return self.twin_weight > 0
 
 
@@ -91,10 +91,6 @@ class LeWM(FrameEncoder):
                 len(body.sensors) * config.latent_width, config.inverse_width, body.action_width
             )
 
-    def groups(self) -> list[ParameterGroup]:
-        """All parameters alike."""
-        return [ParameterGroup(list(self.parameters()))]
-
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean squared error of the next latent. `sigreg`: over the batch of each time step. `smoothness`:
         mean squared change from one latent to the next. `inverse`: mean squared error of the actions. `rollout`: mean
@@ -119,11 +115,8 @@ class LeWM(FrameEncoder):
             terms["twin"] = config.twin_weight * F.mse_loss(twins, latents.detach())
         return terms
 
-    def after_step(self, step: Step) -> None:
-        """Nothing moves but the optimiser: there is no target encoder."""
-
     def _encode_clips(self, batch: Clips) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n d"] | None]:
-        """Latents of the frames, and of their twins: in one pass, so that BatchNorm's statistics are of both."""
+        """Latents of the frames and of their twins, encoded in one pass so that BatchNorm's statistics cover both."""
         if batch.twins is None:
             return self.tokens(batch.frames).unflatten(0, batch.shape), None
         frames, twins = batch.frames.values, batch.twin_frames.values

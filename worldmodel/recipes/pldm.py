@@ -24,7 +24,7 @@ from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.frames import FrameEncoder
 from worldmodel.parts.predictor import prediction_errors
 from worldmodel.parts.regularizers import covariance, smoothness, variance_hinge
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step
+from worldmodel.recipe import Body, Entry, Step
 from worldmodel.recipes.network import NetworkConfig, imagining, make_predictor, presets
 
 
@@ -59,10 +59,6 @@ class PLDM(FrameEncoder):
             nn.Linear(config.inverse_width, body.action_width),
         )
 
-    def groups(self) -> list[ParameterGroup]:
-        """All parameters alike."""
-        return [ParameterGroup(list(self.parameters()))]
-
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """Six terms, weighted. Nothing in them is random."""
         config = self.config
@@ -79,9 +75,6 @@ class PLDM(FrameEncoder):
             "smoothness": config.smoothness_weight * smoothness(learned),
             "inverse": config.inverse_weight * F.mse_loss(between.float(), batch.actions),
         }
-
-    def after_step(self, step: Step) -> None:
-        """Nothing moves but the optimiser."""
 
 
 def _variance_over_time(latents: Float[Tensor, "b t n d"]) -> Float[Tensor, ""]:

@@ -25,7 +25,7 @@ LEAST_STD = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class RandomEncoderConfig(NetworkConfig):
-    """The architecture; there is nothing else to set."""
+    """The architecture; the recipe has no other settings."""
 
 
 class RandomEncoder(FrameEncoder):
@@ -58,9 +58,6 @@ class RandomEncoder(FrameEncoder):
             self._standardise(batch.frames)
         latents = self.tokens(batch.frames).unflatten(0, batch.shape)
         return {"predict": prediction_errors(self.predictor, latents.flatten(2), batch.actions)[0]}
-
-    def after_step(self, step: Step) -> None:
-        """Nothing moves but the predictor."""
 
     @torch.no_grad()
     def _standardise(self, observation: ObservationBatch) -> None:

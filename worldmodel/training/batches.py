@@ -24,9 +24,9 @@ AHEAD = 2
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSource:
-    """Where the batch of a training step comes from: a pure function of (seed, step), so a resumed run sees the same.
+    """Source of the batch of each training step: a pure function of (seed, step), so a resumed run gets the same.
 
-    Of each batch of `size` clips, this process gets its own share.
+    This process reads its own share of each batch of `size` clips.
     """
 
     sampler: ClipSampler

@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 from worldmodel.clips import StepTiming
+from worldmodel.parts.precision import PrecisionChoice
 from worldmodel.parts.processes import DeviceChoice
 from worldmodel.recipe import Entry
 from worldmodel.recipes import RECIPES
@@ -16,12 +16,12 @@ from worldmodel.training.predictor_stage import PredictorTraining
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Everything about a training that is chosen, and not read from the store."""
+    """Settings of a training; everything else is read from the store."""
 
     origin: Origin = dataclasses.field(default_factory=Origin.of_preset)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Overrides the training's; `auto` takes the faster of both, as measured."""
+    precision: PrecisionChoice = "auto"
+    """Overrides that of `training`; `auto` measures which is faster."""
     device: DeviceChoice = "cpu"
     readers: int | None = None
     """Processes that read batches (`BatchSource`); None decides by the device."""
@@ -31,5 +31,5 @@ class FitConfig:
 
     @property
     def entry(self) -> Entry:
-        """The recipe's row of the table."""
+        """Row of the recipe in the table."""
         return RECIPES[self.origin.recipe]

@@ -1,4 +1,4 @@
-"""From an episode store to a checkpoint: train, learn the heads, calibrate surprise, probe, write it all down."""
+"""Trains a checkpoint on an episode store: world model, heads, calibration of surprise, probes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from worldmodel.training.robot import body_of
 from worldmodel.training.trained import Trained, held_out_batches, measure
 
 COMPILED = (ConvEncoder, ViTEncoder, Block)
-"""Not BatchNorm, which exchanges its statistics between processes."""
+"""Parts compiled on a GPU; not BatchNorm, which exchanges its statistics between processes."""
 
 
 def fit(
@@ -41,23 +41,31 @@ def fit(
     manifest's training record. Raises DatasetError when store and model do not fit, and TrainingError when batch,
     device, processes or a checkpoint's weights do not.
     """
-    train, held_out = store.split(config.training.held_out, config.training.seed)
-    split = Split(store=store, train=train, held_out=held_out, timing=config.timing)
-    _check(config, split)
+    split = checked_split(store, config)
     with joined(config.device) as processes:
         body = body_of(config.origin, split)  # once, since it reads every vector of the training episodes
         module = config.origin.module(body, config.training.seed).to(processes.device)
-        run = _train_module(config, split, module, (run_folder, processes), progress)
+        if processes.device.type == "cuda":
+            _compile(module)
+        run = train_module(config, split, module, (run_folder, processes), progress)
     if not processes.is_first:
         return None
     model = Trained(config, split, body, module, run)
     heads = model.train_heads(progress)
-    manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)})
+    manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)}, progress)
     return save_checkpoint(out, manifest, TrainedModel(module, heads.modules))
 
 
+def checked_split(store: EpisodeStore, config: FitConfig) -> Split:
+    """The store's episodes, split. Raises DatasetError and TrainingError, before hours of training, where configuration
+    and episodes do not go together."""
+    train, held_out = store.split(config.training.held_out, config.training.seed)
+    split = Split(store=store, train=train, held_out=held_out, timing=config.timing)
+    _check(config, split)
+    return split
+
+
 def _check(config: FitConfig, split: Split) -> None:
-    """Everything that can be refused before hours of training."""
     if config.heads.goal:
         columns(TaskDistanceConfig(tolerances=config.heads.goal), split.store.description["features"]["names"])
     if not config.predictor.steps:
@@ -73,7 +81,7 @@ def _check(config: FitConfig, split: Split) -> None:
         )
 
 
-def _train_module(
+def train_module(
     config: FitConfig, split: Split, module: nn.Module, where: tuple[Path, Processes], progress: Progress
 ) -> Run:
     """The first stage: the recipe's losses on clips."""
@@ -89,8 +97,6 @@ def _train_module(
     precision = _precision(config, run_folder, module, lambda: sampler.sample(config.training.batch, 0, 0))
     training = dataclasses.replace(config.training, precision=precision)
     run = Run(run_folder, module, training, _identity(config, store), processes)
-    if processes.device.type == "cuda":
-        _compile(module)
     run.train(
         sampler,
         lambda: measure(config.entry, module, held_out),
@@ -101,7 +107,7 @@ def _train_module(
 
 
 def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
-    """Everything that tells this training from another one, which must not go on in its folder."""
+    """Identity of this training: one with another identity must not continue in its folder."""
     return {
         "recipe": config.origin.recipe,
         "config": config_to_json(config.origin.config),
@@ -114,7 +120,7 @@ def _identity(config: FitConfig, store: EpisodeStore) -> dict[str, Any]:
 
 
 def _compile(module: nn.Module) -> None:
-    """Parts that launch many small kernels, on a GPU."""
+    """Compile the parts that launch many small kernels."""
     for part in module.modules():
         if isinstance(part, COMPILED):
             part.compile()
@@ -127,7 +133,7 @@ def _devices(processes: Processes) -> str:
 
 
 def _precision(config: FitConfig, run_folder: Path, module: nn.Module, batch: Callable[[], Clips]) -> Precision:
-    """A resumed run keeps its own; the first process decides for all."""
+    """The precision of a resumed run, or the measured one; the first process decides for all."""
     if config.precision != "auto":
         return config.precision
     device = next(module.parameters()).device

@@ -20,22 +20,22 @@ from worldmodel.training.latent_stage import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsConfig:
-    """How the heads are trained."""
+    """Settings of the heads' trainings, and the goal of the task."""
 
     trainings: Mapping[str, Any] = field(default_factory=dict)
-    """By head, how it learns; one that is not named learns as by default."""
+    """Training settings by head; heads that are not named use their defaults."""
     goal: Goal = ()
-    """The features that count of a goal; without any there is no task distance."""
+    """Tolerances of the features that a goal is judged by; without any there is no task distance."""
 
     def training(self, name: str) -> Any:
-        """How this head learns."""
+        """Training settings of this head."""
         return self.trainings.get(name) or HEADS[name].training()
 
 
 def train_heads(
     data: LatentEpisodes, latent: LatentSpec, action_width: int, config: HeadsConfig, seed: int, progress: Progress
 ) -> dict[str, nn.Module]:
-    """Every head, by name. They learn, and stay, where the latents are read to."""
+    """Train every head on the device of the latents, where they stay. Returns them by name."""
     heads: dict[str, nn.Module] = {}
     for name, head_config in head_configs(config.goal, latent).items():
         entry, training = HEADS[name], config.training(name)
@@ -52,7 +52,7 @@ def head_specs(heads: Mapping[str, nn.Module]) -> dict[str, HeadSpec]:
 
 
 def recorded_truth(store: EpisodeStore, episodes: list[Episode], goal: Goal, device: torch.device) -> TaskTruth | None:
-    """The task's own quantities beside every frame; None where no goal says which they are."""
+    """The task's quantities in every frame; None without a goal, which names them."""
     if not goal:
         return None
     recorded = np.concatenate([store.features(episode, 0, episode.frames, 1) for episode in episodes])

@@ -1,4 +1,4 @@
-"""The frozen model on the training episodes: latents of every frame, of twins, and of what it imagines along them."""
+"""Latents of the training episodes from the frozen model: of every frame, of twins, and imagined ones."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class FrozenEncoder:
         return torch.cat([self.encoder.encode(batch).tokens for batch in batches])
 
     def stored(self, key: list[str], parts: Callable[[], Iterator[Tensor]]) -> LatentRows:
-        """Rows in a file of `folder`, which is written anew only where weights or `key` are others."""
+        """Rows in a file of `folder`, which is written only for new weights or a new `key`."""
         return stored_latents(self.folder, [self.weights, *key], self.encoder.latent_shape, parts, self.device)
 
 
@@ -67,21 +67,28 @@ def encode_episodes(
     )
 
 
-def imagined_stand_ins(data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, seed: int) -> list[StandIns]:
+def imagined_stand_ins(
+    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, seed: int, progress: Progress
+) -> list[StandIns]:
     """Latents imagined along the episodes from one context frame and from all."""
     contexts = sorted({1, data.timing.context_frames})  # a first plan has one frame to go on
-    found = [imagine_along(data, frozen, model, (context, IMAGINED_CLIPS // 2, seed)) for context in contexts]
+    found = [imagine_along(data, frozen, model, (context, IMAGINED_CLIPS // 2, seed), progress) for context in contexts]
     return [each for each in found if each is not None]
+
+
+def imagine_stage(context: int) -> str:
+    """Name of the stage that imagines from `context` frames."""
+    return f"imagine from {context} frame{'s' if context > 1 else ''}"
 
 
 @torch.inference_mode()
 def imagine_along(
-    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int]
+    data: LatentEpisodes, frozen: FrozenEncoder, model: WorldModel, draw: tuple[int, int, int], progress: Progress
 ) -> StandIns | None:
-    """The horizon of model steps that followed a few context frames of random clips, as imagined.
+    """Imagined latents of the model steps that follow the context frames of random clips.
 
-    `draw` is the number of context frames, of clips at most, and the seed of the choice. `frozen` and `model` have
-    the same weights. None where all episodes are too short.
+    `draw` is the number of context frames, the largest number of clips, and the seed of their choice. `frozen` and
+    `model` have the same weights. None where all episodes are too short.
     """
     context, clips, seed = draw
     timing, shape = data.timing, data.latents.shape
@@ -93,10 +100,13 @@ def imagine_along(
     chosen = starts[torch.randperm(len(starts), generator=Generator().manual_seed(seed))[:clips]]
 
     def parts() -> Iterator[Tensor]:
+        done = 0
         for part in chosen.split(at_a_time):
-            done = data.actions_between(part, frames)
-            begun = model.begin(Latents(data.clips(part, context)), done[:, : context - 1])
-            yield model.rollout(begun, done[:, None, context - 1 :])[:, 0].flatten(0, 1)
+            actions = data.actions_between(part, frames)
+            begun = model.begin(Latents(data.clips(part, context)), actions[:, : context - 1])
+            yield model.rollout(begun, actions[:, None, context - 1 :])[:, 0].flatten(0, 1)
+            done += len(part)
+            progress(imagine_stage(context), done, len(chosen), {})
 
     numbers = (*draw, timing.control_steps, timing.horizon)
     latents = frozen.stored(["imagined", data.latents.name, *map(str, numbers)], parts)
@@ -105,7 +115,7 @@ def imagine_along(
 
 
 def twin_stand_ins(
-    data: LatentEpisodes, frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode]
+    data: LatentEpisodes, frozen: FrozenEncoder, store: EpisodeStore, episodes: list[Episode], progress: Progress
 ) -> StandIns:
     """The twins of frames one model step apart, of each episode."""
     skip = data.timing.control_steps
@@ -113,8 +123,9 @@ def twin_stand_ins(
     firsts = np.cumsum([0, *(episode.frames for episode in episodes[:-1])])
 
     def parts() -> Iterator[Tensor]:
-        for episode, rows in zip(episodes, own, strict=True):
+        for done, (episode, rows) in enumerate(zip(episodes, own, strict=True), start=1):
             yield frozen.frames(store.twins(episode, 0, len(rows), skip))
+            progress("encode twins", done, len(episodes), {})
 
     rows = torch.cat([int(first) + each for first, each in zip(firsts, own, strict=True)])
     return StandIns(frozen.stored(["twins", str(skip), *_named(store, episodes)], parts), rows.to(data.device))

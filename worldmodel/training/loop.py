@@ -32,12 +32,12 @@ class TrainingConfig:
     """Optimisation; the model's own configuration is the recipe's."""
 
     steps: int = 3000
-    """0 leaves a model as it is: the same data, measures and heads without a training."""
+    """Number of optimiser steps; with 0 the model is only measured and its heads are trained."""
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     weight_decay_end: float | None = None
-    """Where a cosine takes the weight decay over the steps; None leaves it constant."""
+    """Weight decay at the last step, reached along a cosine; None keeps it constant."""
     warm_up: float = 0.02
     """Share of the steps over which the learning rate rises; then it falls as a cosine to zero."""
     gradient_clip: float = 1.0
@@ -56,11 +56,11 @@ class TrainingConfig:
 
 
 Row = dict[str, int | float]
-"""Metrics of one step, and which: a line of metrics.jsonl."""
+"""Metrics of one step, and its number: a line of metrics.jsonl."""
 
 
 class Run:
-    """A training run in a folder: state.safetensors (model and optimiser), metrics.jsonl, run.json (what it is)."""
+    """A training run in a folder: state.safetensors (model, optimiser), metrics.jsonl, run.json (settings and data)."""
 
     def __init__(
         self,

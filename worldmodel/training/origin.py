@@ -1,4 +1,4 @@
-"""The beginning of a training: a recipe's configuration, and weights that are random or a checkpoint's."""
+"""The start of a training: a recipe's configuration, and random weights or a checkpoint's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,31 +16,31 @@ from worldmodel.recipe import Body, RecipeConfig
 from worldmodel.recipes import RECIPES, config_from_json, config_to_json
 
 Changes = Mapping[str, Any]
-"""Fields of a recipe's configuration that are to have other values, as JSON has them; those of a part of it have the
-part's name and a dot before theirs, such as predictor.depth."""
+"""New values, as JSON, of fields of a recipe's configuration; a nested field has its part's name before it, as in
+predictor.depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A recipe, and the weights that its training begins with: None where they are random."""
+    """A recipe, and the weights that its training begins with."""
 
     recipe: str
     config: RecipeConfig
     weights: Mapping[str, Tensor] | None = None
     sensors: tuple[SensorSpec, ...] = ()
-    """The checkpoint's sensors; empty for random weights."""
+    """Sensors of the checkpoint; empty for random weights."""
     parents: tuple[Parent, ...] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of a run and of a manifest, beside the configuration; empty for random weights."""
+    """Entries about the checkpoint for run.json and the manifest; empty for random weights."""
 
     @classmethod
     def of_preset(cls, recipe: str = "lewm", preset: str = "small", changes: Changes | None = None) -> "Origin":
         """Random weights. Raises TrainingError for unknown names and values that do not fit."""
         if recipe not in RECIPES:
-            raise TrainingError(f"recipe {recipe!r} is not known; this build has {sorted(RECIPES)}")
+            raise TrainingError(f"recipe {recipe!r} is not known; this build has {', '.join(sorted(RECIPES))}")
         presets = RECIPES[recipe].presets
         if preset not in presets:
-            raise TrainingError(f"preset {preset!r} is not known; recipe {recipe} has {sorted(presets)}")
+            raise TrainingError(f"preset {preset!r} is not known; recipe {recipe} has {', '.join(sorted(presets))}")
         return cls(recipe=recipe, config=_changed(recipe, presets[preset](), changes or {}))
 
     @classmethod
@@ -70,8 +70,8 @@ class Origin:
             ) from error
 
     def module(self, body: Body, seed: int) -> nn.Module:
-        """The module that training begins with. Weights that the checkpoint has none for, such as those of a loss that
-        it was trained without or of a further sensor, are random.
+        """The module that training begins with. Weights that the checkpoint lacks are random, such as those of a loss
+        that it was trained without or of a further sensor.
 
         Raises TrainingError where the checkpoint's sensors are not the first of `body`, or its weights have another
         shape.
@@ -105,7 +105,7 @@ class Origin:
 
 
 def alike(one: SensorSpec, other: SensorSpec) -> bool:
-    """Whether readings of both mean the same to a model; limits, standardisation and filter aside."""
+    """True where a model can read both sensors alike: only limits, standardisation and filter may differ."""
     return all(getattr(one, key) == getattr(other, key) for key in ("name", "kind", "shape", "names", "units"))
 
 
@@ -114,7 +114,7 @@ def _listed(sensors: tuple[SensorSpec, ...]) -> str:
 
 
 def _identity_entry(known: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The layer before the blocks of a predictor that had none, since it took its only token as it is."""
+    """An identity for the input layer of a predictor that had none, since its only token entered unchanged."""
     weight, bias = "predictor.enter.weight", "predictor.enter.bias"
     if weight in known or weight not in wanted:
         return {}
@@ -123,7 +123,7 @@ def _identity_entry(known: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -
 
 
 def _is_kept(key: str, given: Tensor, wanted: Mapping[str, Tensor]) -> bool:
-    """Whether weights are kept beside further sensors: the predictor's are, and all whose shape stays the same."""
+    """True for weights kept when sensors are added: the predictor's, and all whose shape stays the same."""
     return given.shape == wanted[key].shape or key.startswith("predictor.")
 
 
@@ -147,7 +147,7 @@ def _changed(recipe: str, config: RecipeConfig, changes: Changes) -> RecipeConfi
         part, _, key = name.rpartition(".")
         holder = fields.get(part) if part else fields
         if not isinstance(holder, dict) or key not in holder:
-            raise TrainingError(f"recipe {recipe} has no setting {name!r}; it has {_names(fields)}")
+            raise TrainingError(f"recipe {recipe} has no setting {name!r}; it has {', '.join(_names(fields))}")
         holder[key] = value
     try:
         changed: RecipeConfig = config_from_json(recipe, fields)

@@ -1,8 +1,8 @@
 """A second stage of training: the predictor alone, on latents of the frozen encoder, imagining as a planner does.
 
-A plan goes wrong where the predictor does, and what a push in contact does is a hard function to learn. With the
-encoder frozen every frame is encoded once, and latents cannot collapse, so none of the other losses is needed.
-It learns what a planner asks for: from one to `context_frames` real frames, then from what was imagined. The error is
+A plan fails where the predictor is wrong, and the effect of a push in contact is hard to learn. With the encoder frozen
+every frame is encoded once, and latents cannot collapse, so none of the other losses is needed. The predictor learns
+what a search asks it: predictions from one to `context_frames` real frames, then from imagined ones. The error is
 absolute, as that of V-JEPA 2-AC (arXiv:2506.09985), which also has a frozen encoder and one loss on real and one on
 imagined frames: on PushT it left less squared error after as many steps than the squared error did.
 """
@@ -25,10 +25,10 @@ from worldmodel.training.saved_training import SavedTraining
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorTraining:
-    """How the predictor learns by itself."""
+    """Settings of the predictor's own training."""
 
     steps: int = 0
-    """0 leaves it as it came out of the training with the encoder."""
+    """Number of optimiser steps; 0 skips the stage."""
     batch: int = 256
     learning_rate: float = 1e-3
     save_every_s: float = 30.0
@@ -40,7 +40,7 @@ class PredictorTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRun:
-    """Where a stage keeps how far it came, and the settings that it shares with the stage before."""
+    """The folder of a stage's saved state, and the settings that it shares with the stage before."""
 
     folder: Path
     precision: Precision
@@ -49,11 +49,11 @@ class StageRun:
 
 
 def train_predictor(predictor: Predictor, data: LatentEpisodes, training: PredictorTraining, run: StageRun) -> None:
-    """Train `predictor`, in place and with its BatchNorm as it is.
+    """Train `predictor` in place, with its BatchNorm frozen.
 
-    Episodes shorter than a clip of the context and the horizon are left out; one at least must not be. A call with the
-    same folder, predictor and data goes on from where it was killed. Raises DatasetError when other settings were kept
-    in the folder.
+    Episodes shorter than a clip of context and horizon are left out; at least one must be long enough. After an
+    interruption, a call with the same folder, predictor and data continues. Raises DatasetError when the folder holds a
+    training with other settings.
     """
     if training.steps == 0:
         return

@@ -1,5 +1,6 @@
-"""The record of a training in its manifest, for people: probes, errors and curves."""
+"""Measurements of a trained model for its manifest: calibration, probes, errors and curves."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +19,14 @@ from worldmodel.observation import ObservationBatch
 from worldmodel.parts.tokens import pool, pooling_of
 from worldmodel.recipe import Encoder, WorldModel
 from worldmodel.training.diagnostics import HELD_OUT
-from worldmodel.training.latent_stage import FrozenEncoder
+from worldmodel.training.latent_stage import FrozenEncoder, Progress
 from worldmodel.training.loop import Row
 
+BATCH = 128
+"""Clips in a batch of held-out clips."""
+REPEATS = 4
+"""Number of times that a held-out clip is drawn, on average and at most."""
+CALIBRATION_BATCHES = 32
 PROBE_EPISODES = 300
 SETTLING_EPISODES = 20
 SETTLING_PASSES = 20
@@ -30,32 +36,37 @@ HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A store's episodes: those that are learned from, and those held out."""
+    """A store's episodes, split into training and held-out ones."""
 
     store: EpisodeStore
     train: list[Episode]
     held_out: list[Episode]
     timing: StepTiming
 
-    def held_out_clips(self, clip_frames: int, batches: int = 4, size: int = 128) -> list[Clips]:
-        """Clips of held-out episodes, the same in every call."""
+    def held_out_clips(self, clip_frames: int, batches: int = 4, size: int = BATCH) -> list[Clips]:
+        """Clips of held-out episodes, the same in every call; fewer batches where they would only repeat few clips."""
         sampler = ClipSampler(self.store, self.held_out, clip_frames=clip_frames, timing=self.timing)
-        return [sampler.sample(size, seed=0, step=index) for index in range(batches)]
+        enough = math.ceil(REPEATS * len(sampler) / size)
+        return [sampler.sample(size, seed=0, step=index) for index in range(min(batches, enough))]
 
 
 @torch.inference_mode()
-def calibrate(frozen: FrozenEncoder, model: WorldModel, split: Split) -> CalibrationSpec:
+def calibrate(frozen: FrozenEncoder, model: WorldModel, split: Split, progress: Progress) -> CalibrationSpec:
     """Surprise of held-out transitions with as many context frames as the service uses."""
     values = []
-    for clips in split.held_out_clips(split.timing.context_frames, batches=32):
+    drawn = split.held_out_clips(split.timing.context_frames, CALIBRATION_BATCHES)
+    for done, clips in enumerate(drawn, start=1):
         batch = clips.to(frozen.device)
         assert batch.actions is not None
         latents = frozen.encoder.encode(batch.frames).tokens.unflatten(0, batch.shape)
         values.append(surprise(model, latents, batch.actions))
+        progress("calibrate", done, len(drawn), {})
     return calibrated(values)
 
 
-def probe(trained: FrozenEncoder, control: FrozenEncoder, split: Split) -> dict[str, dict[str, float]]:
+def probe(
+    trained: FrozenEncoder, control: FrozenEncoder, split: Split, progress: Progress
+) -> dict[str, dict[str, float]]:
     """Linear R^2 of each recorded feature on held-out episodes, for the trained encoder and for a random one.
 
     A probe reads a frame as a head does: its tokens side by side, or the mean of many.
@@ -63,16 +74,17 @@ def probe(trained: FrozenEncoder, control: FrozenEncoder, split: Split) -> dict[
     results: dict[str, dict[str, float]] = {}
     names = split.store.description["features"]["names"]
     pooling = pooling_of(*trained.encoder.latent_shape)
-    for name, frozen in (("trained", trained), ("random_encoder", control)):
+    for done, (name, frozen) in enumerate((("trained", trained), ("random_encoder", control)), start=1):
         x, y = probe_rows(frozen, split, split.train, lambda latents: pool(latents, pooling))
         x_test, y_test = probe_rows(frozen, split, split.held_out, lambda latents: pool(latents, pooling))
         scores = probe_r2(x, y, x_test, y_test)
         results[name] = dict(zip(names, scores.tolist(), strict=True))
+        progress("probe", done, 2, {})
     return results
 
 
 def task_error(head: TaskDistance, frozen: FrozenEncoder, split: Split) -> dict[str, float]:
-    """How far the head's readings of held-out frames are from what was recorded: medians, in tolerances."""
+    """Median error of the head's readings of held-out frames against the recorded features, in tolerances."""
     quantities, recorded = probe_rows(frozen, split, split.held_out, head.quantities)
     truth = task_truth(head.config, split.store.description["features"]["names"], recorded)
     names = [",".join(tolerance.features) for tolerance in head.config.tolerances]
@@ -92,14 +104,15 @@ def probe_rows(
 
 
 @torch.no_grad()
-def settle(module: nn.Module, encoder: Encoder, split: Split, device: torch.device) -> None:
+def settle(module: nn.Module, encoder: Encoder, split: Split, device: torch.device, progress: Progress) -> None:
     """Give a random encoder the BatchNorm statistics of real frames: a fair control."""
     skip, store = split.timing.control_steps, split.store
     frames = [store.observations(e, 0, _spaced(e, skip), skip) for e in split.train[:SETTLING_EPISODES]]
     together = {name: torch.from_numpy(np.concatenate([each[name] for each in frames])) for name in frames[0]}
     module.train()
-    for _ in range(SETTLING_PASSES):
+    for done in range(1, SETTLING_PASSES + 1):
         encoder.encode(ObservationBatch(together).to(device))
+        progress("prepare a random encoder", done, SETTLING_PASSES, {})
     module.eval()
 
 
@@ -114,6 +127,19 @@ def curves(rows: list[Row], points: int = 100) -> dict[str, list[int | float]]:
         **{name: [round(row[name], 5) for row in thin] for name in names},
         "evaluation_step": [row["step"] for row in evaluations],
         **{name: [round(row[name], 5) for row in evaluations if name in row] for name in HELD_OUT_CURVES},
+    }
+
+
+def measured_frames(split: Split) -> dict[str, int]:
+    """Number of frames that `calibrate`, `settle` and `probe` encode, by stage."""
+    skip = split.timing.control_steps
+    settled = sum(_spaced(episode, skip) for episode in split.train[:SETTLING_EPISODES])
+    held_out = sum(episode.frames for episode in split.held_out)
+    probed = sum(_spaced(e, skip) for e in (*split.train[:PROBE_EPISODES], *split.held_out[:PROBE_EPISODES]))
+    return {
+        "calibrate": min(CALIBRATION_BATCHES * BATCH, REPEATS * held_out) * split.timing.context_frames,
+        "prepare a random encoder": SETTLING_PASSES * settled,
+        "probe": 2 * probed,
     }
 
 

@@ -1,4 +1,4 @@
-"""The robot of an episode store, as a module and its manifest know it."""
+"""The robot of an episode store, for a module and its manifest."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from worldmodel.training.report import Split
 
 
 def body_of(origin: Origin, split: Split) -> Body:
-    """The robot that a module is made for."""
+    """The robot that a module is built for."""
     return Body(sensors=sensors_of(origin, split), action_width=action_spec(split.store, split.timing).width)
 
 
@@ -30,7 +30,7 @@ def sensors_of(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
 
 
 def action_spec(store: EpisodeStore, timing: StepTiming) -> ActionSpec:
-    """The store's actions, and how many control steps of them a model step has."""
+    """The store's actions, and the number of control steps in a model step."""
     action = store.description["action"]
     return ActionSpec(
         names=tuple(action["names"]),

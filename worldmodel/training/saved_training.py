@@ -1,4 +1,4 @@
-"""How far a training came: killed, it goes on as if nothing had happened. Safetensors and JSON, no pickle."""
+"""The saved state of a training, from which an interrupted one continues exactly. Safetensors and JSON, no pickle."""
 
 import json
 import time
@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 
 from worldmodel.data.atomic_file import write_atomically
 from worldmodel.errors import DatasetError, TrainingError
+from worldmodel.json_values import shown
 
 _STATE = "state.safetensors"
 _IDENTITY = "run.json"
 
 
 class SavedTraining:
-    """state.safetensors (module, optimiser, random numbers, steps done) and run.json (which training it is)."""
+    """state.safetensors (module, optimiser, random numbers, steps done) and run.json (the settings and data)."""
 
     def __init__(
         self,
@@ -27,7 +29,7 @@ class SavedTraining:
         generator: Generator | None = None,
         every_s: float = 30.0,
     ) -> None:
-        """For a training whose random numbers are a function of the step, or come from `generator`."""
+        """The training's random numbers must be a function of the step, or come from `generator`."""
         self._folder = folder
         self._module = module
         self._optimiser = optimiser
@@ -36,18 +38,19 @@ class SavedTraining:
         self._saved_at = time.monotonic()
 
     def claim(self, identity: dict[str, Any]) -> None:
-        """Make the folder this training's. Raises DatasetError when it is another's."""
+        """Write run.json. Raises DatasetError when the folder holds a training with another identity."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / _IDENTITY
         text = json.dumps(identity, indent=1, sort_keys=True)
-        if path.is_file() and json.loads(path.read_text()) != json.loads(text):
+        if path.is_file() and (differences := _differences(json.loads(path.read_text()), json.loads(text))):
             raise DatasetError(
-                f"{self._folder} holds a run with other settings or data; choose another folder or delete this one"
+                f"{self._folder} holds a training with other settings or data: {_listed(differences)}; choose another "
+                "folder (telos train --run), or delete this one"
             )
         write_atomically(path, text.encode())
 
     def restore(self) -> int:
-        """Take over what was saved. Returns the steps done: 0 when nothing was."""
+        """Restore the saved state. Returns the steps done: 0 where nothing was saved."""
         path = self._folder / _STATE
         if not path.is_file():
             return 0
@@ -64,9 +67,9 @@ class SavedTraining:
         return int(tensors["step"])
 
     def save(self, step: int, *, last: bool) -> None:
-        """Save the state after `step` steps, unless one was saved within the last `every_s` seconds; the last always.
+        """Save the state after `step` steps, if the last save was `every_s` seconds ago or the step is the last.
 
-        Raises TrainingError, and keeps what was saved before, when weights are not finite.
+        Raises TrainingError, and keeps the state saved before, when weights are not finite.
         """
         if not last and time.monotonic() - self._saved_at <= self._every_s:
             return
@@ -82,8 +85,36 @@ class SavedTraining:
         self._saved_at = time.monotonic()
 
 
+def _differences(kept: Any, asked: Any, name: str = "") -> list[str]:
+    """The settings whose kept and asked values differ, each with both values."""
+    if isinstance(kept, list) and isinstance(asked, list) and len(kept) == len(asked):
+        kept, asked = ({str(index): value for index, value in enumerate(each)} for each in (kept, asked))
+    if isinstance(kept, dict) and isinstance(asked, dict):
+        keys = sorted({*kept, *asked})
+        return [
+            difference
+            for key in keys
+            for difference in _differences(kept.get(key), asked.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if kept == asked else [f"{name} is {shown(kept)} there and {shown(asked)} now"]
+
+
+def _listed(differences: list[str], most: int = 5) -> str:
+    more = len(differences) - most
+    return ", ".join(differences[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def steps_done(folder: Path) -> int:
+    """Steps of the training in `folder` that were saved; 0 where there is none."""
+    path = folder / _STATE
+    if not path.is_file():
+        return 0
+    with safe_open(path, "pt") as state:
+        return int(state.get_tensor("step"))
 
 
 def claimed(folder: Path) -> dict[str, Any] | None:

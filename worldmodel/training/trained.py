@@ -1,4 +1,4 @@
-"""A trained module: its heads, and everything that is measured on it and written down."""
+"""The stages after the first: a trained module's heads, and the measurements in its manifest."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from worldmodel.training.robot import action_spec
 
 @dataclass(frozen=True)
 class TrainedHeads:
-    """Trained heads, and the scale of the distance that needs no training."""
+    """Trained heads, and the scale of the latent goal distance."""
 
     modules: Mapping[str, nn.Module]
     goal_distance_scale: float
@@ -45,7 +45,7 @@ class TrainedHeads:
 
 @dataclass(frozen=True)
 class Trained:
-    """A module after the first stage, and all that is learned and measured on it after that."""
+    """A module after the first stage, with the stages that follow."""
 
     config: FitConfig
     split: Split
@@ -55,12 +55,12 @@ class Trained:
 
     @property
     def device(self) -> torch.device:
-        """Where the module is."""
+        """Device of the module."""
         return next(self.module.parameters()).device
 
     @property
     def frozen(self) -> FrozenEncoder:
-        """The encoder as it is served; its latents are kept beside the run."""
+        """The encoder in its serving form; its latents are stored in the run's folder."""
         return _frozen(self.config.entry, self.module, self.run.folder / "latents")
 
     @property
@@ -76,7 +76,7 @@ class Trained:
 
     @property
     def _encoder(self) -> Encoder:
-        """The encoder as the module has it, which is cheaper to ask for its shape than `frozen`."""
+        """The plain encoder, which gives its shape at less cost than `frozen`."""
         assert self.config.entry.encoder is not None
         return self.config.entry.encoder(self.module)
 
@@ -86,7 +86,7 @@ class Trained:
 
     @property
     def world_model(self) -> WorldModel | None:
-        """The world model as it is served: made of the weights as they are now."""
+        """The world model in its serving form, with the current weights."""
         make = self.config.entry.world_model
         return None if make is None else fast_world_model(make(self.module), "float32")
 
@@ -103,7 +103,7 @@ class Trained:
             return TrainedHeads({}, scale)
         self._train_predictor(data, progress)
         truth = recorded_truth(split.store, split.train, self.config.heads.goal, self.device)
-        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data), task=truth)
+        whole = dataclasses.replace(data, stand_ins=self._stand_ins(data, progress), task=truth)
         return TrainedHeads(
             train_heads(whole, self.latent, self.body.action_width, self.config.heads, seed, progress), scale
         )
@@ -123,15 +123,16 @@ class Trained:
         )
         train_predictor(plain.predictor, data, training, run)
 
-    def _stand_ins(self, data: LatentEpisodes) -> tuple[StandIns, ...]:
+    def _stand_ins(self, data: LatentEpisodes, progress: Progress) -> tuple[StandIns, ...]:
         model, frozen, split = self.world_model, self.frozen, self.split
         assert model is not None
-        found = imagined_stand_ins(data, frozen, model, self.config.training.seed)
-        twins = [twin_stand_ins(data, frozen, split.store, split.train)] if split.store.has_twins else []
-        return (*found, *twins)
+        found = imagined_stand_ins(data, frozen, model, self.config.training.seed, progress)
+        if split.store.has_twins:
+            found.append(twin_stand_ins(data, frozen, split.store, split.train, progress))
+        return tuple(found)
 
-    def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any]) -> Manifest:
-        """Everything that the checkpoint says of itself, but for the weights' hash."""
+    def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any], progress: Progress) -> Manifest:
+        """Calibrate, probe, and describe the checkpoint; only the weights' hash is still empty."""
         config, store, timing = self.config, self.split.store, self.config.timing
         frames, horizon = (timing.context_frames, timing.horizon) if self._imagines else (1, 1)
         return Manifest(
@@ -145,22 +146,22 @@ class Trained:
             planning=PlanningSpec(
                 context_frames=frames, horizon=horizon, goal_distance_scale=heads.goal_distance_scale
             ),
-            calibration=self._calibration(),
+            calibration=self._calibration(progress),
             heads=head_specs(heads.modules),
             parents=config.origin.parents,
             weights=WeightsSpec(sha256="", bytes=0),
             task=store.description.get("env_id", ""),
-            training={**provenance, **config.origin.described, **self._record(heads)},
+            training={**provenance, **config.origin.described, **self._record(heads, progress)},
         )
 
-    def _calibration(self) -> CalibrationSpec | None:
+    def _calibration(self, progress: Progress) -> CalibrationSpec | None:
         model = self.world_model
-        return None if model is None else calibrate(self.frozen, model, self.split)
+        return None if model is None else calibrate(self.frozen, model, self.split, progress)
 
-    def _record(self, heads: TrainedHeads) -> dict[str, Any]:
-        """For people: settings, held-out errors, probes and curves."""
+    def _record(self, heads: TrainedHeads, progress: Progress) -> dict[str, Any]:
+        """Record for readers of the manifest: settings, held-out errors, probes and curves."""
         config, split, rows = self.config, self.split, self.run.metrics()
-        measured: Row = dict(rows[-1])  # the row itself is a point of the curves
+        measured: Row = dict(rows[-1])  # a copy, since the row is also a point of the curves
         if config.predictor.steps:
             measured |= measure(config.entry, self.module, held_out_batches(config, split, self.device))
             self.module.eval()
@@ -169,20 +170,21 @@ class Trained:
             "config": dataclasses.asdict(self.run.config),
             "episodes": {"train": len(split.train), "held_out": len(split.held_out)},
             "predictor": dataclasses.asdict(config.predictor),
+            "heads": {name: dataclasses.asdict(config.heads.training(name)) for name in heads.modules},
             "held_out": measured,
             "learned_size": self.learned_size,
             "alarms": collapse_alarms(measured, self.learned_size),
-            "probe_r2": probe(self.frozen, self._random_encoder(), split),
+            "probe_r2": probe(self.frozen, self._random_encoder(progress), split, progress),
             "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
             "curves": curves(rows),
         }
 
-    def _random_encoder(self) -> FrozenEncoder:
+    def _random_encoder(self, progress: Progress) -> FrozenEncoder:
         """The control of the probes."""
         entry = self.config.entry
         module = self.config.origin.untrained(self.body, self.config.training.seed).to(self.device)
         assert entry.encoder is not None
-        settle(module, entry.encoder(module), self.split, self.device)
+        settle(module, entry.encoder(module), self.split, self.device, progress)
         return _frozen(entry, module, self.run.folder / "latents")
 
 

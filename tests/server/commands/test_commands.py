@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 
 import telos
 from server.cli import COMMANDS, main
-from server.commands.train import goal_tolerances
+from server.commands.errors import CommandError
+from server.commands.train import add_parser, goal_tolerances, step_counts
 from tests.episodes import write_dot_store
 from tests.tiny import write_tiny_checkpoint
 from worldmodel.heads.task_distance import Tolerance
+from worldmodel.recipes import RECIPES
 
 NAMES = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
 
@@ -26,19 +29,35 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert len(text) > 200 and f"telos {name}" in text
 
 
+def test_the_help_of_train_lists_every_recipe_and_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split("options:")[1].split())
+    recipes, sizes = (re.search(rf"{option} \S+ (.*?) --", text) for option in ("--recipe", "--preset"))
+    assert recipes is not None and sizes is not None
+    assert all(name in recipes[1] for name in RECIPES)
+    assert all(preset in sizes[1] for entry in RECIPES.values() for preset in entry.presets)
+
+
 MISTAKES = {
     "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
     "an unknown recipe": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"],
-        "['gcbc', 'lewm', ",
+        "this build has gcbc, lewm, pldm, random-encoder",
     ),
-    "an unknown preset": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"], "small"),
+    "an unknown preset": (
+        ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"],
+        "lewm has paper, small, tiny",
+    ),
     "an unknown setting": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smooth=0"], "smoothness_weight"),
     "a setting of another kind": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--set", "smoothness_weight=much"],
         "smoothness_weight is 'much'; wanted float",
     ),
-    "no learning": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--learning-rate", "0"], "learning_rate=0.0"),
+    "a LeRobot data set that was not imported": (
+        ["train", "--data", "{tmp}/lerobot", "--out", "{tmp}/x"],
+        "is a LeRobot data set; import it first: telos data import {tmp}/lerobot --out data/lerobot",
+    ),
     "no steps from nothing": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--steps", "0"], "--start-from"),
     "a checkpoint's recipe and another": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--start-from", "{tmp}/tiny-lewm", "--recipe", "pldm"],
@@ -75,10 +94,12 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", sorted(MISTAKES))
 def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_tiny_checkpoint(tmp_path)
+    (tmp_path / "lerobot" / "meta").mkdir(parents=True)
+    (tmp_path / "lerobot" / "meta" / "info.json").touch()
     arguments, wanted = MISTAKES[mistake]
     assert main([argument.replace("{tmp}", str(tmp_path)) for argument in arguments]) == 2
     error = capsys.readouterr().err
-    assert wanted in error
+    assert wanted.replace("{tmp}", str(tmp_path)) in error
     assert error.startswith(f"telos {arguments[0]}: ") and error.count("\n") == 1
 
 
@@ -87,13 +108,14 @@ def test_a_mistake_gets_one_clear_line(mistake: str, tmp_path: Path, capsys: pyt
     [
         ("z=0.1", "the goal wants a feature 'z', which was not recorded; these were: x, y, constant"),
         ("x,y=0", "--goal: tolerance of x,y is 0.0; wanted a finite number above 0"),
-        ("none x=1", "--goal none stands alone; leave it out, or the other goals"),
+        ("none x=1", "--goal none cannot be combined with other goals; leave it out"),
+        ("x=1 --learning-rate=0", "learning_rate=0.0 must be above 0"),
     ],
 )
 def test_a_goal_that_cannot_be_is_refused(goal: str, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = write_dot_store(tmp_path / "store", episodes=2)
     command = ["train", "--data", str(store), "--out", str(tmp_path / "dot"), "--run", str(tmp_path / "run")]
-    goals = [word for each in goal.split() for word in ("--goal", each)]
+    goals = [word if word.startswith("--") else f"--goal={word}" for word in goal.split()]
     assert main([*command, "--preset", "tiny", *goals]) == 2
     assert wanted in capsys.readouterr().err and not (tmp_path / "run").exists()
 
@@ -102,17 +124,46 @@ def test_the_predictor_alone_learns_from_twice_as_many_clips_as_fast(tmp_path: P
     store = write_dot_store(tmp_path / "store", episodes=2)
     asked = []
     monkeypatch.setattr("worldmodel.training.fit.fit", lambda _, config, *rest: asked.append(config))
-    settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4"]
+    settings = ["--batch", "4", "--predictor-steps", "3", "--learning-rate", "1e-4", "--quiet"]
     main(["train", "--data", str(store), "--out", str(tmp_path / "dot"), *settings])
     (config,) = asked
     assert config.training.learning_rate == config.predictor.learning_rate == 1e-4
     assert (config.training.batch, config.predictor.batch, config.predictor.steps) == (4, 8, 3)
 
 
+@pytest.mark.parametrize(
+    ("frames", "settings", "wanted"),
+    [
+        (900, [], (5000, None)),
+        (900, ["--head-steps", "7"], (5000, 7)),
+        (900, ["--quick"], (90, 450)),
+        (20, ["--quick"], (10, 50)),
+        (10**6, ["--quick"], (300, 1500)),
+        (900, ["--quick", "--steps", "8"], (8, 450)),
+        (900, ["--quick", "--head-steps", "9"], (90, 9)),
+    ],
+)
+def test_quick_shortens_every_stage_with_the_data_and_explicit_steps_win(
+    frames: int, settings: list[str], wanted: tuple[int, int | None]
+) -> None:
+    assert step_counts(train_arguments(*settings), frames) == wanted
+
+
+def test_heads_that_would_learn_nothing_are_refused() -> None:
+    with pytest.raises(CommandError, match="--head-steps is 0; wanted 1 or more"):
+        step_counts(train_arguments("--head-steps", "0"), 900)
+
+
+def train_arguments(*settings: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return parser.parse_args(["train", "--data", "a", "--out", "b", *settings])
+
+
 def test_a_goal_is_features_and_a_tolerance(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["train", "--data", "a", "--out", "b", "--goal", "x,y"])
-    assert "'x,y' is no tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE" in capsys.readouterr().err
+    assert "'x,y' is not a tolerance; wanted FEATURE[,FEATURE...]=TOLERANCE" in capsys.readouterr().err
 
 
 def test_what_counts_of_a_goal_is_known_of_the_tasks_that_telos_has():

@@ -107,7 +107,7 @@ def test_twins_belong_to_their_frames(tmp_path: Path) -> None:
 
 
 def test_twins_that_are_not_there_are_asked_for_in_words(store: EpisodeStore) -> None:
-    wanted = "has no twins of some frames, which twin_weight wants; collect with --twins"
+    wanted = "has frames without twins, which twin_weight needs; collect with --twins"
     with pytest.raises(DatasetError, match=wanted):
         sampler(store, twins=True)
 

@@ -96,7 +96,7 @@ def test_a_twins_latent_stands_for_its_frame(tmp_path: Path) -> None:
     store, module = dots(tmp_path / "store"), tiny_recipe()
     frozen = frozen_in(tmp_path, module)[0]
     data = encode_episodes(frozen, store, store.episodes, TIMING, lambda *_: None)
-    found = twin_stand_ins(data, frozen, store, store.episodes)
+    found = twin_stand_ins(data, frozen, store, store.episodes, lambda *_: None)
     frames = np.concatenate([dot_episode(seed, steps=10 + 3 * seed).frames for seed in range(3)])
     assert found.rows.tolist() == [0, 5, 10, 11, 16, 21, 25, 30, 35, 40]
     wanted = encoded(module, {"top": 255 - frames[found.rows]})
@@ -113,7 +113,7 @@ def episodes(folder: Path, frames: int = FRAMES, seed: int = 0) -> LatentEpisode
 def imagined(folder: Path, data: LatentEpisodes, clips: int = 1000, module: LeWM | None = None) -> StandIns | None:
     recipe = module or tiny_recipe()
     frozen, model = frozen_in(folder, recipe)[0], FastWorldModel(imagining(recipe))
-    return imagine_along(data, frozen, model, (TIMING.context_frames, clips, 1))
+    return imagine_along(data, frozen, model, (TIMING.context_frames, clips, 1), lambda *_: None)
 
 
 def test_each_latent_is_imagined_of_its_row_and_from_the_frames_before(tmp_path: Path) -> None:
@@ -156,5 +156,5 @@ def test_what_was_imagined_of_something_else_is_not_taken_for_it(tmp_path: Path)
 def test_plans_begin_from_one_frame_or_from_all_and_so_does_imagining(tmp_path: Path) -> None:
     recipe = tiny_recipe()
     frozen, model = frozen_in(tmp_path, recipe)[0], FastWorldModel(imagining(recipe))
-    one, all_of_them = imagined_stand_ins(episodes(tmp_path), frozen, model, 0)
+    one, all_of_them = imagined_stand_ins(episodes(tmp_path), frozen, model, 0, lambda *_: None)
     assert int(one.rows.min()) == TIMING.control_steps and int(all_of_them.rows.min()) == 2 * TIMING.control_steps
