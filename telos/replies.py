@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from telos.errors import TelosError
-from telos.evidence import Provenance, Safety, Timing
+from telos.evidence import InputWarning, Provenance, Safety, Timing
 from telos.from_wire import array, known
 
 
@@ -69,6 +69,13 @@ class PlanReply:
     """Distance to the active goal at the end of the imagined future; None when none was imagined."""
     surprise: float | None
     """Of the last transition; None when only one frame was sent."""
+    novelty: float | None
+    """How unlike training the last frame is: above 1, the model never learned from such readings. None for a model
+    that was not calibrated, and with FALLBACK_PREVIOUS."""
+    goal_novelty: float | None
+    """The same of the active goal; None for an embedding, too."""
+    warnings: tuple[InputWarning, ...]
+    """Of the last frame and the goals."""
     warm_started: bool
     latents: np.ndarray | None
     """[horizon, n, d] imagined future, when asked for."""
@@ -106,6 +113,9 @@ class PlanReply:
             goal_reached=data.get("goal_reached", False),
             planned_goal_distance=data.get("planned_goal_distance"),
             surprise=data.get("surprise"),
+            novelty=data.get("novelty"),
+            goal_novelty=data.get("goal_novelty"),
+            warnings=tuple(known(InputWarning, warning) for warning in data.get("warnings") or ()),
             warm_started=data["warm_started"],
             latents=None if data.get("latents") is None else array(data["latents"]),
             timing=known(Timing, data["timing"]),
@@ -229,6 +239,8 @@ class ModelInfo:
     """That it can be asked with."""
     surprise_threshold: float | None = None
     """None when it was not calibrated."""
+    novelty_false_alarm_rate: float | None = None
+    """Share of normal readings of a sensor whose novelty exceeds 1, at most; None when it was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str

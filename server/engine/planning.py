@@ -19,6 +19,7 @@ from planner.policy import Verifier, continued, policy_plan
 from planner.presets import Preset
 from planner.protocols import CostFunction, Policy
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance
+from server import schemas
 from server.engine.question import CostTerms, Question, cost_of, plain_question
 from server.errors import Code, ServiceError
 from worldmodel import Checkpoint, Latents, observe
@@ -34,6 +35,12 @@ class Seen:
     """[1 t n d], the newest frame last."""
     goals: Tensor
     """[m n d], in order."""
+    novelty: float | None = None
+    """Largest novelty of the newest frame's readings; None for a model that was not calibrated."""
+    goal_novelty: tuple[float | None, ...] = ()
+    """The same of each goal; None for a goal that came as latents."""
+    warnings: tuple[schemas.InputWarning, ...] = ()
+    """Of the newest frame and the goals."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,15 @@ class Provenance(Wire):
     dtype: str
 
 
+class InputWarning(Wire):
+    """Something unusual about a reading. The plan is made all the same."""
+
+    code: Literal["aspect-changed", "unlike-training"]
+    pointer: str
+    """JSON pointer (RFC 6901) to the reading in the request."""
+    reason: str
+
+
 class PlanResponse(Wire):
     request_id: str
     session_id: str | None = None
@@ -80,6 +89,13 @@ class PlanResponse(Wire):
     iterations_completed: int
     surprise: float | None = None
     """Of the last transition in the context."""
+    novelty: float | None = None
+    """How unlike training the last frame is: above 1, it is unlike what the model learned from. The largest of all
+    sensors. Left out for a model that was not calibrated, and with FALLBACK_PREVIOUS."""
+    goal_novelty: float | None = None
+    """The same of the active goal; left out for a goal that is an embedding, too."""
+    warnings: list[InputWarning] = Field(default_factory=list)
+    """Of the last frame and of each goal that is an observation."""
     warm_started: bool
     capture_time_us: int | None = None
     """Of the last frame, as it was sent."""
@@ -152,6 +168,9 @@ class ModelInfo(Wire):
     """That it can be asked with."""
     surprise_threshold: float | None = None
     """Left out when the model was not calibrated."""
+    novelty_false_alarm_rate: float | None = None
+    """Share of normal readings of a sensor whose novelty exceeds 1, at most; left out when the model was not
+    calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str

@@ -1,4 +1,4 @@
-"""From an episode store to a checkpoint: train, learn the heads, calibrate surprise, probe, write it all down."""
+"""From an episode store to a checkpoint: train, learn the heads, calibrate surprise and novelty, probe, write it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from worldmodel.training.batches import default_readers
 from worldmodel.training.config import FitConfig
 from worldmodel.training.latent_stage import Progress
 from worldmodel.training.loop import Run, claimed_precision
+from worldmodel.training.novelty_stage import calibrate_novelty
 from worldmodel.training.precision import faster_precision
 from worldmodel.training.report import Split
 from worldmodel.training.robot import body_of
@@ -53,7 +54,8 @@ def fit(
     model = Trained(config, split, body, module, run)
     heads = model.train_heads(progress)
     manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)})
-    return save_checkpoint(out, manifest, TrainedModel(module, heads.modules))
+    novelty = calibrate_novelty(store, body.sensors, (train, held_out), progress)
+    return save_checkpoint(out, manifest, TrainedModel(module, heads.modules), novelty)
 
 
 def _check(config: FitConfig, split: Split) -> None:
