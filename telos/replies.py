@@ -202,6 +202,8 @@ class SensorInfo:
     low: tuple[float, ...] = ()
     """Readings of an entry lie within low..high, in its unit."""
     high: tuple[float, ...] = ()
+    aspect_ratio: float | None = None
+    """Width over height of the pictures that the model learned from; None where it is that of `shape`."""
 
 
 @dataclass(frozen=True, kw_only=True)

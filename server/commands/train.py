@@ -23,8 +23,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "train",
         help="train a world model from collected episodes",
         description="Train a world model, learn its steps to go and task distance, calibrate its surprise and novelty, "
-        "and write a checkpoint. The state is saved every half minute; the same command goes on after an interruption. Several "
-        "GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
+        "and write a checkpoint. The state is saved every half minute; the same command goes on after an interruption. "
+        "Several GPUs, or with --device cpu several processes, share out each batch when torchrun starts it: "
         "torchrun --nproc-per-node 2 -m server.cli train ...",
     )
     parser.add_argument(

@@ -113,6 +113,7 @@ def _sensor_info(spec: SensorSpec) -> SensorInfo:
         units=list(spec.units),
         low=list(spec.low),
         high=list(spec.high),
+        aspect_ratio=spec.aspect_ratio,
     )
 
 

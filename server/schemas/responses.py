@@ -146,6 +146,8 @@ class SensorInfo(Wire):
     low: list[float] = Field(default_factory=list)
     """Readings of an entry lie within low..high, in its unit; what lies clearly beyond is refused."""
     high: list[float] = Field(default_factory=list)
+    aspect_ratio: float | None = None
+    """Width over height of the pictures that the model learned from; left out where it is that of `shape`."""
 
 
 class ModelInfo(Wire):

@@ -443,7 +443,7 @@ class ModelInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., sensors: _Optional[_Iterable[_Union[SensorInfo, _Mapping]]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., novelty_false_alarm_rate: _Optional[float] = ...) -> None: ...
 
 class SensorInfo(_message.Message):
-    __slots__ = ("name", "kind", "shape", "names", "units", "low", "high")
+    __slots__ = ("name", "kind", "shape", "names", "units", "low", "high", "aspect_ratio")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -451,6 +451,7 @@ class SensorInfo(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     LOW_FIELD_NUMBER: _ClassVar[int]
     HIGH_FIELD_NUMBER: _ClassVar[int]
+    ASPECT_RATIO_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -458,7 +459,8 @@ class SensorInfo(_message.Message):
     units: _containers.RepeatedScalarFieldContainer[str]
     low: _containers.RepeatedScalarFieldContainer[float]
     high: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ...) -> None: ...
+    aspect_ratio: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., aspect_ratio: _Optional[float] = ...) -> None: ...
 
 class ActionInfo(_message.Message):
     __slots__ = ("names", "units", "low", "high", "dt_ms", "control_steps")
