@@ -29,6 +29,8 @@ class Sensor:
     units: tuple[str, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    aspect_ratio: float | None = None
+    """Width over height of a camera's pictures before they were brought to `shape`; None: that of `shape`."""
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or "/" in self.name or self.name[:1] in ("", ".", " "):
@@ -55,7 +57,8 @@ class Sensor:
     def to_json(self) -> dict[str, Any]:
         """The sensor's entry in dataset.json."""
         lists = {key: list(getattr(self, key)) for key in ("shape", "names", "units", "low", "high")}
-        return {"name": self.name, "kind": self.kind, **lists}
+        aspect = {} if self.aspect_ratio is None else {"aspect_ratio": self.aspect_ratio}
+        return {"name": self.name, "kind": self.kind, **lists, **aspect}
 
     @classmethod
     def from_json(cls, data: Any) -> "Sensor":
@@ -68,6 +71,7 @@ class Sensor:
             units=tuple(str(unit) for unit in data["units"]),
             low=tuple(float(limit) for limit in data["low"]),
             high=tuple(float(limit) for limit in data["high"]),
+            aspect_ratio=None if data.get("aspect_ratio") is None else float(data["aspect_ratio"]),
         )
 
     def _check_camera(self) -> None:
@@ -95,17 +99,25 @@ class StateSensor:
     read: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-def camera_sensor(name: str, image_size: int) -> Sensor:
-    """A camera with square pictures of `image_size` px."""
-    return Sensor(name=name, kind="camera", shape=(image_size, image_size, 3))
+def camera_sensor(name: str, image_size: int, aspect_ratio: float = 1.0) -> Sensor:
+    """A camera with square pictures of `image_size` px, which had this width over height before."""
+    squeezed = None if aspect_ratio == 1.0 else aspect_ratio
+    return Sensor(name=name, kind="camera", shape=(image_size, image_size, 3), aspect_ratio=squeezed)
 
 
 def vector_sensor(
     name: str, *, names: Sequence[str], units: Sequence[str], low: Sequence[float], high: Sequence[float]
 ) -> Sensor:
     """A vector sensor with one entry of each list for each of its numbers."""
-    numbers = {"low": tuple(float(each) for each in low), "high": tuple(float(each) for each in high)}
-    return Sensor(name=name, kind="vector", shape=(len(names),), names=tuple(names), units=tuple(units), **numbers)
+    return Sensor(
+        name=name,
+        kind="vector",
+        shape=(len(names),),
+        names=tuple(names),
+        units=tuple(units),
+        low=tuple(map(float, low)),
+        high=tuple(map(float, high)),
+    )
 
 
 def agent_position(arena_half_m: float) -> StateSensor:

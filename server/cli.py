@@ -3,23 +3,23 @@
 import argparse
 import sys
 
-from server.commands import benchmark, collect, compare, data, demo, evaluate, models, replay, serve, train
+from server.commands import benchmark, check, collect, compare, data, demo, evaluate, models, replay, serve, train
 from server.commands.errors import CommandError
 from server.settings import SettingsError
 from telos import __version__
 from worldmodel import CheckpointError, DatasetError
 
-COMMANDS = (collect, data, train, evaluate, compare, serve, models, demo, benchmark, replay)
+COMMANDS = (collect, data, train, check, evaluate, compare, serve, models, demo, benchmark, replay)
 EXTRAS = {"collect": "sim", "data": "data", "evaluate": "sim", "demo": "sim", "replay": "server,record"}
 """Extras that a command needs; a command that is not listed needs `server`."""
 _OWN_PACKAGES = frozenset({"telos", "worldmodel", "planner", "envs", "server"})
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. A user's mistake gives one line on stderr and exit code 2."""
+    """Run one command. A user's mistake gives one line on stderr and exit code 2; a command may return another code."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run_command(arguments)
+        return arguments.run_command(arguments) or 0
     except (CommandError, SettingsError, CheckpointError, DatasetError) as error:
         return _fail(arguments.command, str(error), 2)
     except ModuleNotFoundError as error:
@@ -28,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(arguments.command, _missing(error.name, arguments.command), 2)
     except KeyboardInterrupt:
         return _fail(arguments.command, "interrupted", 130)
-    return 0
 
 
 def _fail(command: str, message: str, code: int) -> int:

@@ -30,6 +30,17 @@ class Safety:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputWarning:
+    """Something unusual about a reading of the request. The plan was made all the same."""
+
+    code: str
+    """aspect-changed, or unlike-training; decide on it."""
+    pointer: str
+    """JSON pointer to the reading, such as /context/0/images/front or /goals/0/observation/images/front."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Identity of the model and the server that produced an answer."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from telos.errors import TelosError
-from telos.evidence import Provenance, Safety, Timing
+from telos.evidence import InputWarning, Provenance, Safety, Timing
 from telos.from_wire import array, known
 
 
@@ -70,6 +70,13 @@ class PlanReply:
     """Distance to the active goal at the end of the imagined future; None when nothing was imagined."""
     surprise: float | None
     """Surprise of the last transition; None when only one frame was sent."""
+    novelty: float | None
+    """Novelty of the last frame, the largest of its sensors: above 1, it is unlike what the model learned from. None
+    for a model that was not calibrated, and with FALLBACK_PREVIOUS."""
+    goal_novelty: float | None
+    """Novelty of the active goal; also None for an embedding."""
+    warnings: tuple[InputWarning, ...]
+    """Warnings about the last frame and the goals."""
     warm_started: bool
     latents: np.ndarray | None
     """Imagined future, [horizon, n, d], if `include` has `latents`."""
@@ -107,6 +114,9 @@ class PlanReply:
             goal_reached=data.get("goal_reached", False),
             planned_goal_distance=data.get("planned_goal_distance"),
             surprise=data.get("surprise"),
+            novelty=data.get("novelty"),
+            goal_novelty=data.get("goal_novelty"),
+            warnings=tuple(known(InputWarning, warning) for warning in data.get("warnings") or ()),
             warm_started=data["warm_started"],
             latents=None if data.get("latents") is None else array(data["latents"]),
             timing=known(Timing, data["timing"]),
@@ -193,6 +203,8 @@ class SensorInfo:
     low: tuple[float, ...] = ()
     """Lowest reading of each entry, in its unit."""
     high: tuple[float, ...] = ()
+    aspect_ratio: float | None = None
+    """Width over height of the pictures that the model learned from; None where it is that of `shape`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +242,8 @@ class ModelInfo:
     """Planner settings that a request may name."""
     surprise_threshold: float | None = None
     """Surprise that 1 % of held-out transitions exceed; None when the model was not calibrated."""
+    novelty_false_alarm_rate: float | None = None
+    """Largest share of normal readings of a sensor whose novelty exceeds 1; None when it was not calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str

@@ -1,5 +1,6 @@
 """Checkpoints with random weights: everything that trained ones have, in milliseconds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from worldmodel.checkpoint import TrainedModel, save_checkpoint
 from worldmodel.heads import make_head
+from worldmodel.heads.novelty import Calibrated, calibrated_novelty
 from worldmodel.manifest import (
     ActionSpec,
     CalibrationSpec,
@@ -81,6 +83,20 @@ def tiny_heads(manifest: Manifest) -> dict[str, nn.Module]:
     """The heads of a manifest, with random weights."""
     width = 0 if manifest.action is None else manifest.action.width
     return {name: make_head(spec, manifest.latent, width).eval() for name, spec in manifest.heads.items()}
+
+
+def tiny_novelty(sensors: tuple[SensorSpec, ...] = (TOP,)) -> Calibrated:
+    """A calibration on noise, in milliseconds."""
+    generator = torch.Generator().manual_seed(0)
+
+    def episodes() -> Iterator[dict[str, torch.Tensor]]:
+        for _ in range(9):
+            yield {
+                spec.name: torch.randint(0, 256, (4, *spec.shape), generator=generator).to(torch.uint8)
+                for spec in sensors
+            }
+
+    return calibrated_novelty(sensors, episodes(), episodes())
 
 
 def write_tiny_checkpoint(folder: Path, name: str = "tiny-lewm", task: str = "", **changes: Any) -> Path:

@@ -8,7 +8,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worldmodel.checkpoint import Checkpoint, TrainedModel, load_checkpoint, save_checkpoint, verify_checkpoint
+    from worldmodel.checkpoint import (
+        Checkpoint,
+        TrainedModel,
+        load_checkpoint,
+        save_checkpoint,
+        save_novelty,
+        verify_checkpoint,
+    )
     from worldmodel.clips import Clips, StepTiming
     from worldmodel.data.episodes import ClipSampler, EpisodeStore
     from worldmodel.errors import CheckpointError, DatasetError, SensorError, TrainingError
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
         CalibrationSpec,
         LatentSpec,
         Manifest,
+        NoveltySpec,
         PlanningSpec,
         WeightsSpec,
         read_manifest,
@@ -35,12 +43,20 @@ if TYPE_CHECKING:
     from worldmodel.training.fit import FitConfig, fit
     from worldmodel.training.head_stage import HeadsConfig
     from worldmodel.training.loop import TrainingConfig
+    from worldmodel.training.novelty_stage import calibrate_on, stored_readings
     from worldmodel.training.origin import Origin
     from worldmodel.training.predictor_stage import PredictorTraining
     from worldmodel.training.report import HELD_OUT_CURVES
 
 _HOMES = {
-    "checkpoint": ("Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint"),
+    "checkpoint": (
+        "Checkpoint",
+        "TrainedModel",
+        "load_checkpoint",
+        "save_checkpoint",
+        "save_novelty",
+        "verify_checkpoint",
+    ),
     "clips": ("Clips", "StepTiming"),
     "data.episodes": ("ClipSampler", "EpisodeStore"),
     "errors": ("CheckpointError", "DatasetError", "SensorError", "TrainingError"),
@@ -54,6 +70,7 @@ _HOMES = {
         "CalibrationSpec",
         "LatentSpec",
         "Manifest",
+        "NoveltySpec",
         "PlanningSpec",
         "WeightsSpec",
         "read_manifest",
@@ -67,6 +84,7 @@ _HOMES = {
     "training.fit": ("FitConfig", "fit"),
     "training.head_stage": ("HeadsConfig",),
     "training.loop": ("TrainingConfig",),
+    "training.novelty_stage": ("calibrate_on", "stored_readings"),
     "training.origin": ("Origin",),
     "training.predictor_stage": ("PredictorTraining",),
     "training.report": ("HELD_OUT_CURVES",),
@@ -74,13 +92,14 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - in the order of the imports above
-    "Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "verify_checkpoint", "Clips", "StepTiming",
-    "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError", "HEADS",
-    "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec", "CalibrationSpec",
-    "LatentSpec", "Manifest", "PlanningSpec", "WeightsSpec", "read_manifest", "ObservationBatch", "SensorSpec",
-    "observe", "DTYPES", "Precision", "PrecisionChoice", "Published", "import_lewm", "Body", "Encoder",
-    "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "estimate", "FitConfig", "fit", "HeadsConfig",
-    "TrainingConfig", "Origin", "PredictorTraining", "HELD_OUT_CURVES",
+    "Checkpoint", "TrainedModel", "load_checkpoint", "save_checkpoint", "save_novelty", "verify_checkpoint", "Clips",
+    "StepTiming", "ClipSampler", "EpisodeStore", "CheckpointError", "DatasetError", "SensorError", "TrainingError",
+    "HEADS", "Tolerance", "fast_distance", "PackedLinear", "fast_encoder", "fast_world_model", "ActionSpec",
+    "CalibrationSpec", "LatentSpec", "Manifest", "NoveltySpec", "PlanningSpec", "WeightsSpec", "read_manifest",
+    "ObservationBatch", "SensorSpec", "observe", "DTYPES", "Precision", "PrecisionChoice", "Published", "import_lewm",
+    "Body", "Encoder", "LatentPolicy", "Latents", "Step", "WorldModel", "RECIPES", "estimate", "FitConfig", "fit",
+    "HeadsConfig", "TrainingConfig", "calibrate_on", "stored_readings", "Origin", "PredictorTraining",
+    "HELD_OUT_CURVES",
 ]  # fmt: skip
 
 

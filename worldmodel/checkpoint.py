@@ -1,4 +1,4 @@
-"""Checkpoints: a folder with model.safetensors and manifest.json, and nothing that can run.
+"""Checkpoints: a folder with model.safetensors, manifest.json and perhaps novelty.safetensors; nothing that can run.
 
 The weights are read whole into memory and compared with the manifest's SHA-256 before anything looks at them: a file
 that is replaced or truncated meanwhile cannot end the process.
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from worldmodel.data.atomic_file import write_atomically
 from worldmodel.errors import CheckpointError
 from worldmodel.heads import HEADS, make_head
+from worldmodel.heads.novelty import Calibrated, Novelty, novelty_from
 from worldmodel.heads.surprise import surprise
 from worldmodel.inference.fast_steps_to_go import fast_distance
 from worldmodel.inference.precision import measured_precision
 from worldmodel.inference.world_model import fast_encoder, fast_world_model
 from worldmodel.json_values import shown
-from worldmodel.manifest import Manifest, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
+from worldmodel.manifest import Manifest, NoveltySpec, WeightsSpec, manifest_bytes, parse_manifest, read_manifest
 from worldmodel.parts.precision import Precision, PrecisionChoice
 from worldmodel.parts.world_model import CausalWorldModel
 from worldmodel.recipe import Body, Encoder, Entry, LatentDistance, LatentPolicy, WorldModel
@@ -65,6 +66,8 @@ class Checkpoint:
     """The recipe's own policy, else the first head that is a policy."""
     distances: Mapping[str, tuple[float, LatentDistance]]
     """Learned distances to a goal by head, each with its weight in the cost of a plan."""
+    novelty: Novelty | None = None
+    """None for a model whose novelty was not calibrated."""
 
     def surprise(self, latents: Float[Tensor, "b t n d"], actions: Float[Tensor, "b t-1 a"]) -> Float[Tensor, "b t-1"]:
         """Squared distance of each frame but the first from its prediction; needs a world model."""
@@ -72,21 +75,39 @@ class Checkpoint:
         return surprise(self.world_model, latents, actions)
 
 
-def save_checkpoint(folder: Path, manifest: Manifest, trained: TrainedModel) -> Manifest:
-    """Write both files, each as a whole; returns the manifest with the weights' hash filled in."""
+def save_checkpoint(
+    folder: Path, manifest: Manifest, trained: TrainedModel, novelty: Calibrated | None = None
+) -> Manifest:
+    """Write the files, each as a whole; returns the manifest with their hashes filled in."""
     data = save({key: value.detach().cpu().contiguous() for key, value in trained.tensors().items()})
     weights = WeightsSpec(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    manifest = dataclasses.replace(manifest, weights=weights)
+    manifest = dataclasses.replace(manifest, weights=weights, novelty=None)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / weights.file, data)
+    return _save_manifest(folder, manifest, novelty)
+
+
+def save_novelty(folder: Path, novelty: Calibrated) -> Manifest:
+    """Give the checkpoint in `folder` another novelty; its weights stay as they are. Raises CheckpointError."""
+    return _save_manifest(folder, read_manifest(folder), novelty)
+
+
+def _save_manifest(folder: Path, manifest: Manifest, novelty: Calibrated | None) -> Manifest:
+    if novelty is not None:
+        data = save({key: value.cpu().contiguous() for key, value in novelty.novelty.tensors().items()})
+        spec = dataclasses.replace(novelty.spec, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+        manifest = dataclasses.replace(manifest, novelty=spec)
+        write_atomically(folder / spec.file, data)
     write_atomically(folder / "manifest.json", manifest.to_json().encode())
     return manifest
 
 
 def verify_checkpoint(folder: Path) -> Manifest:
-    """The manifest of a checkpoint whose weights have the hash that it names. Raises CheckpointError."""
+    """The manifest of a checkpoint whose files have the hashes that it names. Raises CheckpointError."""
     manifest = read_manifest(folder)
-    _read_weights(folder, manifest)
+    _read_file(folder, manifest.weights, manifest.name)
+    if manifest.novelty is not None:
+        _read_file(folder, manifest.novelty, manifest.name)
     return manifest
 
 
@@ -96,13 +117,15 @@ def load_checkpoint(folder: Path, device: str = "cpu", precision: PrecisionChoic
     Raises CheckpointError when anything is missing, changed, of the wrong shape or not finite."""
     text = manifest_bytes(folder)
     manifest = parse_manifest(text, folder.name)
-    tensors = _tensors(_read_weights(folder, manifest), manifest)
+    tensors = _tensors(_read_file(folder, manifest.weights, manifest.name), manifest.weights, manifest.name)
     _check(tensors, manifest)
+    novelty = _read_novelty(folder, manifest)
     trained = _build(manifest)
     for prefix, part in trained.named():
         part.load_state_dict(_part(tensors, prefix))
         part.eval().requires_grad_(False).to(device)
-    return _ready(manifest, hashlib.sha256(text).hexdigest(), trained, torch.device(device), precision)
+    ready = _ready(manifest, hashlib.sha256(text).hexdigest(), trained, torch.device(device), precision)
+    return dataclasses.replace(ready, novelty=None if novelty is None else novelty.to(ready.device))
 
 
 def _ready(
@@ -147,31 +170,38 @@ def _distances(manifest: Manifest, trained: TrainedModel) -> dict[str, tuple[flo
     }
 
 
-def _read_weights(folder: Path, manifest: Manifest) -> bytes:
-    path = folder / manifest.weights.file
+def _read_novelty(folder: Path, manifest: Manifest) -> Novelty | None:
+    if manifest.novelty is None:
+        return None
+    tensors = _tensors(_read_file(folder, manifest.novelty, manifest.name), manifest.novelty, manifest.name)
+    return novelty_from(tensors, manifest.sensors, manifest.name)
+
+
+def _read_file(folder: Path, spec: WeightsSpec | NoveltySpec, name: str) -> bytes:
+    path = folder / spec.file
     if not path.is_file():
-        raise CheckpointError(f"{manifest.name} has no {manifest.weights.file}; restore it beside its manifest.json")
-    if path.stat().st_size != manifest.weights.bytes:
+        raise CheckpointError(f"{name} has no {spec.file}; restore it beside its manifest.json")
+    if path.stat().st_size != spec.bytes:
         raise CheckpointError(
-            f"{manifest.weights.file} of {manifest.name} has {path.stat().st_size} bytes; its manifest says "
-            f"{manifest.weights.bytes}: the file is truncated or of another model, restore it"
+            f"{spec.file} of {name} has {path.stat().st_size} bytes; its manifest says {spec.bytes}: the file is "
+            "truncated or of another model, restore it"
         )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    if digest != manifest.weights.sha256:
+    if digest != spec.sha256:
         raise CheckpointError(
-            f"{manifest.weights.file} of {manifest.name} has SHA-256 {digest[:12]}…; its manifest says "
-            f"{manifest.weights.sha256[:12]}…: the file was changed, restore it"
+            f"{spec.file} of {name} has SHA-256 {digest[:12]}…; its manifest says {spec.sha256[:12]}…: the file was "
+            "changed, restore it"
         )
     return data
 
 
-def _tensors(data: bytes, manifest: Manifest) -> dict[str, Tensor]:
+def _tensors(data: bytes, spec: WeightsSpec | NoveltySpec, name: str) -> dict[str, Tensor]:
     try:
         return load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
         raise CheckpointError(
-            f"{manifest.weights.file} of {manifest.name} is not a safetensors file: {error}; restore it or train again"
+            f"{spec.file} of {name} is not a safetensors file: {error}; restore it or train again"
         ) from error
 
 

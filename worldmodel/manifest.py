@@ -123,6 +123,28 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoveltySpec:
+    """Which file says what training readings are like, and what its threshold was calibrated on."""
+
+    sha256: str
+    bytes: int
+    false_alarm_rate: float
+    """Share of normal readings of a sensor whose novelty exceeds 1, at most."""
+    episodes: int
+    """Held-out episodes of the calibration."""
+    frames: int
+    """Frames of those episodes."""
+    file: str = "novelty.safetensors"
+
+    def __post_init__(self) -> None:
+        if self.file != "novelty.safetensors":
+            raise CheckpointError(f"novelty.file is {self.file!r}; it must be 'novelty.safetensors'")
+        if not (0 < self.false_alarm_rate <= 1 and self.episodes >= 1 and self.frames >= 1):
+            given = f"false_alarm_rate={self.false_alarm_rate}, episodes={self.episodes}, frames={self.frames}"
+            raise CheckpointError(f"novelty has {given}; wanted a rate above 0, at most 1, and 1 or more of the others")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadSpec:
     """A head of the checkpoint. Its weights are in the same file, with the head's name as their prefix."""
 
@@ -159,6 +181,8 @@ class Manifest:
     """None for a model that cannot plan."""
     calibration: CalibrationSpec | None = None
     """None for a model whose surprise was never calibrated."""
+    novelty: NoveltySpec | None = None
+    """None for a model whose novelty was never calibrated."""
     heads: dict[str, HeadSpec] = field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
     task: str = ""
@@ -201,7 +225,12 @@ class Manifest:
 
 
 _REQUIRED: dict[str, type] = {"latent": LatentSpec, "weights": WeightsSpec}
-_OPTIONAL: dict[str, type] = {"action": ActionSpec, "planning": PlanningSpec, "calibration": CalibrationSpec}
+_OPTIONAL: dict[str, type] = {
+    "action": ActionSpec,
+    "planning": PlanningSpec,
+    "calibration": CalibrationSpec,
+    "novelty": NoveltySpec,
+}
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:

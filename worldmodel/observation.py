@@ -21,6 +21,8 @@ SensorKind = Literal["camera", "vector"]
 ResizeFilter = Literal["area", "bilinear"]
 
 MOST_VALUES = 4096
+WIDEST_ASPECT = 16
+"""The longer side of a picture over the shorter one, at most."""
 _FILTERS: dict[ResizeFilter, Image.Resampling] = {"area": Image.Resampling.BOX, "bilinear": Image.Resampling.BILINEAR}
 _SLACK = 0.05
 """Share of a vector's range that a reading may lie beyond it: real sensors are noisy at a joint's end stop."""
@@ -47,6 +49,8 @@ class SensorSpec:
     """A vector's entries over the training episodes: a model sees readings standardised by them."""
     resize: ResizeFilter = "area"
     """A camera's filter for images of another size."""
+    aspect_ratio: float | None = None
+    """Width over height of a camera's pictures before they were brought to `shape`; None: that of `shape`."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -60,6 +64,13 @@ class SensorSpec:
     def size(self) -> int:
         """Numbers in one reading."""
         return math.prod(self.shape)
+
+    def aspect_change(self, width: int, height: int) -> float:
+        """How a camera's picture of this size is stretched against those it learned from: 0 for none, 0.33 for 4:3
+        in place of 1:1, whichever side is the longer one."""
+        wanted = self.shape[1] / self.shape[0] if self.aspect_ratio is None else self.aspect_ratio
+        given = width / height
+        return max(given / wanted, wanted / given) - 1
 
     def reading(self, value: np.ndarray) -> np.ndarray:
         """One reading as the model's input: pixels uint8 [h w 3], resized, or a vector float32 [k].
@@ -105,10 +116,17 @@ class SensorSpec:
     def _check_camera(self) -> None:
         if len(self.shape) != 3 or self.shape[2] != 3 or not all(16 <= side <= 4096 for side in self.shape[:2]):
             raise CheckpointError(f"camera {self.name} has shape {self.shape}; wanted (height, width, 3), 16..4096 px")
+        if self.aspect_ratio is not None and not 1 / WIDEST_ASPECT <= self.aspect_ratio <= WIDEST_ASPECT:
+            raise CheckpointError(
+                f"camera {self.name} has aspect_ratio {self.aspect_ratio}; wanted {1 / WIDEST_ASPECT:g} to "
+                f"{WIDEST_ASPECT}"
+            )
         if self.names or self.units or self.low or self.high or self.mean or self.std:
             raise CheckpointError(f"camera {self.name} has names, units, a range or a mean; only vectors have them")
 
     def _check_vector(self) -> None:
+        if self.aspect_ratio is not None:
+            raise CheckpointError(f"vector {self.name} has an aspect_ratio; only cameras have one")
         if len(self.shape) != 1 or not 1 <= self.shape[0] <= MOST_VALUES:
             raise CheckpointError(f"vector {self.name} has shape {self.shape}; wanted (entries,), 1..{MOST_VALUES}")
         if {len(self.names), len(self.units), len(self.low), len(self.high)} != {self.shape[0]}:

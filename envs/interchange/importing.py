@@ -72,7 +72,8 @@ def import_episodes(
 
 
 def _sensors(description: Description, image_size: int) -> list[Sensor]:
-    cameras = [camera_sensor(name, image_size) for name in description.cameras]
+    ratios = description.aspect_ratios
+    cameras = [camera_sensor(name, image_size, ratios.get(name, 1.0)) for name in description.cameras]
     return [*cameras, *(vector.sensor() for vector in description.vectors)]
 
 

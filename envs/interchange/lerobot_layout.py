@@ -45,6 +45,17 @@ class Column:
     def is_vector(self) -> bool:
         return len(self.shape) == 1 and self.dtype.startswith(("float", "int", "uint"))
 
+    @property
+    def aspect_ratio(self) -> float:
+        """Width over height of a camera's pictures, of shape [height, width, 3] or, in some sets, [3, height, width].
+
+        Raises ValueError for another shape.
+        """
+        sides = self.shape[1:] if self.shape[:1] == (3,) else self.shape[:2]
+        if len(self.shape) != 3 or min(sides) < 1:
+            raise ValueError(f"feature {self.key!r} has shape {list(self.shape)}; wanted [height, width, 3]")
+        return sides[1] / sides[0]
+
 
 @dataclass(frozen=True)
 class Clip:

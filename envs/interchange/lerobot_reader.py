@@ -138,6 +138,7 @@ class LeRobotDataset:
             state_names=state_names,
             state_units=[UNSTATED] * len(state_names),
             feature_names=state_names,
+            aspect_ratios={name: self._layout.columns[key].aspect_ratio for name, key in self._cameras.items()},
         )
         said = self._said
         if said is None or len(said.action_names) != len(names) or said.state_names != state_names:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,6 +63,8 @@ class Description:
     """Policies that acted, in words."""
     env_id: str = ""
     """Id of the simulated task; empty for a robot."""
+    aspect_ratios: Mapping[str, float] = field(default_factory=dict)
+    """Width over height of a camera's pictures as the robot took them; cameras that are left out take square ones."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.dt_s) and self.dt_s > 0):
@@ -109,8 +111,9 @@ class Description:
                 feature_names=[str(name) for name in data["feature_names"]],
                 policy=str(data["policy"]),
                 env_id=str(data["env_id"]),
+                aspect_ratios={str(name): float(ratio) for name, ratio in data.get("aspect_ratios", {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where} does not describe the data set as Telos does: {error!r}") from error
 
 

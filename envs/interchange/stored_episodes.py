@@ -124,5 +124,6 @@ def _describe(said: dict[str, Any], folder: Path) -> Description:
         "feature_names": said.get("features", {}).get("names"),
         "policy": said.get("policy", ""),
         "env_id": said.get("env_id", ""),
+        "aspect_ratios": {each.name: each.aspect_ratio for each in sensors if each.aspect_ratio is not None},
     }
     return Description.from_json(words, str(folder / "dataset.json"))

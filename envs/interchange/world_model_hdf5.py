@@ -171,7 +171,8 @@ class WorldModelHdf5:
 
     def _check_shapes(self) -> None:
         for pixels in self._cameras.values():
-            if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or len(pixels) != self._frames:
+            pictures = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3 and pixels.size
+            if not pictures or len(pixels) != self._frames:
                 given = f"{pixels.dtype} {list(pixels.shape)}"
                 raise ValueError(
                     f"{_name(pixels)} of {self._path} is {given}; wanted RGB uint8 [{self._frames}, height, width, 3]"
@@ -206,6 +207,7 @@ class WorldModelHdf5:
             state_names=state_names,
             state_units=[UNSTATED] * state_width,
             feature_names=state_names,
+            aspect_ratios={name: pixels.shape[2] / pixels.shape[1] for name, pixels in self._cameras.items()},
         )
 
     def _fits(self, said: Description, width: int, state_width: int) -> bool:

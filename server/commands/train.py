@@ -29,9 +29,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "train",
         help="train a world model from collected episodes",
         description="Train a world model, train its heads (steps to go, inverse dynamics, task distance), calibrate "
-        "its surprise and write a checkpoint. The expected duration is printed first. The state is saved every half "
-        "minute; the same command continues after an interruption. torchrun shares each batch among several GPUs, or "
-        "several processes with --device cpu: torchrun --nproc-per-node 2 -m server.cli train ...",
+        "its surprise and novelty, and write a checkpoint. The expected duration is printed first. The state is saved "
+        "every half minute; the same command continues after an interruption. torchrun shares each batch among several "
+        "GPUs, or several processes with --device cpu: torchrun --nproc-per-node 2 -m server.cli train ...",
     )
     parser.add_argument(
         "--data",

@@ -27,8 +27,15 @@ class CheckedImage:
     format: str
     pointer: str
     """Place of the image in the request."""
-    pixels: int
-    """Number of pixels by the header."""
+    width: int
+    """Width in pixels by the header."""
+    height: int
+    """Height in pixels by the header."""
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
 
 
 def check_images(images: Mapping[str, schemas.Image], settings: Settings) -> dict[str, CheckedImage]:
@@ -63,7 +70,7 @@ def check_image(data: bytes, declared_format: str, pointer: str, settings: Setti
     if not (low <= width <= high and low <= height <= high) or width * height > settings.max_image_pixels:
         wanted = f"sides of {low}..{high} px and at most {settings.max_image_pixels} pixels"
         raise rejected(pointer, f"is {width} x {height} px; wanted {wanted}")
-    return CheckedImage(data, found, pointer, width * height)
+    return CheckedImage(data, found, pointer, width, height)
 
 
 def decode_image(checked: CheckedImage) -> np.ndarray:

@@ -241,10 +241,17 @@ def _open(model: ServedModel, question: Question, request: schemas.PlanRequest) 
     frames = model.frames.open({**context, **goals})
     seen, shown = frames[: len(context)], iter(frames[len(context) :])
     wanted = [next(shown) if target.latents is None else target.latents for target in question.targets]
+    reader, judged = model.frames, (seen[-1], *frames[len(context) :])
 
     def see() -> Seen:
-        goals = [each if isinstance(each, torch.Tensor) else model.frames.latents(each).tokens for each in wanted]
-        return Seen(context=model.frames.clip(seen), goals=torch.stack(goals))
+        goals = [each if isinstance(each, torch.Tensor) else reader.latents(each).tokens for each in wanted]
+        return Seen(
+            context=reader.clip(seen),
+            goals=torch.stack(goals),
+            novelty=reader.novelty(seen[-1]),
+            goal_novelty=tuple(None if isinstance(each, torch.Tensor) else reader.novelty(each) for each in wanted),
+            warnings=tuple(warning for frame in judged for warning in reader.warnings(frame)),
+        )
 
     return see
 

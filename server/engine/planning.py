@@ -19,6 +19,7 @@ from planner.policy import Verifier, continued, policy_plan
 from planner.presets import Preset
 from planner.protocols import CostFunction, Policy
 from planner.search import NoFinitePlan, Plan, RobotSearch, advance
+from server import schemas
 from server.engine.question import CostTerms, Question, cost_of, plain_question
 from server.errors import Code, ServiceError
 from worldmodel import Checkpoint, Latents, observe
@@ -34,6 +35,12 @@ class Seen:
     """Latents of the context, [1 t n d], oldest frame first."""
     goals: Tensor
     """Latents of the goals in order, [m n d]."""
+    novelty: float | None = None
+    """Largest novelty of the newest frame's readings; None for a model that was not calibrated."""
+    goal_novelty: tuple[float | None, ...] = ()
+    """Largest novelty of each goal's readings; None for a goal that came as latents."""
+    warnings: tuple[schemas.InputWarning, ...] = ()
+    """Warnings about the newest frame and the goals."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from worldmodel import ActionSpec, CalibrationSpec, Checkpoint, CheckpointError,
 log = logging.getLogger("telos")
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
-_FILES = ("manifest.json", "model.safetensors")
+_FILES, _OPTIONAL_FILES = ("manifest.json", "model.safetensors"), ("novelty.safetensors",)
 
 
 class ServedModel:
@@ -97,6 +97,7 @@ class ServedModel:
             horizon=None if planning is None else planning.horizon,
             presets=self.presets,
             surprise_threshold=None if self._calibration is None else self._calibration.threshold,
+            novelty_false_alarm_rate=None if manifest.novelty is None else manifest.novelty.false_alarm_rate,
             space_id=self.space_id,
             weights_sha256=manifest.weights.sha256,
             manifest_sha256=self.checkpoint.manifest_sha256,
@@ -114,6 +115,7 @@ def _sensor_info(spec: SensorSpec) -> SensorInfo:
         units=list(spec.units),
         low=list(spec.low),
         high=list(spec.high),
+        aspect_ratio=spec.aspect_ratio,
     )
 
 
@@ -205,10 +207,10 @@ def _inside(checkpoints: Path, folder: str) -> Path:
     if not _FOLDER.fullmatch(folder):
         raise model_refused(f"'{shorten(folder)}' is not a folder name in the checkpoints folder")
     root = checkpoints.resolve()
-    for name in _FILES:
+    for name in _FILES + _OPTIONAL_FILES:
         file = root / folder / name
         if not file.resolve().is_relative_to(root):
             raise model_refused(f"{name} of {folder} is a link that leads out of the checkpoints folder")
-        if not file.is_file():
+        if name in _FILES and not file.is_file():
             raise model_refused(f"{folder} has no {name}; put both files of the checkpoint there")
     return root / folder

@@ -56,6 +56,15 @@ class Provenance(Wire):
     dtype: str
 
 
+class InputWarning(Wire):
+    """Something unusual about a reading. The plan is made all the same."""
+
+    code: Literal["aspect-changed", "unlike-training"]
+    pointer: str
+    """JSON pointer (RFC 6901) to the reading in the request."""
+    reason: str
+
+
 class PlanResponse(Wire):
     request_id: str
     session_id: str | None = None
@@ -81,6 +90,13 @@ class PlanResponse(Wire):
     iterations_completed: int
     surprise: float | None = None
     """Surprise of the last transition in the context; left out when there is none."""
+    novelty: float | None = None
+    """Novelty of the last frame, the largest of its sensors: above 1, the frame is unlike what the model learned from.
+    Left out for a model that was not calibrated, and with FALLBACK_PREVIOUS."""
+    goal_novelty: float | None = None
+    """Novelty of the active goal; also left out for a goal that is an embedding."""
+    warnings: list[InputWarning] = Field(default_factory=list)
+    """Warnings about the last frame and about each goal that is an observation."""
     warm_started: bool
     capture_time_us: int | None = None
     """Time of the last frame, as it was sent."""
@@ -131,6 +147,8 @@ class SensorInfo(Wire):
     low: list[float] = Field(default_factory=list)
     """Lowest reading of each entry, in its unit. A reading clearly outside `low` to `high` is refused."""
     high: list[float] = Field(default_factory=list)
+    aspect_ratio: float | None = None
+    """Width over height of the pictures that the model learned from; left out where it is that of `shape`."""
 
 
 class ModelInfo(Wire):
@@ -153,6 +171,9 @@ class ModelInfo(Wire):
     """Planner settings that a request may name."""
     surprise_threshold: float | None = None
     """Surprise that 1 % of held-out transitions exceed; left out when the model was not calibrated."""
+    novelty_false_alarm_rate: float | None = None
+    """Largest share of normal readings of a sensor whose novelty exceeds 1; left out when the model was not
+    calibrated."""
     space_id: str
     weights_sha256: str
     manifest_sha256: str

@@ -269,7 +269,7 @@ class Provenance(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., effective_planner: _Optional[_Union[PlannerConfig, _Mapping]] = ..., server_version: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("request_id", "session_id", "session_epoch", "chunk", "status", "predicted_cost", "goal_distance", "active_goal", "goal_reached", "iterations_completed", "timing", "safety", "provenance", "surprise", "planned_goal_distance", "warm_started", "costs", "latents", "goal_distances", "capture_time_us")
+    __slots__ = ("request_id", "session_id", "session_epoch", "chunk", "status", "predicted_cost", "goal_distance", "active_goal", "goal_reached", "iterations_completed", "timing", "safety", "provenance", "surprise", "planned_goal_distance", "warm_started", "costs", "latents", "goal_distances", "capture_time_us", "novelty", "goal_novelty", "warnings")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[PlanResponse.Status]
@@ -304,6 +304,9 @@ class PlanResponse(_message.Message):
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     GOAL_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    NOVELTY_FIELD_NUMBER: _ClassVar[int]
+    GOAL_NOVELTY_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     session_id: str
     session_epoch: int
@@ -324,7 +327,20 @@ class PlanResponse(_message.Message):
     latents: Tensor
     goal_distances: _containers.RepeatedScalarFieldContainer[float]
     capture_time_us: int
-    def __init__(self, request_id: _Optional[str] = ..., session_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., chunk: _Optional[_Union[ActionChunk, _Mapping]] = ..., status: _Optional[_Union[PlanResponse.Status, str]] = ..., predicted_cost: _Optional[float] = ..., goal_distance: _Optional[float] = ..., active_goal: _Optional[int] = ..., goal_reached: _Optional[bool] = ..., iterations_completed: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., safety: _Optional[_Union[SafetyReport, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., surprise: _Optional[float] = ..., planned_goal_distance: _Optional[float] = ..., warm_started: _Optional[bool] = ..., costs: _Optional[_Iterable[float]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distances: _Optional[_Iterable[float]] = ..., capture_time_us: _Optional[int] = ...) -> None: ...
+    novelty: float
+    goal_novelty: float
+    warnings: _containers.RepeatedCompositeFieldContainer[InputWarning]
+    def __init__(self, request_id: _Optional[str] = ..., session_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., chunk: _Optional[_Union[ActionChunk, _Mapping]] = ..., status: _Optional[_Union[PlanResponse.Status, str]] = ..., predicted_cost: _Optional[float] = ..., goal_distance: _Optional[float] = ..., active_goal: _Optional[int] = ..., goal_reached: _Optional[bool] = ..., iterations_completed: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., safety: _Optional[_Union[SafetyReport, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., surprise: _Optional[float] = ..., planned_goal_distance: _Optional[float] = ..., warm_started: _Optional[bool] = ..., costs: _Optional[_Iterable[float]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distances: _Optional[_Iterable[float]] = ..., capture_time_us: _Optional[int] = ..., novelty: _Optional[float] = ..., goal_novelty: _Optional[float] = ..., warnings: _Optional[_Iterable[_Union[InputWarning, _Mapping]]] = ...) -> None: ...
+
+class InputWarning(_message.Message):
+    __slots__ = ("code", "pointer", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    POINTER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    pointer: str
+    reason: str
+    def __init__(self, code: _Optional[str] = ..., pointer: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class AnomalyRequest(_message.Message):
     __slots__ = ("request_id", "model", "observations", "actions")
@@ -387,7 +403,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "recipe", "task", "ready", "sensors", "latent_shape", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256", "device", "dtype")
+    __slots__ = ("name", "version", "recipe", "task", "ready", "sensors", "latent_shape", "action", "context_frames", "horizon", "presets", "surprise_threshold", "space_id", "weights_sha256", "manifest_sha256", "device", "dtype", "novelty_false_alarm_rate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
@@ -405,6 +421,7 @@ class ModelInfo(_message.Message):
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    NOVELTY_FALSE_ALARM_RATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     recipe: str
@@ -422,10 +439,11 @@ class ModelInfo(_message.Message):
     manifest_sha256: str
     device: str
     dtype: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., sensors: _Optional[_Iterable[_Union[SensorInfo, _Mapping]]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
+    novelty_false_alarm_rate: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., recipe: _Optional[str] = ..., task: _Optional[str] = ..., ready: _Optional[bool] = ..., sensors: _Optional[_Iterable[_Union[SensorInfo, _Mapping]]] = ..., latent_shape: _Optional[_Iterable[int]] = ..., action: _Optional[_Union[ActionInfo, _Mapping]] = ..., context_frames: _Optional[int] = ..., horizon: _Optional[int] = ..., presets: _Optional[_Iterable[_Union[PlannerConfig, _Mapping]]] = ..., surprise_threshold: _Optional[float] = ..., space_id: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., novelty_false_alarm_rate: _Optional[float] = ...) -> None: ...
 
 class SensorInfo(_message.Message):
-    __slots__ = ("name", "kind", "shape", "names", "units", "low", "high")
+    __slots__ = ("name", "kind", "shape", "names", "units", "low", "high", "aspect_ratio")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +451,7 @@ class SensorInfo(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     LOW_FIELD_NUMBER: _ClassVar[int]
     HIGH_FIELD_NUMBER: _ClassVar[int]
+    ASPECT_RATIO_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -440,7 +459,8 @@ class SensorInfo(_message.Message):
     units: _containers.RepeatedScalarFieldContainer[str]
     low: _containers.RepeatedScalarFieldContainer[float]
     high: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ...) -> None: ...
+    aspect_ratio: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[str]] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., aspect_ratio: _Optional[float] = ...) -> None: ...
 
 class ActionInfo(_message.Message):
     __slots__ = ("names", "units", "low", "high", "dt_ms", "control_steps")

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from tests.tiny import TOP, tiny_novelty
+
 BOMB_WENT_OFF = "bomb-went-off"
 
 Attack = Callable[[Path], None]
@@ -34,6 +36,38 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
     tensors = load((folder / "model.safetensors").read_bytes())
     change(tensors)
     weights_with_right_hash(folder, save(tensors))
+
+
+def novelty_with_right_hash(data: bytes) -> "Attack":
+    """The manifest agrees with this novelty.safetensors."""
+
+    def attack(folder: Path) -> None:
+        (folder / "novelty.safetensors").write_bytes(data)
+        spec = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "false_alarm_rate": 0.1}
+        change_manifest(folder, lambda manifest: manifest.update(novelty={**spec, "episodes": 9, "frames": 9}))
+
+    return attack
+
+
+def novelty(change: Callable[[dict[str, torch.Tensor]], Any]) -> "Attack":
+    """Change what `tiny_novelty` holds."""
+    tensors = tiny_novelty((TOP,)).novelty.tensors()
+    change(tensors)
+    return novelty_with_right_hash(save(tensors))
+
+
+def tear_novelty(folder: Path) -> None:
+    novelty(lambda _: None)(folder)
+    path = folder / "novelty.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip_a_bit_of_novelty(folder: Path) -> None:
+    novelty(lambda _: None)(folder)
+    path = folder / "novelty.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
 
 
 def header(text: bytes, length: int | None = None) -> bytes:
@@ -231,6 +265,25 @@ ATTACKS: dict[str, Attack] = {
     "context of nothing": set_at("planning", "context_frames", to=0),
     "quantiles descend": set_at("calibration", "quantiles", to=[2.0, 1.0]),
     "calibrated on nothing": set_at("calibration", "transitions", to=0),
+    "novelty missing": set_at(
+        "novelty", to={"sha256": "0" * 64, "bytes": 9, "false_alarm_rate": 0.1, "episodes": 9, "frames": 9}
+    ),
+    "novelty torn": tear_novelty,
+    "novelty with one bit flipped": flip_a_bit_of_novelty,
+    "novelty is a pickle bomb": lambda folder: novelty_with_right_hash(pickle.dumps(Bomb(folder)))(folder),
+    "novelty of a huge header": novelty_with_right_hash(header(b"{}", length=2**62)),
+    "novelty of nothing": novelty(lambda tensors: tensors.clear()),
+    "novelty of a sensor too many": novelty(lambda tensors: tensors.update({"wrist/layout/mean": torch.zeros(192)})),
+    "novelty of another shape": novelty(lambda tensors: tensors.update({"top/layout/mean": torch.zeros(3)})),
+    "novelty of a number": novelty(lambda tensors: tensors.update({"top/layout/directions": torch.tensor(1.0)})),
+    "novelty not a number": novelty(lambda tensors: tensors["top/edges/mean"].fill_(torch.nan)),
+    "novelty that divides by zero": novelty(lambda tensors: tensors["top/texture/variances"].zero_()),
+    "novelty of a negative scale": novelty(lambda tensors: tensors["top/layout/scale"].neg_()),
+    "novelty elsewhere": set_at("novelty", to={"file": "../../etc/passwd"}),
+    "novelty that alarms always": set_at(
+        "novelty", to={"sha256": "0", "bytes": 9, "false_alarm_rate": 2.0, "episodes": 9, "frames": 9}
+    ),
+    "camera thinner than a hair": set_at("sensors", 0, "aspect_ratio", to=1e-9),
     "not a number in the manifest": set_at("planning", "goal_distance_scale", to=float("nan")),
     "infinity in the manifest": set_at("calibration", "threshold", to=float("inf")),
     "infinity by overflow": overflow_a_number,

@@ -13,6 +13,7 @@ from envs.interchange.stored_episodes import StoredEpisodes
 from envs.interchange.world_model_hdf5 import write_world_model_hdf5
 from tests.envs.imported import import_all
 from tests.envs.stored import SENSORS, check_store, columns, write_counting_store
+from worldmodel import EpisodeStore
 
 
 def theirs(path: Path, lengths: tuple[int, ...] = (6, 9), **changes: np.ndarray) -> Path:
@@ -66,6 +67,18 @@ def test_several_cameras_and_other_columns_of_theirs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(store["sensors/reward"][:, 0], file["reward"][:])
     said = json.loads((out / "dataset.json").read_text())
     assert [each["name"] for each in said["sensors"]] == ["top", "side", "reward"]
+
+
+def test_a_store_knows_the_aspect_ratio_of_squeezed_pictures(tmp_path: Path) -> None:
+    """Through an export and a second import, too, whose pictures are square by then."""
+    path = theirs(tmp_path / "theirs.h5", pixels=np.full((15, 48, 64, 3), 7, np.uint8))
+    out = import_all(open_source(path, dt_s=0.2), tmp_path / "store")
+    write_world_model_hdf5(StoredEpisodes(out), tmp_path / "again.h5")
+    again = import_all(open_source(tmp_path / "again.h5"), tmp_path / "back")
+    for folder in (out, again):
+        camera = EpisodeStore(folder).sensors[0]
+        assert camera.shape == (32, 32, 3) and camera.aspect_ratio == 4 / 3
+        assert camera.aspect_change(640, 480) == 0 and camera.aspect_change(64, 64) > 0.3
 
 
 def test_out_and_back_is_exact(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trains a checkpoint on an episode store: world model, heads, calibration of surprise, probes."""
+"""Trains a checkpoint on an episode store: world model, heads, calibration of surprise and novelty, probes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from worldmodel.training.batches import default_readers
 from worldmodel.training.config import FitConfig
 from worldmodel.training.latent_stage import Progress
 from worldmodel.training.loop import Run, claimed_precision
+from worldmodel.training.novelty_stage import calibrate_novelty
 from worldmodel.training.precision import faster_precision
 from worldmodel.training.report import Split
 from worldmodel.training.robot import body_of
@@ -53,7 +54,8 @@ def fit(
     model = Trained(config, split, body, module, run)
     heads = model.train_heads(progress)
     manifest = model.manifest(out.name, heads, {**provenance, "devices": _devices(processes)}, progress)
-    return save_checkpoint(out, manifest, TrainedModel(module, heads.modules))
+    novelty = calibrate_novelty(store, body.sensors, (split.train, split.held_out), progress)
+    return save_checkpoint(out, manifest, TrainedModel(module, heads.modules), novelty)
 
 
 def checked_split(store: EpisodeStore, config: FitConfig) -> Split:

@@ -23,7 +23,7 @@ def sensors_of(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:
     def spec(sensor: SensorSpec) -> SensorSpec:
         own = known.get(sensor.name)
         if own is not None and alike(own, sensor):
-            return dataclasses.replace(own, low=sensor.low, high=sensor.high)
+            return dataclasses.replace(own, low=sensor.low, high=sensor.high, aspect_ratio=sensor.aspect_ratio)
         return split.store.standardised(sensor, split.train)
 
     return tuple(map(spec, split.store.sensors))

@@ -143,12 +143,25 @@ def test_progress_is_reported_stage_by_stage(trained: TrainedDot) -> None:
         stages.setdefault(stage, []).append((done, total))
     imagining = ["imagine from 1 frame"]  # the episodes are too short for a context of three
     heads = ["steps to go", "inverse dynamics", "task distance"]
-    measures = ["calibrate", "prepare a random encoder", "probe"]
+    measures = ["calibrate", "prepare a random encoder", "probe", "calibrate novelty"]
     assert list(stages) == ["world model", "encode episodes", *imagining, *heads, *measures]
     for stage, steps in stages.items():
         assert steps[-1][0] == steps[-1][1]
         if stage not in imagining:
             assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)]
+
+
+def test_a_trained_model_knows_what_its_readings_were_like(store: Path, trained: TrainedDot) -> None:
+    loaded = load_checkpoint(trained.out)
+    episodes = EpisodeStore(store)
+    assert loaded.novelty is not None and loaded.manifest.novelty is not None
+    assert loaded.manifest.novelty.false_alarm_rate == 1 / (loaded.manifest.novelty.episodes + 1)
+    frames = {
+        name: torch.from_numpy(each) for name, each in episodes.observations(episodes.episodes[0], 0, 9, 1).items()
+    }
+    (seen,) = loaded.novelty.of(ObservationBatch(frames)).values()
+    (negative,) = loaded.novelty.of(ObservationBatch({name: 255 - each for name, each in frames.items()})).values()
+    assert (seen < 2).all() and (negative > 2).all()
 
 
 def test_killed_in_the_middle_and_run_again_it_is_as_if_nothing_had_happened(
