@@ -19,7 +19,13 @@ from worldmodel.parts.world_model import CausalWorldModel
 from worldmodel.recipe import Body, Encoder, Entry, WorldModel
 from worldmodel.recipes import config_to_json
 from worldmodel.training.config import FitConfig
-from worldmodel.training.diagnostics import collapse_alarms, held_out_metrics, spread_alarms, spread_metrics
+from worldmodel.training.diagnostics import (
+    collapse_alarms,
+    held_out_metrics,
+    spread_alarms,
+    spread_metrics,
+    spread_shares,
+)
 from worldmodel.training.head_stage import head_specs, recorded_truth, stage_callback, train_heads
 from worldmodel.training.latent_stage import (
     FrozenEncoder,
@@ -186,7 +192,7 @@ class Trained:
     def _alarms(self, measured: Row) -> list[str]:
         if self.config.entry.plans:
             return collapse_alarms(measured, self.learned_size)
-        return spread_alarms(measured, self.latent.width)
+        return spread_alarms(measured)
 
     def _random_encoder(self) -> FrozenEncoder:
         """The control of the probes."""
@@ -222,13 +228,13 @@ def held_out_measure(
         assert entry.encoder is not None
         return spread_metrics(module, entry.encoder(module), batches)
 
-    untrained = spread(config.origin.untrained(body, config.training.seed).to(device))["latent_std"]
+    untrained = spread(config.origin.untrained(body, config.training.seed).to(device))
 
-    def relative(module: nn.Module) -> dict[str, float]:
+    def with_shares(module: nn.Module) -> dict[str, float]:
         found = spread(module)
-        return {**found, "std_share": found["latent_std"] / untrained}
+        return {**found, **spread_shares(found, untrained)}
 
-    return relative
+    return with_shares
 
 
 def _frozen(entry: Entry, module: nn.Module, folder: Path) -> FrozenEncoder:
