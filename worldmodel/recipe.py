@@ -4,7 +4,7 @@ Axes, everywhere in this package: b robots or clips, s candidates, h horizon in 
 frame, d width of a token, a actions of one model step, x actions of one control step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +37,15 @@ class ParameterGroup:
     parameters: Sequence[nn.Parameter]
     learning_rate: float = 1.0
     weight_decay: float = 1.0
+
+
+def decayed_matrices(parameters: Iterable[nn.Parameter]) -> list[ParameterGroup]:
+    """Weight decay for matrices, and none for biases and the scales of norms."""
+    known = list(parameters)
+    return [
+        ParameterGroup([each for each in known if each.ndim > 1]),
+        ParameterGroup([each for each in known if each.ndim <= 1], weight_decay=0.0),
+    ]
 
 
 @runtime_checkable
@@ -164,3 +173,8 @@ class Entry:
     encoder: Callable[[Any], Encoder] | None = None
     world_model: Callable[[Any], WorldModel] | None = None
     policy: Callable[[Any], LatentPolicy] | None = None
+
+    @property
+    def plans(self) -> bool:
+        """Whether it takes or gives actions; an encoder alone learns without them."""
+        return self.world_model is not None or self.policy is not None

@@ -27,6 +27,8 @@ FRAMES = 3
 """Frames of a context, no more than a tiny predictor's window."""
 FROZEN = {"random-encoder"}
 """Recipes that do not learn their encoder."""
+FOLLOWING = {"ijepa", "vjepa", "vjepa2", "vjepa2-1"}
+"""Recipes that serve a moving average of the encoder that they learn."""
 SENSORS: dict[str, tuple[SensorSpec, ...]] = {"one camera": (TOP,), "two cameras and a vector": SEVERAL}
 
 
@@ -113,7 +115,7 @@ every_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 
 
 def body_for(name: str, sensors: tuple[SensorSpec, ...]) -> Body:
-    return Body(sensors=sensors, action_width=0 if name == ENCODER_ALONE else ACTION.width)
+    return Body(sensors=sensors, action_width=ACTION.width if ENTRIES[name].plans else 0)
 
 
 def make(name: str, sensors: tuple[SensorSpec, ...], seed: int = 0) -> Any:
@@ -134,6 +136,15 @@ def unsettled(name: str, sensors: tuple[SensorSpec, ...]) -> Any:
 def clips_for(name: str, sensors: tuple[SensorSpec, ...], seed: int = 0) -> Clips:
     frames = ENTRIES[name].presets["tiny"]().clip_frames
     return random_clips(sensors, CLIPS, frames, action_width=body_for(name, sensors).action_width, seed=seed)
+
+
+def calm_clips_for(name: str, sensors: tuple[SensorSpec, ...]) -> Clips:
+    """Each camera sees one colour throughout a clip: from noise, nothing hidden could be predicted."""
+    clips = clips_for(name, sensors)
+    for spec in sensors:
+        if spec.kind == "camera":
+            clips.sensors[spec.name][:] = clips.sensors[spec.name][:, :1, :1, :1].clone()
+    return clips
 
 
 def step_at(done: int = 0, seed: int = 0) -> Step:

@@ -19,12 +19,14 @@ from tests.contracts.recipes import (
     CLIPS,
     ENCODER_ALONE,
     ENTRIES,
+    FOLLOWING,
     FRAMES,
     FROZEN,
     SENSORS,
     AlikeConfig,
     begun,
     body_for,
+    calm_clips_for,
     clips_for,
     every_preset,
     every_recipe,
@@ -73,7 +75,7 @@ class TestEveryRecipe:
     @every_recipe
     def test_its_configuration_says_what_training_asks(self, name: str) -> None:
         config = ENTRIES[name].presets["tiny"]()
-        assert config.clip_frames >= 2 and config.wants_twins is False
+        assert config.clip_frames >= (2 if ENTRIES[name].plans else 1) and config.wants_twins is False
         with pytest.raises(dataclasses.FrozenInstanceError):
             config.clip_frames = 3
 
@@ -107,8 +109,33 @@ class TestEveryRecipe:
         recipe = make(name, sensors)
         parameters = encoding_parameters(recipe, name, sensors)
         total(losses(recipe, name, sensors)).backward()
-        assert bool(parameters) == (name not in FROZEN)
+        assert bool(parameters) == (name not in FROZEN | FOLLOWING)
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+
+    @every_recipe
+    def test_training_moves_the_learned_latents_unless_the_encoder_is_frozen(
+        self, name: str, sensors: tuple[SensorSpec, ...]
+    ) -> None:
+        """Whatever is served: a moving average has to follow what is learned."""
+        recipe, make_encoder, observation = make(name, sensors), ENTRIES[name].encoder, random_observation(sensors, 3)
+        assert make_encoder is not None
+        recipe.losses(clips_for(name, sensors), step_at())  # a first batch may settle statistics
+        before = make_encoder(recipe.eval()).encode(observation).tokens.detach()
+        train(recipe.train(), clips_for(name, sensors), steps=3)
+        moved = (make_encoder(recipe.eval()).encode(observation).tokens - before).abs().amax((0, 2)) > 0
+        learned = [] if name in FROZEN else make_encoder(recipe).learned
+        assert moved.nonzero().flatten().tolist() == learned
+
+    @every_recipe
+    def test_every_weight_matrix_that_is_learned_gets_a_gradient(
+        self, name: str, sensors: tuple[SensorSpec, ...]
+    ) -> None:
+        recipe = make(name, sensors)
+        train(recipe, clips_for(name, sensors), steps=1)  # away from what starts at zero
+        total(losses(recipe, name, sensors)).backward()
+        for group in recipe.groups():
+            for parameter in group.parameters:
+                assert parameter.grad is not None and parameter.grad.abs().sum() > 0
 
     @every_recipe
     def test_groups_hold_each_learned_parameter_once(self, name: str, sensors: tuple[SensorSpec, ...]) -> None:
@@ -134,17 +161,7 @@ class TestEveryRecipe:
 
     @every_recipe
     def test_a_few_steps_lower_the_loss(self, name: str, sensors: tuple[SensorSpec, ...]) -> None:
-        recipe, batch = make(name, sensors), clips_for(name, sensors)
-        groups = [{"params": list(g.parameters), "lr": 2e-3 * g.learning_rate} for g in recipe.groups()]
-        optimiser = torch.optim.AdamW(groups)
-        curve = []
-        for done in range(30):
-            loss = total(recipe.losses(batch, step_at(done)))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            recipe.after_step(step_at(done + 1))
-            curve.append(loss.item())
+        curve = train(make(name, sensors), calm_clips_for(name, sensors), steps=30)
         assert curve[-1] < 0.7 * curve[0]
 
     @every_recipe
@@ -196,6 +213,21 @@ class TestEveryRecipe:
         assert not loaded.distances
         for part, other in zip(offered_by(entry, module), offered(loaded), strict=True):
             assert torch.equal(part(sensors), other(sensors))
+
+
+def train(recipe: Any, batch: Clips, steps: int) -> list[float]:
+    """Losses before each step on one batch."""
+    groups = [{"params": list(g.parameters), "lr": 2e-3 * g.learning_rate} for g in recipe.groups()]
+    optimiser = torch.optim.AdamW(groups)
+    curve = []
+    for done in range(steps):
+        loss = total(recipe.losses(batch, step_at(done)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        recipe.after_step(step_at(done + 1))
+        curve.append(loss.item())
+    return curve
 
 
 def encoding_parameters(module: Any, name: str, sensors: tuple[SensorSpec, ...]) -> list[nn.Parameter]:

@@ -176,15 +176,25 @@ class ClipSampler:
     """Uniform random clips over episodes: a pure function of (seed, step), so a resumed training sees the same."""
 
     def __init__(
-        self, store: EpisodeStore, episodes: list[Episode], *, clip_frames: int, timing: StepTiming, twins: bool = False
+        self,
+        store: EpisodeStore,
+        episodes: list[Episode],
+        *,
+        clip_frames: int,
+        timing: StepTiming,
+        twins: bool = False,
+        actions: bool = True,
     ) -> None:
-        """Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
+        """Without `actions`, none are read, and clips have none.
+
+        Raises DatasetError where no episode is long enough, or `twins` are wanted of a store that has none."""
         if twins and not store.has_twins:
             raise DatasetError(
                 f"{store.name} has frames without twins, which twin_weight needs; collect with --twins looks,camera"
             )
         self.store = store
         self.twins = twins
+        self.actions = actions
         self.clip_frames = clip_frames
         self.timing = timing
         span = timing.frames_spanned(clip_frames)
@@ -205,15 +215,18 @@ class ClipSampler:
     def collate(self, places: list[tuple[Episode, int]]) -> Clips:
         """The clips that begin at these places: an episode, and a frame of it."""
         skip, frames = self.timing.control_steps, self.clip_frames
-        steps = frames - 1
-        actions = np.stack([self.store.actions(e, start, steps * skip) for e, start in places])
         sensors = _stacked([self.store.observations(e, start, frames, skip) for e, start in places])
         pictures = [self.store.twin_pictures(e, start, frames, skip) for e, start in places] if self.twins else []
         return Clips(
             sensors,
-            torch.from_numpy(actions.reshape(len(places), steps, -1)),
+            self._actions(places) if self.actions else None,
             {**sensors, **_stacked(pictures)} if self.twins else None,
         )
+
+    def _actions(self, places: list[tuple[Episode, int]]) -> Float[torch.Tensor, "b steps a"]:
+        skip, steps = self.timing.control_steps, self.clip_frames - 1
+        actions = np.stack([self.store.actions(e, start, steps * skip) for e, start in places])
+        return torch.from_numpy(actions.reshape(len(places), steps, skip * actions.shape[-1]))
 
     def _locate(self, pick: int) -> tuple[Episode, int]:
         index = int(np.searchsorted(self._ends, pick, side="right"))

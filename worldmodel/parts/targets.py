@@ -1,9 +1,32 @@
 """Target encoders: an exponential moving average of a module, which no optimiser moves."""
 
 import copy
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
+
+from worldmodel.parts.checks import require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Momentum:
+    """How much of itself a target encoder keeps at each step, over the course of a training."""
+
+    first: float
+    last: float
+    """Equal to `first` for a constant momentum."""
+    shape: Literal["linear", "cosine"] = "linear"
+
+    def __post_init__(self) -> None:
+        require_range(self, 0, 1, "first", "last")
+
+    def at(self, progress: float) -> float:
+        """The momentum after this share of the steps, 0 to 1."""
+        share = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        return self.first + (self.last - self.first) * share
 
 
 class TargetEncoder(nn.Module):

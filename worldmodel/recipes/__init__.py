@@ -5,19 +5,36 @@ from typing import Any, get_args
 
 from worldmodel.errors import CheckpointError
 from worldmodel.json_values import field_values, shown
+from worldmodel.parts.cameras import PixelConfig
 from worldmodel.parts.encoders import ConvConfig, ViTConfig
+from worldmodel.parts.masks import Blocks, MultiBlock
 from worldmodel.parts.predictor import PredictorConfig
+from worldmodel.parts.targets import Momentum
+from worldmodel.parts.transformer import TransformerConfig
 from worldmodel.recipe import Entry
-from worldmodel.recipes import gcbc, lewm, pldm, random_encoder
+from worldmodel.recipes import gcbc, ijepa, lewm, pldm, random_encoder, vjepa, vjepa2_1
 
 RECIPES: dict[str, Entry] = {
     "lewm": lewm.ENTRY,
     "pldm": pldm.ENTRY,
     "gcbc": gcbc.ENTRY,
     "random-encoder": random_encoder.ENTRY,
+    "ijepa": ijepa.ENTRY,
+    "vjepa": vjepa.ENTRY,
+    "vjepa2": vjepa.ENTRY_2,
+    "vjepa2-1": vjepa2_1.ENTRY,
 }
 
-_CONFIG_PARTS = (ConvConfig, ViTConfig, PredictorConfig)
+_CONFIG_PARTS = (
+    ConvConfig,
+    ViTConfig,
+    PredictorConfig,
+    PixelConfig,
+    TransformerConfig,
+    Blocks,
+    MultiBlock,
+    Momentum,
+)
 
 
 def config_to_json(config: Any) -> dict[str, Any]:

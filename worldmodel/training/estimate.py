@@ -63,14 +63,15 @@ def estimate(store: EpisodeStore, config: FitConfig, run_folder: Path) -> Estima
         processes = Processes(device=chosen_device(config.device))
         body = body_of(config.origin, sample)
         module = config.origin.module(body, config.training.seed).to(processes.device)
-        run = train_module(short, sample, module, (Path(folder), processes), seconds)
+        run = train_module(short, sample, (module, body), (Path(folder), processes), seconds)
         Trained(short, sample, body, module, run).train_heads(seconds)
     counts = _counts(config, split, longest, steps_done(run_folder))
     by_stage = {stage: seconds.each[stage] * count for stage, count in counts.items() if stage in seconds.each}
-    frame = seconds.each["encode episodes"] / longest.frames
-    by_stage |= {stage: frame * frames for stage, frames in measured_frames(split).items()}
+    if config.entry.plans:
+        frame = seconds.each["encode episodes"] / longest.frames
+        by_stage |= {stage: frame * frames for stage, frames in measured_frames(split).items()}
     if config.entry.world_model is None:
-        del by_stage["calibrate"]
+        by_stage.pop("calibrate", None)
     return Estimate(precision=run.config.precision, seconds=by_stage)
 
 

@@ -18,6 +18,7 @@ from worldmodel.parts.encoders import ConvEncoder, ViTEncoder
 from worldmodel.parts.precision import DTYPES, Precision
 from worldmodel.parts.predictor import Block
 from worldmodel.parts.processes import Processes, from_first, joined
+from worldmodel.recipe import Body
 from worldmodel.recipes import config_to_json
 from worldmodel.training.batches import default_readers
 from worldmodel.training.config import FitConfig
@@ -27,7 +28,7 @@ from worldmodel.training.novelty_stage import calibrate_novelty
 from worldmodel.training.precision import faster_precision
 from worldmodel.training.report import Split
 from worldmodel.training.robot import body_of
-from worldmodel.training.trained import Trained, held_out_batches, measure
+from worldmodel.training.trained import Trained, held_out_measure
 
 COMPILED = (ConvEncoder, ViTEncoder, Block)
 """Parts compiled on a GPU; not BatchNorm, which exchanges its statistics between processes."""
@@ -48,7 +49,7 @@ def fit(
         module = config.origin.module(body, config.training.seed).to(processes.device)
         if processes.device.type == "cuda":
             _compile(module)
-        run = train_module(config, split, module, (run_folder, processes), progress)
+        run = train_module(config, split, (module, body), (run_folder, processes), progress)
     if not processes.is_first:
         return None
     model = Trained(config, split, body, module, run)
@@ -84,24 +85,29 @@ def _check(config: FitConfig, split: Split) -> None:
 
 
 def train_module(
-    config: FitConfig, split: Split, module: nn.Module, where: tuple[Path, Processes], progress: Progress
+    config: FitConfig,
+    split: Split,
+    made: tuple[nn.Module, Body],
+    where: tuple[Path, Processes],
+    progress: Progress,
 ) -> Run:
     """The first stage: the recipe's losses on clips."""
-    origin, store, (run_folder, processes) = config.origin, split.store, where
+    origin, store, (module, body), (run_folder, processes) = config.origin, split.store, made, where
     sampler = ClipSampler(
         store,
         split.train,
         clip_frames=origin.config.clip_frames,
         timing=config.timing,
         twins=origin.config.wants_twins and config.training.steps > 0,
+        actions=config.entry.plans,
     )
-    held_out = held_out_batches(config, split, processes.device)
+    measured = held_out_measure(config, split, body, processes.device)
     precision = _precision(config, run_folder, module, lambda: sampler.sample(config.training.batch, 0, 0))
     training = dataclasses.replace(config.training, precision=precision)
     run = Run(run_folder, module, training, _identity(config, store), processes)
     run.train(
         sampler,
-        lambda: measure(config.entry, module, held_out),
+        lambda: measured(module),
         lambda step, metrics: progress("world model", step, training.steps, metrics) if processes.is_first else None,
         default_readers(processes.device) if config.readers is None else config.readers,
     )

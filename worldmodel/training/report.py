@@ -18,7 +18,7 @@ from worldmodel.manifest import CalibrationSpec
 from worldmodel.observation import ObservationBatch
 from worldmodel.parts.tokens import pool, pooling_of
 from worldmodel.recipe import Encoder, WorldModel
-from worldmodel.training.diagnostics import HELD_OUT
+from worldmodel.training.diagnostics import HELD_OUT, OF_SPREAD
 from worldmodel.training.latent_stage import FrozenEncoder, Progress
 from worldmodel.training.loop import Row
 
@@ -30,7 +30,7 @@ CALIBRATION_BATCHES = 32
 PROBE_EPISODES = 300
 SETTLING_EPISODES = 20
 SETTLING_PASSES = 20
-HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std")
+HELD_OUT_CURVES = ("predict_mse", "copy_mse", "shuffled_mse", "effective_rank", "latent_std", *OF_SPREAD)
 """The held-out metrics that a manifest keeps a curve of."""
 
 
@@ -43,9 +43,11 @@ class Split:
     held_out: list[Episode]
     timing: StepTiming
 
-    def held_out_clips(self, clip_frames: int, batches: int = 4, size: int = BATCH) -> list[Clips]:
+    def held_out_clips(
+        self, clip_frames: int, batches: int = 4, size: int = BATCH, *, actions: bool = True
+    ) -> list[Clips]:
         """Clips of held-out episodes, the same in every call; fewer batches where they would only repeat few clips."""
-        sampler = ClipSampler(self.store, self.held_out, clip_frames=clip_frames, timing=self.timing)
+        sampler = ClipSampler(self.store, self.held_out, clip_frames=clip_frames, timing=self.timing, actions=actions)
         enough = math.ceil(REPEATS * len(sampler) / size)
         return [sampler.sample(size, seed=0, step=index) for index in range(min(batches, enough))]
 
@@ -105,7 +107,9 @@ def probe_rows(
 
 @torch.no_grad()
 def settle(module: nn.Module, encoder: Encoder, split: Split, device: torch.device, progress: Progress) -> None:
-    """Give a random encoder the BatchNorm statistics of real frames: a fair control."""
+    """Give a random encoder the BatchNorm statistics of real frames, where it has any: a fair control."""
+    if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+        return
     skip, store = split.timing.control_steps, split.store
     frames = [store.observations(e, 0, _spaced(e, skip), skip) for e in split.train[:SETTLING_EPISODES]]
     together = {name: torch.from_numpy(np.concatenate([each[name] for each in frames])) for name in frames[0]}

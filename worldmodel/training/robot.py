@@ -7,13 +7,15 @@ from worldmodel.data.episodes import EpisodeStore
 from worldmodel.manifest import ActionSpec
 from worldmodel.observation import SensorSpec
 from worldmodel.recipe import Body
+from worldmodel.recipes import RECIPES
 from worldmodel.training.origin import Origin, alike
 from worldmodel.training.report import Split
 
 
 def body_of(origin: Origin, split: Split) -> Body:
-    """The robot that a module is built for."""
-    return Body(sensors=sensors_of(origin, split), action_width=action_spec(split.store, split.timing).width)
+    """The robot that a module is built for. An encoder alone knows no actions."""
+    width = action_spec(split.store, split.timing).width if RECIPES[origin.recipe].plans else 0
+    return Body(sensors=sensors_of(origin, split), action_width=width)
 
 
 def sensors_of(origin: Origin, split: Split) -> tuple[SensorSpec, ...]:

@@ -1,7 +1,7 @@
 """The stages after the first: a trained module's heads, and the measurements in its manifest."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ from worldmodel.parts.world_model import CausalWorldModel
 from worldmodel.recipe import Body, Encoder, Entry, WorldModel
 from worldmodel.recipes import config_to_json
 from worldmodel.training.config import FitConfig
-from worldmodel.training.diagnostics import collapse_alarms, held_out_metrics
+from worldmodel.training.diagnostics import (
+    collapse_alarms,
+    held_out_metrics,
+    spread_alarms,
+    spread_metrics,
+    spread_shares,
+)
 from worldmodel.training.head_stage import head_specs, recorded_truth, stage_callback, train_heads
 from worldmodel.training.latent_stage import (
     FrozenEncoder,
@@ -39,8 +45,8 @@ class TrainedHeads:
     """Trained heads, and the scale of the latent goal distance."""
 
     modules: Mapping[str, nn.Module]
-    goal_distance_scale: float
-    """Mean squared distance between latents of unrelated frames."""
+    goal_distance_scale: float | None
+    """Mean squared distance between latents of unrelated frames; None where nothing plans."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,11 @@ class Trained:
     def train_heads(self, progress: Progress) -> TrainedHeads:
         """The stages after the first: the predictor alone, then the heads.
 
-        Heads are for planning with a world model: a recipe without one has none.
+        Heads are for planning with a world model: a recipe without one has none, and an encoder alone no scale either.
         """
         self.module.eval().requires_grad_(False)
+        if not self.config.entry.plans:
+            return TrainedHeads({}, None)
         split, seed = self.split, self.config.training.seed
         data = encode_episodes(self.frozen, split.store, split.train, split.timing, progress)
         scale = 2 * data.latents.variance()
@@ -133,8 +141,7 @@ class Trained:
 
     def manifest(self, name: str, heads: TrainedHeads, provenance: dict[str, Any], progress: Progress) -> Manifest:
         """Calibrate, probe, and describe the checkpoint; only the weights' hash is still empty."""
-        config, store, timing = self.config, self.split.store, self.config.timing
-        frames, horizon = (timing.context_frames, timing.horizon) if self._imagines else (1, 1)
+        config, store = self.config, self.split.store
         return Manifest(
             name=name,
             version="1",
@@ -142,10 +149,8 @@ class Trained:
             config=config_to_json(config.origin.config),
             sensors=self.body.sensors,
             latent=self.latent,
-            action=action_spec(store, timing),
-            planning=PlanningSpec(
-                context_frames=frames, horizon=horizon, goal_distance_scale=heads.goal_distance_scale
-            ),
+            action=action_spec(store, config.timing) if config.entry.plans else None,
+            planning=self._planning(heads),
             calibration=self._calibration(progress),
             heads=head_specs(heads.modules),
             parents=config.origin.parents,
@@ -153,6 +158,13 @@ class Trained:
             task=store.description.get("env_id", ""),
             training={**provenance, **config.origin.described, **self._record(heads, progress)},
         )
+
+    def _planning(self, heads: TrainedHeads) -> PlanningSpec | None:
+        timing, scale = self.config.timing, heads.goal_distance_scale
+        if scale is None:
+            return None
+        frames, horizon = (timing.context_frames, timing.horizon) if self._imagines else (1, 1)
+        return PlanningSpec(context_frames=frames, horizon=horizon, goal_distance_scale=scale)
 
     def _calibration(self, progress: Progress) -> CalibrationSpec | None:
         model = self.world_model
@@ -173,11 +185,16 @@ class Trained:
             "heads": {name: dataclasses.asdict(config.heads.training(name)) for name in heads.modules},
             "held_out": measured,
             "learned_size": self.learned_size,
-            "alarms": collapse_alarms(measured, self.learned_size),
+            "alarms": self._alarms(measured),
             "probe_r2": probe(self.frozen, self._random_encoder(progress), split, progress),
             "task_error": task_error(task, self.frozen, split) if isinstance(task, TaskDistance) else {},
             "curves": curves(rows),
         }
+
+    def _alarms(self, measured: Row) -> list[str]:
+        if self.config.entry.plans:
+            return collapse_alarms(measured, self.learned_size)
+        return spread_alarms(measured)
 
     def _random_encoder(self, progress: Progress) -> FrozenEncoder:
         """The control of the probes."""
@@ -197,7 +214,29 @@ def measure(entry: Entry, module: nn.Module, batches: list[Clips]) -> dict[str, 
 
 def held_out_batches(config: FitConfig, split: Split, device: torch.device) -> list[Clips]:
     """Held-out clips as long as those that the recipe trains on, the same in every call."""
-    return [clips.to(device) for clips in split.held_out_clips(config.origin.config.clip_frames)]
+    clips = split.held_out_clips(config.origin.config.clip_frames, actions=config.entry.plans)
+    return [batch.to(device) for batch in clips]
+
+
+def held_out_measure(
+    config: FitConfig, split: Split, body: Body, device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures a module on held-out clips, the same in every call; an encoder alone against its random weights."""
+    entry, batches = config.entry, held_out_batches(config, split, device)
+    if entry.plans:
+        return lambda module: measure(entry, module, batches)
+
+    def spread(module: nn.Module) -> dict[str, float]:
+        assert entry.encoder is not None
+        return spread_metrics(module, entry.encoder(module), batches)
+
+    untrained = spread(config.origin.untrained(body, config.training.seed).to(device))
+
+    def with_shares(module: nn.Module) -> dict[str, float]:
+        found = spread(module)
+        return {**found, **spread_shares(found, untrained)}
+
+    return with_shares
 
 
 def _frozen(entry: Entry, module: nn.Module, folder: Path) -> FrozenEncoder:

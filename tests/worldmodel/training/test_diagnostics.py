@@ -15,7 +15,7 @@ from worldmodel.heads.probes import probe_r2
 from worldmodel.parts.rollout import naive_rollout
 from worldmodel.recipes.lewm import LeWM, tiny
 from worldmodel.recipes.network import imagining
-from worldmodel.training.diagnostics import collapse_alarms, effective_rank, held_out_metrics
+from worldmodel.training.diagnostics import collapse_alarms, effective_rank, held_out_metrics, pairwise_cosine, rank_me
 from worldmodel.training.loop import Run, TrainingConfig
 
 
@@ -39,6 +39,22 @@ def test_effective_rank_knows_no_scale_and_survives_collapse_to_a_point() -> Non
     latents = noise(500, 8)
     assert effective_rank(1e-4 * latents) == pytest.approx(effective_rank(latents), rel=1e-3)
     assert effective_rank(torch.full((50, 8), 3.0)) == 1
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_rank_me_counts_equally_long_directions(rank: int) -> None:
+    directions = torch.linalg.qr(noise(20, rank)).Q
+    assert rank_me(torch.linalg.qr(noise(400, rank, 1)).Q @ directions.T) == pytest.approx(rank, rel=0.01)
+
+
+def test_pairwise_cosine_is_the_mean_over_pairs() -> None:
+    features = noise(9, 4) + 0.5
+    pairs = [
+        float(torch.cosine_similarity(features[i], features[j], dim=0)) for i in range(9) for j in range(9) if i != j
+    ]
+    assert pairwise_cosine(features) == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+    assert pairwise_cosine(torch.ones(5, 3) * torch.arange(1, 6)[:, None]) == pytest.approx(1)
+    assert pairwise_cosine(noise(2000, 32)) == pytest.approx(0, abs=0.01)
 
 
 def test_a_linear_function_is_read_perfectly() -> None:
