@@ -168,7 +168,8 @@ def test_a_command_without_its_extra_says_what_to_install(clean_python: Path, co
 
 def test_results_are_compared_without_the_server(clean_python: Path, tmp_path: Path) -> None:
     row = {"episode": 0, "first_step": 0, "start": [0.0], "goal": [1.0], "success": True}
-    common = {"task": "telos/Cube-v0", "protocol": "offset25", "budget_steps": 50, "seed": 0, "preset": "default"}
+    pairs = {"task": "telos/Cube-v0", "protocol": "offset25", "budget_steps": 50, "split": "test", "seeds": [0]}
+    common = {**pairs, "preset": "default"}
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file, disturbed in zip(files, ({}, {"wrist": "black"}), strict=True):
         file.write_text(json.dumps({**common, "model": "cube", "disturbed": disturbed, "rows": [row]}))

@@ -42,7 +42,7 @@ def test_a_camera_that_hangs_shows_nothing() -> None:
 
 
 def test_what_is_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="no JPEG, PNG or WebP"):
+    with pytest.raises(ValueError, match="do not start like a JPEG, PNG or WebP file"):
         LatestImage(1.0).put(picture(b"rgb8 raw"), 0.0)
 
 

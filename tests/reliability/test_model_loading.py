@@ -78,7 +78,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "key missing": (lambda f: change_weights(f, lambda t: t.pop(BIAS)), BIAS),
     "weight not a number": (lambda f: change_weights(f, lambda t: t[BIAS].fill_(torch.nan)), "not finite"),
     "plans that are not finite": (lambda f: change_weights(f, lambda t: t[BIAS].fill_(3e38)), "does not work"),
-    "pickle by another name": (lambda f: weights_with_right_hash(f, pickle.dumps(Bomb(f))), "no safetensors"),
+    "pickle by another name": (lambda f: weights_with_right_hash(f, pickle.dumps(Bomb(f))), "not a safetensors"),
     "weights missing": (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors"),
     "manifest missing": (lambda f: (f / "manifest.json").unlink(), "no manifest.json"),
     "link that leads out": (lead_out, "leads out"),

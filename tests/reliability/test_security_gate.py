@@ -233,7 +233,7 @@ def test_half_of_tls_is_a_mistake(pki: Pki, missing: str) -> None:
 
 
 def test_client_certificates_want_tls(pki: Pki) -> None:
-    with pytest.raises(SettingsError, match="tls_client_ca wants"):
+    with pytest.raises(SettingsError, match="tls_client_ca needs"):
         Settings(tls_client_ca=pki.files["tls_client_ca"])
 
 

@@ -63,7 +63,7 @@ def test_published_results_can_be_read(capsys: pytest.CaptureFixture[str], tmp_p
     path = RESULTS / "tworoom-offset25.json"
     assert main(["compare", str(path), str(path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["episodes"] == 200 and result["rates"]["success"]["difference"] == 0.0
+    assert result["episodes"] == 600 and result["rates"]["success"]["difference"] == 0.0
     assert main(["compare", str(path), str(path)]) == 0
     assert "B - A +0.0 points" in capsys.readouterr().out
     (tmp_path / "no.json").write_text("{}")

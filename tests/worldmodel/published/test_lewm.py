@@ -267,9 +267,9 @@ def without(state: State, key: str) -> State:
             "lack encoder.layers.3.attention.k_proj.weight",
         ),
         (lambda s: {**s, "decoder.weight": torch.zeros(3)}, "unknown decoder.weight"),
-        (lambda s: {}, "no state dict"),
-        (lambda s: [1, 2], "no state dict"),
-        (lambda s: {"epoch": 3, **s}, "no state dict"),
+        (lambda s: {}, "not a state dict"),
+        (lambda s: [1, 2], "not a state dict"),
+        (lambda s: {"epoch": 3, **s}, "not a state dict"),
         (
             lambda s: {**s, "predictor.pos_embedding": torch.zeros(1, 4, WIDTH)},
             r"is \[1, 4, 192\]; .* wants \[1, 3, 192\]",
@@ -316,10 +316,10 @@ def test_a_file_that_is_no_pickle_and_one_that_is_not_there(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ([], "no configuration of a published LeWorldModel"),
+        ([], "not a configuration of a published LeWorldModel"),
         ({**CONFIG, "encoder": {**CONFIG["encoder"], "size": "giant"}}, "encoder.size is 'giant'; wanted one of tiny"),
         ({**CONFIG, "predictor": {**PREDICTOR, "hidden_dim": 384}}, "must have one width"),
-        ({**CONFIG, "predictor": {**PREDICTOR, "depth": "6"}}, "no configuration"),
+        ({**CONFIG, "predictor": {**PREDICTOR, "depth": "6"}}, "not a configuration"),
         (
             {**CONFIG, "action_encoder": {"input_dim": 15, "emb_dim": WIDTH}},
             "one model step has 15 actions; 2 names x 5",
@@ -352,7 +352,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         (lambda a: [*a, "--action-std", "1"], "must have one value for each of x, y"),
         (lambda a: [*a, "--action-std", "1", "0"], "every std must be above 0"),
-        (lambda a: ["models", "import", "dreamer", *a[3:]], "'dreamer' cannot be imported; this build knows lewm"),
+        (lambda a: ["models", "import", "dreamer", *a[3:]], "give the kind of published files, which is lewm"),
         (lambda a: a[:-3], "import also needs --action-std"),
     ],
 )
