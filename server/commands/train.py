@@ -49,9 +49,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, help="checkpoint folder to write; its name names the model")
     parser.add_argument("--run", type=Path, help="folder of the training state (default: runs/NAME)")
-    parser.add_argument("--recipe", help="lewm (default), pldm, gcbc or random-encoder")
     parser.add_argument(
-        "--preset", help="size of the model: small (default), paper (as published), or tiny (learns next to nothing)"
+        "--recipe",
+        help="world models lewm (default) and pldm, the policy gcbc, the control random-encoder, or an encoder alone, "
+        "without actions: ijepa, vjepa, vjepa2 or vjepa2-1",
+    )
+    parser.add_argument(
+        "--preset",
+        help="size of the model: small (default), tiny (learns next to nothing), or as published: paper, and for "
+        "encoders alone vit-b16, vit-l16, vit-h14, vit-h16, vit-g16 or vit-gg16",
     )
     parser.add_argument(
         "--start-from",

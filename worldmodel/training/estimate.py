@@ -16,6 +16,8 @@ from worldmodel.training.config import FitConfig
 from worldmodel.training.fit import checked_split, train_module
 from worldmodel.training.latent_stage import IMAGINED_CLIPS, imagine_stage
 from worldmodel.training.loop import claimed_precision
+from worldmodel.training.novelty_stage import MOST_FITTED, calibrate_novelty
+from worldmodel.training.novelty_stage import STAGE as NOVELTY_STAGE
 from worldmodel.training.report import Split, measured_frames
 from worldmodel.training.robot import body_of
 from worldmodel.training.saved_training import steps_done
@@ -65,6 +67,7 @@ def estimate(store: EpisodeStore, config: FitConfig, run_folder: Path) -> Estima
         module = config.origin.module(body, config.training.seed).to(processes.device)
         run = train_module(short, sample, (module, body), (Path(folder), processes), seconds)
         Trained(short, sample, body, module, run).train_heads(seconds)
+    calibrate_novelty(store, body.sensors, ([longest], [longest]), seconds)
     counts = _counts(config, split, longest, steps_done(run_folder))
     by_stage = {stage: seconds.each[stage] * count for stage, count in counts.items() if stage in seconds.each}
     if config.entry.plans:
@@ -72,6 +75,7 @@ def estimate(store: EpisodeStore, config: FitConfig, run_folder: Path) -> Estima
         by_stage |= {stage: frame * frames for stage, frames in measured_frames(split).items()}
     if config.entry.world_model is None:
         by_stage.pop("calibrate", None)
+    by_stage[NOVELTY_STAGE] = seconds.each[NOVELTY_STAGE] * (min(len(split.train), MOST_FITTED) + len(split.held_out))
     return Estimate(precision=run.config.precision, seconds=by_stage)
 
 

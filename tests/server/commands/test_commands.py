@@ -43,7 +43,7 @@ MISTAKES = {
     "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
     "an unknown recipe": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"],
-        "this build has gcbc, lewm, pldm, random-encoder",
+        "this build has gcbc, ijepa, lewm, pldm, random-encoder",
     ),
     "an unknown preset": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--preset", "huge"],
