@@ -1,4 +1,4 @@
-"""What does each part of the planner contribute? One change at a time, on the same held-out pairs as the default.
+"""Contribution of each part of the planner: one change at a time, on the same held-out pairs as the default.
 
     python benchmarks/ablation.py --models pusht-lewm --out benchmarks/results/ablation.json
 

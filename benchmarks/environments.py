@@ -1,4 +1,4 @@
-"""How fast are the simulated tasks? Control steps a second with the collection mixture, and pictures a second; medians.
+"""Speed of the simulated tasks: control steps a second with the collection mixture, and pictures a second; medians.
 
     python benchmarks/environments.py --out benchmarks/results/environments.json
 

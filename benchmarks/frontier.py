@@ -1,4 +1,4 @@
-"""How much search does success need? Budgets of the same search on the same held-out pairs, success beside time.
+"""Success against planning time: budgets of the same search on the same held-out pairs, success beside time.
 
     python benchmarks/frontier.py success
     python benchmarks/frontier.py times

@@ -1,4 +1,4 @@
-"""How many wrong pictures does a model's novelty find, and how many right ones does it take for wrong?
+"""Detection and false-alarm rates of a model's novelty on wrong and right pictures.
 
     python benchmarks/novelty.py --model cube-lewm --data data/cube-fresh --other data/pusht-fresh \\
         --out benchmarks/results/novelty.json
@@ -107,7 +107,7 @@ def cpu_ms(checkpoint: Checkpoint, store: EpisodeStore) -> float:
 
 
 def result_of(checkpoint: Checkpoint, store: EpisodeStore, other: EpisodeStore) -> dict[str, Any]:
-    """What is known of one model."""
+    """Rates of one model."""
     manifest = checkpoint.manifest
     assert manifest.novelty is not None
     cameras = [sensor for sensor in manifest.sensors if sensor.kind == "camera"]

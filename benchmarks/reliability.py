@@ -1,4 +1,4 @@
-"""What must not go wrong, measured in one run: every reliability test, slow ones too, and the load benchmarks.
+"""Reliability, measured in one run: every reliability test, slow ones too, and the load benchmarks.
 
     python -m benchmarks.reliability --out benchmarks/results/reliability.json
 
@@ -47,10 +47,10 @@ PLAN = {
     23: "one answer on every transport",
     24: "a robot in the loop",
 }
-"""What must have a row, by number. 12 wants a GPU; 21 is `make soak`."""
+"""Numbers of the tests that must have a row. 12 wants a GPU; 21 is `make soak`."""
 
 DEVICE_MS = "20"
-"""What a plan takes of the scripted device that is overloaded: fifty plans a second, whatever the machine."""
+"""Time of a plan on the scripted device that is overloaded: fifty plans a second on any machine."""
 _SERVICE = ["server.cli", "benchmark", "service"]
 BENCHMARKS = {
     "service-overhead": (6, [*_SERVICE, "--planner-cost", "zero", "--out"]),

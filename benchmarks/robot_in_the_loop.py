@@ -1,4 +1,4 @@
-"""What does it cost a robot when plans take time? One run, one machine, in real time.
+"""Success of a robot whose plans take time: one run, one machine, in real time.
 
     python benchmarks/robot_in_the_loop.py --out benchmarks/results/robot-in-the-loop.json
 
@@ -47,7 +47,7 @@ PROTOCOL = PROTOCOLS["offset25"]
 DELAYS_MS = (0, 100, 200, 300, 400, 500)
 TOLERATED_MS = 300
 TOLERATED_LOSS = 0.15
-"""Of the success rate, that committed plans may cost a robot at the delay above."""
+"""Most of the success rate that committed plans may cost a robot at the delay above."""
 
 
 class DelayedPlanner(HttpPlanner):
@@ -69,7 +69,7 @@ class Drive:
     held_steps: int
     """Control steps without a valid plan."""
     delay_steps: int
-    """What the loop told the last plan to expect."""
+    """Delay that the loop gave the last plan to expect."""
 
 
 def main() -> int:

@@ -49,10 +49,10 @@ PROCESSES = ("front", "engine")
 
 @dataclass
 class Log:
-    """What happened, and when."""
+    """Events with their times."""
 
     latencies: list[tuple[float, float]] = field(default_factory=list)
-    """Of plans: when, and seconds."""
+    """Time and duration of each plan, in seconds."""
     outcomes: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
 

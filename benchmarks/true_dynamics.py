@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def summary(evaluation: dict[str, Any], rows: list[dict[str, Any]], made_by: dict[str, Any]) -> dict[str, Any]:
-    """How many of the missed pairs true dynamics reach, and what made it."""
+    """Number of missed pairs that true dynamics reach, and the provenance of the figure."""
     reached = sum(row["success"] for row in rows)
     names = ("model", "weights_sha256", "protocol", "preset", "split", "seeds", "episodes")
     return {

@@ -35,7 +35,7 @@ class EpisodeKey:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """What happened in one episode of L control steps."""
+    """One episode of L control steps."""
 
     states: NDArray[np.float64]  # [L+1, S]
     actions: NDArray[np.float32]  # [L, A], physical units; actions[i] leads from states[i] to states[i+1]

@@ -25,11 +25,11 @@ REMEDIES: "Mapping[str, Callable[[Picture], Picture]]" = {
     "it looks turned by 180 degrees": lambda picture: picture[::-1, ::-1],
     "it looks mirrored": lambda picture: picture[:, ::-1],
 }
-"""What is said of a picture that is much less novel when it is changed so."""
+"""Hints for a picture that is much less novel after this change."""
 MUCH_LESS = 0.75
 """A change explains a picture whose novelty it brings down to this share."""
 BLANK_STD = 2.0
-"""Of 256 levels: a picture that varies less shows nothing."""
+"""Standard deviation, of 256 levels, below which a picture counts as blank."""
 MOST_UNLIKE = 0.01
 """Share of a store's readings that may be unlike training, or three times the false-alarm rate where that is more."""
 
@@ -47,7 +47,7 @@ class Finding:
     novelty: float | None
     """None for a model that was not calibrated."""
     problems: tuple[str, ...]
-    """What is off, and what to try."""
+    """Findings, each with its remedy."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -233,7 +233,7 @@ def _novelty(checkpoint: "Checkpoint", spec: "SensorSpec", value: "np.ndarray") 
 
 
 def _looks(spec: "SensorSpec", value: "np.ndarray") -> "list[str]":
-    """What a picture's size and contrast say."""
+    """Findings from a picture's size and contrast."""
     from server.engine.input_warnings import ASPECT_TOLERANCE, shape_of
 
     if spec.kind != "camera":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_ROBOTS = 32
 """As many as a server serves one client by default, with room to spare."""
 PLAN_TIMEOUT_S = 120.0
-"""How long a plan of a server may take: robots of an evaluation wait for each other."""
+"""Longest time that a plan of a server may take: robots of an evaluation wait for each other."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

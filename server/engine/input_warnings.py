@@ -1,4 +1,4 @@
-"""What is unusual about the readings of a request that is answered all the same."""
+"""Warnings about unusual readings in a request that is answered all the same."""
 
 from collections.abc import Iterator, Mapping
 
@@ -39,6 +39,6 @@ def novelty_warnings(
 
 
 def unlike(novelty: float, calibration: NoveltySpec) -> str:
-    """What a novelty above 1 means."""
+    """Warnings for sensors whose novelty exceeds 1."""
     rare = f"at most {calibration.false_alarm_rate:.2g} of normal readings exceed 1"
     return f"has novelty {novelty:.2f}, and {rare}: the model never learned from such readings; see telos check"

@@ -13,7 +13,7 @@ from server.evaluation.protocols import StartAndGoal
 
 @dataclass(kw_only=True)
 class EpisodeResult:
-    """How one episode went.
+    """Outcome of one episode.
 
     `success` is at any control step, as published; `success_at_end` at the last step of the budget; `tight_success`
     within half the distance, at any step; `whole_success` of everything in the goal image, at any step.

@@ -33,7 +33,7 @@ class EvaluationConfig:
     split: Split = "development"
     preset: str = "default"
     disturbed: Mapping[str, str] = field(default_factory=dict)
-    """How sensors are disturbed, by their names: `server.evaluation.disturbance`."""
+    """Disturbance of each disturbed sensor, by its name: `server.evaluation.disturbance`."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:

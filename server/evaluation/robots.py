@@ -50,7 +50,7 @@ class Setting:
     preset: str
     split: Split = "development"
     disturbed: Mapping[str, str] = field(default_factory=dict)
-    """How sensors are disturbed, by their names."""
+    """Disturbance of each disturbed sensor, by its name."""
 
     def stream(self, seed: int) -> PairStream:
         """The pairs of one seed."""
@@ -158,7 +158,7 @@ class Robot:
             raise self._ended() from error
 
     def _receive(self) -> Any:
-        """What the sensors see in the goal state, what they see at each model step (ActionsWanted), then the row.
+        """Readings of the sensors in the goal state, then those of each model step (ActionsWanted), then the row.
 
         None instead of all of them when the start is a success.
         """

@@ -71,7 +71,7 @@ class PlanResponse(Wire):
     session_epoch: int | None = None
     """Epoch of the session. Discard the reply unless it is your epoch."""
     status: Literal["CONVERGED", "MAX_ITERATIONS", "BUDGET_EXHAUSTED", "FALLBACK_PREVIOUS", "POLICY"]
-    """How the plan was made. CONVERGED, MAX_ITERATIONS and BUDGET_EXHAUSTED: by a search, and the reason it ended.
+    """Origin of the plan. CONVERGED, MAX_ITERATIONS and BUDGET_EXHAUSTED: by a search, and the reason it ended.
     FALLBACK_PREVIOUS: the rest of the session's last plan, with its cost and distances, because no new plan was ready
     in time. POLICY: by the model's policy, without a search."""
     chunk: ActionChunk

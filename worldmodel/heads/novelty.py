@@ -25,9 +25,9 @@ LEAST_DIRECTIONS, MOST_DIRECTIONS = 16, 64
 EXPLAINED = 0.99
 """Share of the variance that the principal directions have, where so many are enough."""
 LEAST_VARIANCE = 1e-5
-"""Of one number of a description: below it a difference is a step of 8-bit pixels."""
+"""Least variance of a number of a description; a smaller one is a step of 8-bit pixels."""
 LEAST_READING_VARIANCE = 1e-4
-"""Of a vector's entry in shares of its range: a standard deviation of a hundredth of it."""
+"""Least variance of a vector's entry in shares of its range: a standard deviation of a hundredth."""
 BLANK = 3e-4
 """Added to a contrast before its logarithm is taken; contrasts are in shares of full brightness."""
 FEW_EDGES = 0.1

@@ -22,13 +22,13 @@ IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class PixelConfig:
-    """How pixels become patches."""
+    """Tokenizer of the pixels."""
 
     patch: int
     """Side of a patch in px."""
     mean: Rgb = HALVES
     std: Rgb = HALVES
-    """Of each channel in [0, 1]."""
+    """Per channel, of pixels in [0, 1]."""
 
     def __post_init__(self) -> None:
         if self.patch < 1 or min(self.std) < LEAST_PIXEL_STD:

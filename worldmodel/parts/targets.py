@@ -13,7 +13,7 @@ from worldmodel.parts.checks import require_range
 
 @dataclass(frozen=True, kw_only=True)
 class Momentum:
-    """How much of itself a target encoder keeps at each step, over the course of a training."""
+    """Share of itself that a target encoder keeps at each step, over the course of a training."""
 
     first: float
     last: float

@@ -16,7 +16,7 @@ from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.positions import Rotation, rotated
 
 EPSILON = 1e-6
-"""Of every LayerNorm."""
+"""Epsilon of every LayerNorm."""
 INITIAL_STD = 0.02
 
 

@@ -105,7 +105,7 @@ class IJEPA(nn.Module):
         self.target.follow(self.encoder, self.config.momentum.at(step.progress))
 
     def tokens(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b t n d"]:
-        """What is served: latents of the target encoder, of each frame alone."""
+        """Served latents: the target encoder's, of each frame alone."""
         frames = pixels.transpose(1, 2).flatten(0, 1)[:, :, None]
         return self._targets(frames).unflatten(0, (len(pixels), -1))
 
@@ -117,7 +117,7 @@ class IJEPA(nn.Module):
     def _predictions(
         self, encoded: Float[Tensor, "b v d"], context: TokenSet, blocks: list[TokenSet]
     ) -> Float[Tensor, "rows m d"]:
-        """Of each block alone: tokens of different blocks do not see each other."""
+        """Predictions of each block alone: tokens of different blocks do not see each other."""
         count = len(blocks)
         real = None if context.real is None else context.real.repeat(count, 1)
         visible = TokenSet(context.index.repeat(count, 1), real)

@@ -124,7 +124,7 @@ class VJEPA(nn.Module):
         self.target.follow(self.encoder, self.config.momentum.at(step.progress))
 
     def tokens(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b slots n d"]:
-        """What is served: latents of the target encoder, of a frame or of a clip."""
+        """Served latents: the target encoder's, of a frame or of a clip."""
         _, rows, columns = self.grid
         return self._targets(pixels).unflatten(1, (-1, rows * columns))
 

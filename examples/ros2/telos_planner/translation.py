@@ -11,7 +11,7 @@ TRAJECTORY_FIELDS = ("positions", "velocities", "accelerations", "effort")
 
 
 class LatestImage:
-    """What the camera shows now: a frame that is seen once, and only while it is fresh."""
+    """Newest frame of the camera: handed out once, and only while it is fresh."""
 
     def __init__(self, max_age_s: float) -> None:
         self._max_age_s = max_age_s
