@@ -37,6 +37,7 @@ def vectors(draw: st.DrawFn) -> dict[str, Any]:
         "mean": low if measured else [],
         "std": wide if measured else [],
         "resize": "area",
+        "aspect_ratio": None,
     }
 
 
@@ -46,6 +47,7 @@ CAMERAS = st.fixed_dictionaries(
         "kind": st.just("camera"),
         "shape": st.tuples(st.integers(16, 4096), st.integers(16, 4096), st.just(3)).map(list),
         "resize": st.sampled_from(["area", "bilinear"]),
+        "aspect_ratio": st.none() | st.floats(0.5, 2.0),
     }
 ).map(lambda camera: NO_VECTOR | camera)
 MANIFESTS = st.fixed_dictionaries(
@@ -68,6 +70,17 @@ MANIFESTS = st.fixed_dictionaries(
                 "quantiles": st.lists(NUMBERS, min_size=2, max_size=9).map(sorted),
                 "transitions": COUNTS,
                 "threshold": NUMBERS,
+            }
+        ),
+        "novelty": st.none()
+        | st.fixed_dictionaries(
+            {
+                "sha256": WORDS,
+                "bytes": st.integers(0, 2**53),
+                "false_alarm_rate": st.floats(1e-3, 1.0),
+                "episodes": COUNTS,
+                "frames": COUNTS,
+                "file": st.just("novelty.safetensors"),
             }
         ),
         "heads": st.dictionaries(
@@ -114,12 +127,17 @@ def changed_at(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 EVERYWHERE = list(places(data()))
 OTHER_KINDS = (None, True, 3.5, "other", [], {})
-MAY_BE_NULL = ("action", "planning", "calibration")
+MAY_BE_NULL = ("action", "planning", "calibration", "novelty", "aspect_ratio")
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
+
+
+def own_kind(sensor: tuple[Any, ...]) -> str:
+    """The kind of the sensor at this place."""
+    return data()["sensors"][sensor[-1]]["kind"]
 
 
 def kind_of(value: Any) -> str:
@@ -137,6 +155,8 @@ def test_a_value_of_another_kind_is_refused_wherever_it_is(path: tuple[Any, ...]
     for other in OTHER_KINDS:
         if kind_of(other) == kind_of(own) or (other is None and path[-1] in MAY_BE_NULL):
             continue
+        if kind_of(other) == "number" and path[-1] == "aspect_ratio" and own_kind(path[:-1]) == "camera":
+            continue
         with pytest.raises(CheckpointError, match=named):
             read(changed_at(path, other))
 
@@ -153,8 +173,8 @@ def test_anything_anywhere_is_refused_or_comes_back(path: tuple[Any, ...], value
         assert Manifest.from_json(came.to_json()).to_json() == came.to_json()
 
 
-HAVE_DEFAULTS = {"action", "planning", "calibration", "heads", "parents", "task", "training"}
-SENSORS_HAVE_DEFAULTS = {"names", "units", "low", "high", "mean", "std", "resize"}
+HAVE_DEFAULTS = {"action", "planning", "calibration", "novelty", "heads", "parents", "task", "training"}
+SENSORS_HAVE_DEFAULTS = {"names", "units", "low", "high", "mean", "std", "resize", "aspect_ratio"}
 
 
 def may_be_left_out(path: tuple[Any, ...]) -> bool:
