@@ -118,19 +118,23 @@ def test_work_is_done_off_the_loop_and_what_can_be_shared_is(engine: Executor) -
 
 
 def test_a_cancelled_request_frees_its_place_and_is_closed_at_the_next_tick(engine: Executor) -> None:
-    closed, ran_anyway = threading.Event(), threading.Event()
+    closed, ran_anyway, begun, release = (threading.Event() for _ in range(4))
+
+    def block() -> None:
+        begun.set()
+        release.wait(10)
 
     async def main() -> None:
         running = asyncio.create_task(compute(engine, searching(10_000, closed.set)))
-        await asyncio.sleep(3 * STEP_S)
-        blocked = asyncio.create_task(compute(engine, at_once(lambda: time.sleep(3 * STEP_S))))
-        await asyncio.sleep(2 * STEP_S)  # it has begun
+        blocked = asyncio.create_task(compute(engine, at_once(block)))
+        assert await asyncio.to_thread(begun.wait, 10)
         waiting = asyncio.create_task(compute(engine, at_once(ran_anyway.set)))
         await asyncio.sleep(0)
         running.cancel()
         waiting.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
         assert engine.in_flight == 1
+        release.set()
         await blocked
         await compute(engine, at_once(lambda: None))
 
