@@ -94,6 +94,8 @@ def save_novelty(folder: Path, novelty: Calibrated) -> Manifest:
 
 def _save_manifest(folder: Path, manifest: Manifest, novelty: Calibrated | None) -> Manifest:
     if novelty is not None:
+        # First a manifest that names none: after a kill between the files the model loads, without its novelty.
+        write_atomically(folder / "manifest.json", dataclasses.replace(manifest, novelty=None).to_json().encode())
         data = save({key: value.cpu().contiguous() for key, value in novelty.novelty.tensors().items()})
         spec = dataclasses.replace(novelty.spec, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         manifest = dataclasses.replace(manifest, novelty=spec)

@@ -30,6 +30,8 @@ MUCH_LESS = 0.75
 """A change explains a picture whose novelty it brings down to this share."""
 BLANK_STD = 2.0
 """Standard deviation, of 256 levels, below which a picture counts as blank."""
+HALF = 0.5
+"""A store of which more than this share is unlike training is off, however few episodes calibrated the model."""
 MOST_UNLIKE = 0.01
 """Share of a store's readings that may be unlike training, or three times the false-alarm rate where that is more."""
 
@@ -181,14 +183,26 @@ def _readings(given: Sequence[str], place: str, checkpoint: "Checkpoint") -> dic
 
 
 def _picture(path: Path) -> "np.ndarray":
-    import numpy as np
-    from PIL import Image
+    """Pixels of a file, under the checks of the server. Raises CommandError."""
+    from server.engine.images import check_image, decode_image
+    from server.errors import ServiceError
+    from server.settings import Settings
+    from telos.images import sniff_format
 
+    settings = Settings()
+    if not path.is_file():
+        raise CommandError(f"{path} is not a file; give a PNG, JPEG or WebP picture")
+    if path.stat().st_size > settings.max_image_bytes:
+        raise CommandError(
+            f"{path} has {path.stat().st_size} bytes; the server takes {settings.max_image_bytes} at most"
+        )
+    data = path.read_bytes()
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CommandError(f"{path} cannot be read as a picture: {error}; give a PNG, JPEG or WebP file") from error
+        return decode_image(check_image(data, sniff_format(data), str(path), settings))
+    except ValueError:
+        raise CommandError(f"{path} is not a PNG, JPEG or WebP picture") from None
+    except ServiceError as error:
+        raise CommandError(f"the server refuses {path}: {error.errors[0].reason}") from error
 
 
 def _numbers(text: str) -> "np.ndarray":
@@ -260,7 +274,7 @@ def _result(
 ) -> dict[str, Any]:
     spec = checkpoint.manifest.novelty
     rate = None if spec is None else spec.false_alarm_rate
-    most = MOST_UNLIKE if rate is None else max(MOST_UNLIKE, 3 * rate)
+    most = MOST_UNLIKE if rate is None else min(max(MOST_UNLIKE, 3 * rate), HALF)
     return {
         "model": checkpoint.manifest.name,
         "false_alarm_rate": rate,
@@ -276,7 +290,13 @@ def _text(checkpoint: "Checkpoint", result: dict[str, Any]) -> str:
     lines += [f"{name}: {share:.2%} of the store is unlike training" for name, share in result["unlike_shares"].items()]
     if result["goal_distance"] is not None:
         lines.append(f"goal distance {result['goal_distance']:.3f}; 1 is that of unrelated frames")
-    if checkpoint.novelty is None:
+    spec = checkpoint.manifest.novelty
+    if spec is not None:
+        lines.append(
+            f"novelty was calibrated on {spec.episodes} episodes: up to {spec.false_alarm_rate:.1%} of normal readings "
+            "exceed 1"
+        )
+    else:
         lines.append("novelty was not calibrated, so only sizes are checked: telos check --calibrate STORE")
     return "".join(line + "\n" for line in [*lines, "ok" if result["ok"] else "something is off"])
 

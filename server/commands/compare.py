@@ -38,9 +38,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CommandError(f"{path} is no result of telos evaluate: {error}") from error
+    if not isinstance(result, dict):
+        raise CommandError(f"{path} is no result of telos evaluate, but a JSON {type(result).__name__}")
+    return result
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -118,6 +118,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     if arguments.out is not None and arguments.out.suffix == ".html":
         raise CommandError(f"--out {arguments.out} is the JSON file; its page comes beside it as .html: give .json")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise CommandError(f"--out {arguments.out} is a folder; give a JSON file")
     record = provenance()  # now: minutes later the source tree may be another
     out, robots = arguments.out, min(arguments.robots, config.every_episode)
     try:
@@ -131,7 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
                     result = {**record, **evaluate(planners, model, config, journal, progress)}
                 _write(out, result, lambda: page(result, rows_of(journal, config), model))
                 journal.remove()
-    except (TelosError, SimulationError, ValueError) as error:
+    except (TelosError, SimulationError, ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     sys.stdout.write(_json(result) if arguments.json else _summary(result))
 

@@ -60,7 +60,7 @@ class StageProgress:
         before = sum(self._expected[name] for name in stages[:index])
         pace = (time.monotonic() - self._began) / before if before else 1.0
         left = pace * sum(self._expected[name] for name in stages[index + 1 :])
-        return f"{stage} (then about {duration(left)})" if left else stage
+        return f"{stage} (later stages: about {duration(left)})" if left else stage
 
     def close(self) -> None:
         """Leave the last bar as it is."""

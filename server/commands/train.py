@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from server.commands.errors import CommandError
@@ -22,6 +23,7 @@ FRAMES_A_QUICK_STEP = 10
 LEAST_QUICK_STEPS, MOST_QUICK_STEPS = 10, 300
 HEAD_STEPS_A_QUICK_STEP = 5
 BATCH, QUICK_BATCH = 128, 64
+MOST_SEED = 2**32 - 1
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -177,12 +179,18 @@ def run(arguments: argparse.Namespace) -> None:
     from worldmodel import EpisodeStore, TrainingError, estimate, fit
 
     if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise CommandError(f"--threads {arguments.threads}; give 1 or more")
         torch.set_num_threads(arguments.threads)
+    if not 0 <= arguments.seed <= MOST_SEED:
+        raise CommandError(f"--seed {arguments.seed}; give 0 to {MOST_SEED}")
     origin = _origin(arguments)
     store = EpisodeStore(*arguments.data, sensors=arguments.sensors)
     config = _config(arguments, origin, store)
     record = {**provenance(), "data": store.descriptions}
     run_folder = arguments.run or Path("runs") / arguments.out.name
+    _check_folder(arguments.out, "--out")
+    _check_folder(run_folder, "--run")
     with StageProgress(arguments.quiet) as progress:
         try:
             if not arguments.quiet and "WORLD_SIZE" not in os.environ:  # several processes cannot be timed one by one
@@ -204,6 +212,21 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write("\n")
     else:
         sys.stdout.write(f"wrote {arguments.out}: telos models show {arguments.out.name}\n")
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    """Raises CommandError, now rather than after hours, where the folder cannot be made or written to."""
+    if not folder.name:
+        raise CommandError(f"{option} {folder} has no name; give a folder such as checkpoints/my-robot")
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+        if new:
+            folder.rmdir()
+    except OSError as error:
+        raise CommandError(f"{option} {folder} cannot be written: {error.strerror}; give another folder") from error
 
 
 def _config(arguments: argparse.Namespace, origin: "Origin", store: "EpisodeStore") -> "FitConfig":

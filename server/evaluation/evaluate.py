@@ -20,6 +20,9 @@ from server.evaluation.worlds import NOMINAL, world_names
 from telos.planner import Planner
 from telos.replies import ModelInfo
 
+MOST_SEED = 2**32 - 1
+"""Seeds of plans, a million times this, still fit a JSON number."""
+MOST_EPISODES = 10**6
 Row = dict[str, Any]
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -38,8 +41,12 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes}; give at least 1")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds={list(self.seeds)}; give one or more, none of them twice, from 0 up")
+        if self.episodes > MOST_EPISODES:
+            raise ValueError(f"episodes={self.episodes}; give at most {MOST_EPISODES}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)}; give one or more, none of them twice")
+        if not (min(self.seeds) >= 0 and max(self.seeds) <= MOST_SEED):
+            raise ValueError(f"seeds={list(self.seeds)}; give 0 to {MOST_SEED}")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}; give one of {', '.join(SPLITS)}")
 

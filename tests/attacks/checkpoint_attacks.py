@@ -279,6 +279,9 @@ ATTACKS: dict[str, Attack] = {
     "novelty not a number": novelty(lambda tensors: tensors["top/edges/mean"].fill_(torch.nan)),
     "novelty that divides by zero": novelty(lambda tensors: tensors["top/texture/variances"].zero_()),
     "novelty of a negative scale": novelty(lambda tensors: tensors["top/layout/scale"].neg_()),
+    "novelty that overflows": novelty(lambda tensors: tensors["top/layout/mean"].fill_(3e38)),
+    "novelty of a tiny scale": novelty(lambda tensors: tensors["top/layout/scale"].fill_(1e-45)),
+    "novelty of long directions": novelty(lambda tensors: tensors["top/layout/directions"].fill_(3e38)),
     "novelty elsewhere": set_at("novelty", to={"file": "../../etc/passwd"}),
     "novelty that alarms always": set_at(
         "novelty", to={"sha256": "0", "bytes": 9, "false_alarm_rate": 2.0, "episodes": 9, "frames": 9}

@@ -19,13 +19,15 @@ from tests.tiny import (
     TOP,
     tiny_heads,
     tiny_manifest,
+    tiny_novelty,
     tiny_recipe,
     write_tiny_checkpoint,
     write_tiny_encoder_checkpoint,
     write_tiny_policy_checkpoint,
     write_tiny_sensors_checkpoint,
 )
-from worldmodel.checkpoint import TrainedModel, load_checkpoint, save_checkpoint
+from worldmodel import checkpoint
+from worldmodel.checkpoint import TrainedModel, load_checkpoint, save_checkpoint, save_novelty
 from worldmodel.errors import CheckpointError
 from worldmodel.heads.steps_to_go import StepsToGo, StepsToGoConfig
 from worldmodel.heads.surprise import surprise
@@ -249,6 +251,33 @@ def test_heads_are_saved_under_their_names(tmp_path: Path) -> None:
     trained = TrainedModel(tiny_recipe(), tiny_heads(manifest))
     assert {key.split(".")[0] for key in trained.tensors()} == {"world_model", "far"}
     assert all(isinstance(part, nn.Module) for _, part in trained.named())
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_killed_between_files_a_new_novelty_leaves_a_whole_checkpoint(
+    files: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_novelty(folder, tiny_novelty((TOP,)))
+    before, write, written = load_checkpoint(folder).trained, checkpoint.write_atomically, []
+
+    def killed(path: Path, data: bytes) -> None:
+        if len(written) == files:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", killed)
+    other = tiny_novelty((TOP,))
+    for familiar in other.novelty.familiar["top"].values():
+        familiar.mean.add_(0.1)
+    if files < 3:
+        with pytest.raises(KeyboardInterrupt):
+            save_novelty(folder, other)
+    else:
+        save_novelty(folder, other)
+    loaded = load_checkpoint(folder)
+    assert (loaded.novelty is None) == (files in (1, 2))
+    assert all(map(torch.equal, loaded.trained.tensors().values(), before.tensors().values()))
 
 
 def test_a_model_is_loaded_without_reading_episodes(folder: Path) -> None:

@@ -171,6 +171,10 @@ def novelty_from(tensors: Mapping[str, Tensor], sensors: Sequence[SensorSpec], m
     return Novelty(sensors, familiar)
 
 
+_RANGES = {"mean": (-1e3, 1e3), "directions": (-1.001, 1.001), "variances": (1e-9, 1e6), "scale": (1e-6, 1e6)}
+"""Descriptions are of order 1; within these ranges no distance of a reading overflows."""
+
+
 def _familiar_from(left: dict[str, Tensor], prefix: str, known: tuple[int, str]) -> Familiar:
     """Takes its tensors out of `left`. `known` is the description's width and the model's name."""
     width, model = known
@@ -183,8 +187,9 @@ def _familiar_from(left: dict[str, Tensor], prefix: str, known: tuple[int, str])
         if part is None or part.dtype != torch.float32 or tuple(part.shape) != shape or kept > width:
             given = "missing" if part is None else f"{part.dtype} {list(part.shape)}"
             raise CheckpointError(f"novelty of {model}: {prefix}{name} is {given}; wanted float32 {list(shape)}")
-        if not part.isfinite().all() or (name in ("variances", "scale") and not (part > 0).all()):
-            raise CheckpointError(f"novelty of {model}: {prefix}{name} must be finite, variances and scale above 0")
+        low, high = _RANGES[name]
+        if not ((part >= low) & (part <= high)).all():
+            raise CheckpointError(f"novelty of {model}: {prefix}{name} must be within {low:g} and {high:g}; restore it")
     return Familiar(*(part for part in parts if part is not None))
 
 

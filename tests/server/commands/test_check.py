@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_an_uncalibrated_model_checks_sizes_only(tmp_path: Path, capsys: pytest.
         ([], "nothing to check"),
         (["--image", "front=now.png"], "no sensor 'front'; it has top"),
         (["--image", "now.png"], "give SENSOR=FILE"),
-        (["--image", "top=missing.png"], "cannot be read as a picture"),
+        (["--image", "top=missing.png"], "is not a file; give a PNG, JPEG or WebP picture"),
         (["--data", "missing"], "has no dataset.json"),
     ],
 )
@@ -124,3 +125,27 @@ def test_mistakes_end_with_one_line(
 ) -> None:
     assert main([*command(checkpoints), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_picture_that_the_server_refuses_is_refused(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [saved(tmp_path, NORMAL, "now.gif"), saved(tmp_path, np.dstack([NORMAL, NORMAL[..., 0]]), "alpha.png")]
+    os.mkfifo(tmp_path / "fifo.png")
+    for image, reason in zip(
+        [*given, f"top={tmp_path / 'fifo.png'}"],
+        ["is not a PNG, JPEG or WebP picture", "mode RGBA", "is not a file"],
+        strict=True,
+    ):
+        assert main([*command(checkpoints), "--image", image]) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_few_episodes_do_not_make_every_store_normal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two episodes promise no more than a false alarm in two, which is no licence for a store of other pictures."""
+    folder = write_tiny_checkpoint(tmp_path).parent
+    few = write_dot_store(tmp_path / "few", episodes=2)
+    negatives = [dataclasses.replace(each, frames=255 - each.frames) for each in map(dot_episode, range(3))]
+    others = write_store(tmp_path / "others", negatives)
+    code, result = check(folder, capsys, "--calibrate", str(few), "--data", str(others), "--quiet")
+    assert code == 1 and result["unlike_shares"] == {"top": 1.0} and result["ok"] is False

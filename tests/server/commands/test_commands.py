@@ -40,6 +40,13 @@ def test_the_help_of_train_lists_every_recipe_and_every_preset(capsys: pytest.Ca
 
 
 MISTAKES = {
+    "a negative seed": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--seed", "-1"], "--seed -1; give 0 to"),
+    "no thread": (["train", "--data", "{tmp}", "--out", "{tmp}/x", "--threads", "0"], "--threads 0; give 1 or more"),
+    "a folder for the result": (["evaluate", "--model", "tiny-lewm", "--out", "{tmp}"], "is a folder; give a JSON"),
+    "episodes without number": (
+        ["evaluate", "--model", "tiny-lewm", "--episodes", "9" * 20],
+        "give at most 1000000",
+    ),
     "train without a store": (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "dataset.json"),
     "an unknown recipe": (
         ["train", "--data", "{tmp}", "--out", "{tmp}/x", "--recipe", "lewn"],

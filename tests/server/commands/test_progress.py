@@ -11,7 +11,7 @@ def test_the_estimate_names_the_long_stages_and_bars_say_what_comes_after(capsys
         progress("world model", 1, 2, {})
     error = capsys.readouterr().err
     assert "about 14 min in all, measured on a few steps of each stage (world model 10 min, heads 4 min)\n" in error
-    assert "world model (then about 4 min):" in error
+    assert "world model (later stages: about 4 min):" in error
 
 
 def test_what_stages_took_corrects_the_rest(
@@ -25,7 +25,7 @@ def test_what_stages_took_corrects_the_rest(
         progress("heads", 1, 2, {})
         progress("probe", 1, 1, {})
     error = capsys.readouterr().err
-    assert "heads (then about 5 min):" in error and "\rprobe:" in error
+    assert "heads (later stages: about 5 min):" in error and "\rprobe:" in error
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
