@@ -8,17 +8,19 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from worldmodel.data.episodes import Episode, EpisodeStore
 from worldmodel.heads import HEADS
 from worldmodel.parts.precision import Precision, PrecisionChoice
 from worldmodel.parts.processes import Processes, chosen_device
 from worldmodel.training.config import FitConfig
 from worldmodel.training.fit import checked_split, train_module
-from worldmodel.training.latent_stage import IMAGINED_CLIPS, imagine_stage
+from worldmodel.training.latent_stage import IMAGINED_CLIPS, encode_episodes, imagine_stage
 from worldmodel.training.loop import claimed_precision
 from worldmodel.training.novelty_stage import MOST_FITTED, calibrate_novelty
 from worldmodel.training.novelty_stage import STAGE as NOVELTY_STAGE
-from worldmodel.training.report import Split, measured_frames
+from worldmodel.training.report import Split, measured_frames, settles
 from worldmodel.training.robot import body_of
 from worldmodel.training.saved_training import steps_done
 from worldmodel.training.trained import Trained
@@ -66,15 +68,17 @@ def estimate(store: EpisodeStore, config: FitConfig, run_folder: Path) -> Estima
         body = body_of(config.origin, sample)
         module = config.origin.module(body, config.training.seed).to(processes.device)
         run = train_module(short, sample, (module, body), (Path(folder), processes), seconds)
-        Trained(short, sample, body, module, run).train_heads(seconds)
+        model = Trained(short, sample, body, module, run)
+        model.train_heads(seconds)
+        if not config.entry.plans:  # an encoder alone has no heads, but probes encode frames too
+            encode_episodes(model.frozen, store, sample.train, split.timing, seconds)
     calibrate_novelty(store, body.sensors, ([longest], [longest]), seconds)
     counts = _counts(config, split, longest, steps_done(run_folder))
     by_stage = {stage: seconds.each[stage] * count for stage, count in counts.items() if stage in seconds.each}
-    if config.entry.plans:
-        frame = seconds.each["encode episodes"] / longest.frames
-        by_stage |= {stage: frame * frames for stage, frames in measured_frames(split).items()}
-    if config.entry.world_model is None:
-        by_stage.pop("calibrate", None)
+    frame = seconds.each["encode episodes"] / longest.frames
+    by_stage |= {stage: frame * frames for stage, frames in measured_frames(split).items()}
+    for stage in _left_out(config, module):
+        del by_stage[stage]
     by_stage[NOVELTY_STAGE] = seconds.each[NOVELTY_STAGE] * (min(len(split.train), MOST_FITTED) + len(split.held_out))
     return Estimate(precision=run.config.precision, seconds=by_stage)
 
@@ -90,6 +94,16 @@ def _shortened(config: FitConfig, precision: PrecisionChoice) -> FitConfig:
         predictor=few(config.predictor) if config.predictor.steps else config.predictor,
         heads=dataclasses.replace(config.heads, trainings={name: few(config.heads.training(name)) for name in HEADS}),
     )
+
+
+def _left_out(config: FitConfig, module: nn.Module) -> list[str]:
+    """The timed stages that this recipe's training does not have."""
+    has = {
+        "encode episodes": config.entry.plans,
+        "calibrate": config.entry.world_model is not None,
+        "prepare a random encoder": settles(module),
+    }
+    return [stage for stage, runs in has.items() if not runs]
 
 
 def _counts(config: FitConfig, split: Split, longest: Episode, done: int) -> dict[str, int | float]:

@@ -105,10 +105,15 @@ def probe_rows(
     return torch.cat(seen), torch.from_numpy(np.concatenate(truth)).to(frozen.device)
 
 
+def settles(module: nn.Module) -> bool:
+    """Whether a module has BatchNorm statistics, which `settle` estimates."""
+    return any(isinstance(part, nn.BatchNorm1d) for part in module.modules())
+
+
 @torch.no_grad()
 def settle(module: nn.Module, encoder: Encoder, split: Split, device: torch.device, progress: Progress) -> None:
     """Give a random encoder the BatchNorm statistics of real frames, where it has any: a fair control."""
-    if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+    if not settles(module):
         return
     skip, store = split.timing.control_steps, split.store
     frames = [store.observations(e, 0, _spaced(e, skip), skip) for e in split.train[:SETTLING_EPISODES]]

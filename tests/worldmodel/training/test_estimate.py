@@ -50,6 +50,15 @@ def test_a_policy_alone_is_neither_imagined_with_nor_calibrated(store: EpisodeSt
     assert list(estimate(store, config, tmp_path / "run").seconds) == trained(store, config, tmp_path)
 
 
+@pytest.mark.parametrize("recipe", ["ijepa", "vjepa2-1"])
+def test_an_encoder_alone_is_expected_to_be_probed_without_heads(recipe: str, tmp_path: Path) -> None:
+    larger = EpisodeStore(write_dot_store(tmp_path / "store", episodes=3, steps=40))  # masks need several patches
+    config = dataclasses.replace(SHORT, origin=Origin.of_preset(recipe, "tiny"), predictor=PredictorTraining())
+    expected = estimate(larger, config, tmp_path / "run")
+    assert list(expected.seconds) == trained(larger, config, tmp_path) == ["world model", "probe", "calibrate novelty"]
+    assert all(seconds > 0 for seconds in expected.seconds.values())
+
+
 def test_more_steps_take_longer(store: EpisodeStore, tmp_path: Path) -> None:
     """A hundred times, so that the noise of the clock does not decide."""
     longer = dataclasses.replace(SHORT, training=dataclasses.replace(SHORT.training, steps=200))
