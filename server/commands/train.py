@@ -218,13 +218,10 @@ def _check_folder(folder: Path, option: str) -> None:
     """Raises CommandError, now rather than after hours, where the folder cannot be made or written to."""
     if not folder.name:
         raise CommandError(f"{option} {folder} has no name; give a folder such as checkpoints/my-robot")
-    new = not folder.exists()
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        with TemporaryFile(dir=there):
             pass
-        if new:
-            folder.rmdir()
     except OSError as error:
         raise CommandError(f"{option} {folder} cannot be written: {error.strerror}; give another folder") from error
 
