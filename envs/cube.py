@@ -193,12 +193,6 @@ class CubeEnv(MujocoGoalEnv):
                 position = np.array([*cube, self.cube_size_m / 2])
                 return self.state_at(tool, rng.uniform(0.0, MAX_OPENING_M), position, rng.uniform(-np.pi, np.pi))
 
-    def sample_goal(self, rng: np.random.Generator, state: State) -> State:
-        while True:
-            goal = self.sample_state(rng)
-            if not self.is_success(state, goal):
-                return goal
-
     def state_at(self, tool: ToolPose, opening_m: float, cube_m: np.ndarray, cube_yaw: float) -> State:
         """At rest, the gripper's tip at `tool` and the cube upright, its centre at `cube_m` [3]; float64 [S]."""
         state = np.zeros(len(self.state_names))

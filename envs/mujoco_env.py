@@ -106,9 +106,12 @@ class MujocoGoalEnv(gymnasium.Env[GoalObservation, Action], ABC):
     def sample_state(self, rng: np.random.Generator) -> State:
         """A random valid state at rest, float64 [S]."""
 
-    @abstractmethod
     def sample_goal(self, rng: np.random.Generator, state: State) -> State:
         """A random valid goal state for an episode that starts in `state`, not yet reached; float64 [S]."""
+        while True:
+            goal = self.sample_state(rng)
+            if not self.is_success(state, goal):
+                return goal
 
     @abstractmethod
     def distance(self, state: State, goal_state: State) -> float:

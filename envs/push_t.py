@@ -123,12 +123,6 @@ class PushTEnv(MujocoGoalEnv):
             if self._overlap(state, 0.0) is None:
                 return state
 
-    def sample_goal(self, rng: np.random.Generator, state: State) -> State:
-        while True:
-            goal = self.sample_state(rng)
-            if not self.is_success(state, goal):
-                return goal
-
     def distance(self, state: State, goal_state: State) -> float:
         away_m, turned_rad = block_error(state, goal_state)
         return max(away_m / SUCCESS_DISTANCE_M, turned_rad / SUCCESS_ANGLE_RAD)
@@ -147,7 +141,7 @@ class PushTEnv(MujocoGoalEnv):
         return self.variation
 
     def _overlap(self, state: State, allowed_m: float) -> str | None:
-        """Which overlap would be deeper than `allowed_m`, in words, or None."""
+        """Overlap deeper than `allowed_m`, in words; None where there is none."""
         agent, block, angle = state[:2], state[2:4], state[4]
         radius, tee = self.agent_radius_m, self.tee
         depths_m = {

@@ -113,12 +113,6 @@ class ReacherEnv(MujocoGoalEnv):
     def sample_state(self, rng: np.random.Generator) -> State:
         return at_rest(rng.uniform(-np.pi, np.pi), rng.uniform(-ELBOW_LIMIT_RAD, ELBOW_LIMIT_RAD))
 
-    def sample_goal(self, rng: np.random.Generator, state: State) -> State:
-        while True:
-            goal = self.sample_state(rng)
-            if not self.is_success(state, goal):
-                return goal
-
     def distance(self, state: State, goal_state: State) -> float:
         return float(np.max(np.abs(angle_differences_rad(state, goal_state))))
 

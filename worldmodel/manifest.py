@@ -124,7 +124,7 @@ class WeightsSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltySpec:
-    """Which file says what training readings are like, and what its threshold was calibrated on."""
+    """File of the distributions of training readings, and the data that calibrated its threshold."""
 
     sha256: str
     bytes: int

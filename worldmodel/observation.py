@@ -65,11 +65,15 @@ class SensorSpec:
         """Numbers in one reading."""
         return math.prod(self.shape)
 
+    @property
+    def picture_ratio(self) -> float:
+        """Width over height of a camera's pictures as the model learned from them."""
+        return self.shape[1] / self.shape[0] if self.aspect_ratio is None else self.aspect_ratio
+
     def aspect_change(self, width: int, height: int) -> float:
-        """How a camera's picture of this size is stretched against those it learned from: 0 for none, 0.33 for 4:3
-        in place of 1:1, whichever side is the longer one."""
-        wanted = self.shape[1] / self.shape[0] if self.aspect_ratio is None else self.aspect_ratio
-        given = width / height
+        """Stretch of a camera's picture of this size against those that the model learned from: 0 for none, 0.33 for
+        4:3 in place of 1:1, whichever side is the longer one."""
+        wanted, given = self.picture_ratio, width / height
         return max(given / wanted, wanted / given) - 1
 
     def reading(self, value: np.ndarray) -> np.ndarray:

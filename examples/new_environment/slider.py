@@ -91,12 +91,6 @@ class SliderEnv(MujocoGoalEnv):
     def sample_state(self, rng: np.random.Generator) -> State:
         return at_rest(rng.uniform(-RAIL_HALF_M, RAIL_HALF_M))
 
-    def sample_goal(self, rng: np.random.Generator, state: State) -> State:
-        while True:
-            goal = self.sample_state(rng)
-            if not self.is_success(state, goal):
-                return goal
-
     def distance(self, state: State, goal_state: State) -> float:
         return float(abs(state[0] - goal_state[0]))
 

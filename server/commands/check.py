@@ -30,7 +30,7 @@ MUCH_LESS = 0.75
 """A change explains a picture whose novelty it brings down to this share."""
 BLANK_STD = 2.0
 """Standard deviation, of 256 levels, below which a picture counts as blank."""
-HALF = 0.5
+MOST_EVER_UNLIKE = 0.5
 """A store of which more than this share is unlike training is off, however few episodes calibrated the model."""
 MOST_UNLIKE = 0.01
 """Share of a store's readings that may be unlike training, or three times the false-alarm rate where that is more."""
@@ -192,10 +192,9 @@ def _picture(path: Path) -> "np.ndarray":
     settings = Settings()
     if not path.is_file():
         raise CommandError(f"{path} is not a file; give a PNG, JPEG or WebP picture")
-    if path.stat().st_size > settings.max_image_bytes:
-        raise CommandError(
-            f"{path} has {path.stat().st_size} bytes; the server takes {settings.max_image_bytes} at most"
-        )
+    size, most = path.stat().st_size, settings.max_image_bytes
+    if size > most:
+        raise CommandError(f"{path} has {size} bytes; the server takes {most} at most")
     data = path.read_bytes()
     try:
         return decode_image(check_image(data, sniff_format(data), str(path), settings))
@@ -274,7 +273,7 @@ def _result(
 ) -> dict[str, Any]:
     spec = checkpoint.manifest.novelty
     rate = None if spec is None else spec.false_alarm_rate
-    most = MOST_UNLIKE if rate is None else min(max(MOST_UNLIKE, 3 * rate), HALF)
+    most = MOST_UNLIKE if rate is None else min(max(MOST_UNLIKE, 3 * rate), MOST_EVER_UNLIKE)
     return {
         "model": checkpoint.manifest.name,
         "false_alarm_rate": rate,

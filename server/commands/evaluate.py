@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None and arguments.out.is_dir():
         raise CommandError(f"--out {arguments.out} is a folder; give a JSON file")
     record = provenance()  # now: minutes later the source tree may be another
-    out, robots = arguments.out, min(arguments.robots, config.every_episode)
+    out, robots = arguments.out, min(arguments.robots, config.total_episodes)
     try:
         with open_planners(arguments.server, arguments.checkpoints, robots) as planners:
             model = planners[0].model(arguments.model)

@@ -22,7 +22,7 @@ def aspect_warning(spec: SensorSpec, image: CheckedImage) -> schemas.InputWarnin
 
 def shape_of(spec: SensorSpec) -> str:
     """The shape of a camera's pictures as training had them, in words."""
-    ratio = spec.shape[1] / spec.shape[0] if spec.aspect_ratio is None else spec.aspect_ratio
+    ratio = spec.picture_ratio
     return "equal sides" if ratio == 1 else f"{ratio:.3g} times their height in width"
 
 
@@ -39,6 +39,6 @@ def novelty_warnings(
 
 
 def unlike(novelty: float, calibration: NoveltySpec) -> str:
-    """Warnings for sensors whose novelty exceeds 1."""
+    """Meaning of a novelty above 1, in words."""
     rare = f"at most {calibration.false_alarm_rate:.2g} of normal readings exceed 1"
     return f"has novelty {novelty:.2f}, and {rare}: the model never learned from such readings; see telos check"

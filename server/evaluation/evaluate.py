@@ -51,7 +51,7 @@ class EvaluationConfig:
             raise ValueError(f"split={self.split!r}; give one of {', '.join(SPLITS)}")
 
     @property
-    def every_episode(self) -> int:
+    def total_episodes(self) -> int:
         """Number of pairs of all seeds."""
         return self.episodes * len(self.seeds)
 
@@ -78,7 +78,7 @@ def settings(model: ModelInfo, config: EvaluationConfig) -> dict[str, Any]:
         "preset": config.preset,
         "split": config.split,
         "seeds": list(config.seeds),
-        "episodes": config.every_episode,
+        "episodes": config.total_episodes,
     }
 
 
@@ -146,7 +146,7 @@ class _Tally:
         self, model: ModelInfo, config: EvaluationConfig, journal: Journal, worlds: int, progress: Progress
     ) -> None:
         self._each = math.ceil(config.protocol.budget_steps / model.required_action.control_steps)
-        self._total = config.every_episode * worlds * self._each
+        self._total = config.total_episodes * worlds * self._each
         self._stage, self._progress, self._lock = config.protocol.name, progress, Lock()
         played = [row for row in journal.rows.values() if row != EXCLUDED]
         self._played, self._reached = len(played), sum(row["success"] for row in played)

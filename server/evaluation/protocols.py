@@ -26,6 +26,8 @@ from server.evaluation.worlds import draw_world
 Split = Literal["development", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 EPISODE_STEPS = 100
+_RANDOM_GOALS: dict[Split, int] = {"development": DEVELOPMENT_RANDOM_GOAL, "test": TEST_RANDOM_GOAL}
+"""Purposes of the random numbers that start and goal of `random-goal` are drawn from."""
 _WORLD_KEYS: dict[Split, int] = {"development": 3, "test": 4}
 """Keys of the random numbers that a world is drawn from."""
 
@@ -115,8 +117,7 @@ class PairStream:
 
     def _random_goal(self, env: MujocoGoalEnv, episode: int, world: Variation | None) -> tuple[State, State]:
         env.set_variation(world or env.variation_class())
-        purpose = DEVELOPMENT_RANDOM_GOAL if self.split == "development" else TEST_RANDOM_GOAL
-        rng = np.random.default_rng(episode_seed(self.env_id, self.seed, purpose, episode))
+        rng = np.random.default_rng(episode_seed(self.env_id, self.seed, _RANDOM_GOALS[self.split], episode))
         start = env.sample_state(rng)
         return start, env.sample_goal(rng, start)
 

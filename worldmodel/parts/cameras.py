@@ -11,7 +11,7 @@ from worldmodel.clips import Clips
 from worldmodel.observation import ObservationBatch, SensorSpec
 from worldmodel.parts.frames import LEAST_PIXEL_STD
 from worldmodel.parts.tokenizers import PixelNorm
-from worldmodel.parts.tokens import vector_token
+from worldmodel.parts.tokens import vector_tokens
 from worldmodel.recipe import Latents
 
 Rgb = tuple[float, float, float]
@@ -79,7 +79,7 @@ class CameraEncoder:
 
     @property
     def learned(self) -> list[int]:
-        """Which tokens are learned: those of cameras."""
+        """Indices of the learned tokens: those of cameras."""
         is_learned: list[bool] = []
         for spec, count in zip(self.cameras.sensors, self._tokens, strict=True):
             is_learned += count * [spec.kind == "camera"]
@@ -89,12 +89,8 @@ class CameraEncoder:
         """Latents [b n d] of one frame a robot: the sensors' tokens in order, a camera's by row and column."""
         frames = {spec.name: observation.values[spec.name][:, None] for spec in self.cameras.specs}
         seen = self.tokens_of(self.cameras.pixels(frames))[:, 0].chunk(len(frames))
-        felt = {
-            spec.name: vector_token(spec.standardised(observation.values[spec.name]), self.width)[:, None]
-            for spec in self.cameras.sensors
-            if spec.kind == "vector"
-        }
-        tokens = dict(zip(frames, seen, strict=True)) | felt
+        felt = vector_tokens(self.cameras.sensors, observation, self.width)
+        tokens = dict(zip(frames, seen, strict=True)) | {name: token[:, None] for name, token in felt.items()}
         return Latents(torch.cat([tokens[spec.name] for spec in self.cameras.sensors], dim=1))
 
     def encode_clips(self, batch: Clips) -> Float[Tensor, "b slots n d"]:

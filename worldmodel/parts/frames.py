@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodel.observation import ObservationBatch, SensorSpec
 from worldmodel.parts.checks import WIDEST, require_range
 from worldmodel.parts.encoders import ConvConfig, ViTConfig, build_encoder
 from worldmodel.parts.projector import projector
-from worldmodel.parts.tokens import vector_token
+from worldmodel.parts.tokenizers import PixelNorm
+from worldmodel.parts.tokens import vector_tokens
 from worldmodel.recipe import Latents, ParameterGroup, Step
 
 LEAST_PIXEL_STD = 1e-3
@@ -49,9 +50,6 @@ class FrameEncoder(nn.Module):
     cameras are in `further`, in order.
     """
 
-    pixel_scale: Tensor
-    pixel_shift: Tensor
-
     def __init__(self, config: FrameConfig, sensors: Sequence[SensorSpec]) -> None:
         super().__init__()
         first, *others = sensors
@@ -62,10 +60,7 @@ class FrameEncoder(nn.Module):
         self.encoder = build_encoder(config.encoder, _side(first))
         self.projector = projector(self.encoder.width, config.projector_width, config.latent_width)
         self.further = nn.ModuleList(_further(config, spec) for spec in others if spec.kind == "camera")
-        # On the CPU even where shapes are tried on the meta device, whose arithmetic takes seconds to import.
-        mean, std = (torch.tensor(rgb, device="cpu").view(3, 1, 1) for rgb in (config.pixel_mean, config.pixel_std))
-        self.register_buffer("pixel_scale", 1 / (255 * std), persistent=False)
-        self.register_buffer("pixel_shift", -mean / std, persistent=False)
+        self.pixels = PixelNorm(config.pixel_mean, config.pixel_std)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -89,12 +84,7 @@ class FrameEncoder(nn.Module):
         seen = {
             spec.name: head(encoder(self.pixels(observation.values[spec.name]))) for spec, encoder, head in self.cameras
         }
-        felt = {
-            spec.name: vector_token(spec.standardised(observation.values[spec.name]), self.latent_width)
-            for spec in self.sensors
-            if spec.kind == "vector"
-        }
-        by_name = seen | felt
+        by_name = seen | vector_tokens(self.sensors, observation, self.latent_width)
         return torch.stack([by_name[spec.name] for spec in self.sensors], dim=1)
 
     def encode(self, observation: ObservationBatch) -> Latents:
@@ -107,11 +97,6 @@ class FrameEncoder(nn.Module):
 
     def after_step(self, step: Step) -> None:
         """Nothing moves but by the optimiser."""
-
-    def pixels(self, images: UInt8[Tensor, "b height width 3"]) -> Float[Tensor, "b 3 height width"]:
-        """Normalised images."""
-        pixels = images.movedim(-1, 1).contiguous().float()
-        return pixels.mul_(self.pixel_scale).add_(self.pixel_shift)
 
 
 def _side(camera: SensorSpec) -> int:

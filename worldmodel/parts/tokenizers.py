@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class PixelNorm(nn.Module):
-    """Clips of 8-bit pixels as normalised channels."""
+    """Images or clips of 8-bit pixels as normalised channels."""
 
     scale: Tensor
     shift: Tensor
@@ -14,12 +14,14 @@ class PixelNorm(nn.Module):
     def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
         # On the CPU even where shapes are tried on the meta device, whose arithmetic takes seconds to import.
-        wanted, spread = (torch.tensor(rgb, device="cpu").view(3, 1, 1, 1) for rgb in (mean, std))
+        wanted, spread = (torch.tensor(rgb, device="cpu") for rgb in (mean, std))
         self.register_buffer("scale", 1 / (255 * spread), persistent=False)
         self.register_buffer("shift", -wanted / spread, persistent=False)
 
-    def forward(self, frames: UInt8[Tensor, "b t height width 3"]) -> Float[Tensor, "b 3 t height width"]:
-        return frames.movedim(-1, 1).contiguous().float().mul_(self.scale).add_(self.shift)
+    def forward(self, frames: UInt8[Tensor, "b *t height width 3"]) -> Float[Tensor, "b 3 *t height width"]:
+        channels = 3, *[1] * (frames.ndim - 2)
+        pixels = frames.movedim(-1, 1).contiguous().float()
+        return pixels.mul_(self.scale.view(channels)).add_(self.shift.view(channels))
 
 
 class TubeletTokenizer(nn.Module):

@@ -1,11 +1,14 @@
 """Latent tokens of a frame: pooling for small heads, and tokens of vector sensors."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from worldmodel.observation import ObservationBatch, SensorSpec
 
 Pooling = Literal["concatenate", "mean"]
 
@@ -38,3 +41,11 @@ def vector_token(standardised: Float[Tensor, "*b k"], width: int) -> Float[Tenso
     if entries > width:
         raise ValueError(f"a vector of {entries} entries does not fit into a token of {width}; widen the latents")
     return F.pad(standardised * math.sqrt(width / entries), (0, width - entries))
+
+
+def vector_tokens(
+    sensors: Sequence[SensorSpec], observation: ObservationBatch, width: int
+) -> dict[str, Float[Tensor, "b d"]]:
+    """The token of each vector sensor, by its name."""
+    vectors = [spec for spec in sensors if spec.kind == "vector"]
+    return {spec.name: vector_token(spec.standardised(observation.values[spec.name]), width) for spec in vectors}

@@ -27,6 +27,7 @@ from worldmodel.parts.losses import ErrorKind, TargetNorm, latent_errors, normal
 from worldmodel.parts.masked import MaskedEncoder, MaskedPredictor
 from worldmodel.parts.masks import MultiBlock, TokenSet
 from worldmodel.parts.positions import SinCosPositions
+from worldmodel.parts.self_distilled import SelfDistilled
 from worldmodel.parts.targets import Momentum, TargetEncoder
 from worldmodel.parts.tokenizers import TubeletTokenizer
 from worldmodel.parts.transformer import (
@@ -42,7 +43,7 @@ from worldmodel.parts.transformer import (
     TransformerConfig,
     initialise,
 )
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step, decayed_matrices
+from worldmodel.recipe import Body, Entry, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class IJEPAConfig:
         return False
 
 
-class IJEPA(nn.Module):
+class IJEPA(SelfDistilled):
     """Encoder, its moving average, and the predictor."""
 
     def __init__(self, config: IJEPAConfig, body: Body) -> None:
@@ -84,11 +85,7 @@ class IJEPA(nn.Module):
         self.leave = nn.Linear(narrow, width)
         initialise(self)
         nn.init.trunc_normal_(self.predictor.mask_tokens, std=INITIAL_STD)
-        self.target = TargetEncoder(self.encoder)
-
-    def groups(self) -> list[ParameterGroup]:
-        """Everything but the target encoder."""
-        return decayed_matrices(each for each in self.parameters() if each.requires_grad)
+        self.target, self.momentum = TargetEncoder(self.encoder), config.momentum
 
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict`: mean error of the predicted latents of the target blocks."""
@@ -100,19 +97,10 @@ class IJEPA(nn.Module):
         hidden = torch.cat([block.of(wanted) for block in blocks])
         return {"predict": latent_errors(self.config.error, predicted, hidden).mean()}
 
-    def after_step(self, step: Step) -> None:
-        """The target follows the encoder."""
-        self.target.follow(self.encoder, self.config.momentum.at(step.progress))
-
     def tokens(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b t n d"]:
         """Served latents: the target encoder's, of each frame alone."""
         frames = pixels.transpose(1, 2).flatten(0, 1)[:, :, None]
         return self._targets(frames).unflatten(0, (len(pixels), -1))
-
-    def _targets(self, pixels: Float[Tensor, "b 3 1 height width"]) -> Float[Tensor, "b n d"]:
-        latents = self.target(pixels)
-        assert isinstance(latents, Tensor)
-        return latents
 
     def _predictions(
         self, encoded: Float[Tensor, "b v d"], context: TokenSet, blocks: list[TokenSet]

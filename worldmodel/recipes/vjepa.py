@@ -30,6 +30,7 @@ from worldmodel.parts.losses import ErrorKind, TargetNorm, latent_errors, mean_o
 from worldmodel.parts.masked import MaskedEncoder, MaskedPredictor
 from worldmodel.parts.masks import Blocks, Equalise, complementary
 from worldmodel.parts.positions import PositionKind, positions
+from worldmodel.parts.self_distilled import SelfDistilled
 from worldmodel.parts.targets import Momentum, TargetEncoder
 from worldmodel.parts.tokenizers import TubeletTokenizer
 from worldmodel.parts.transformer import (
@@ -43,7 +44,7 @@ from worldmodel.parts.transformer import (
     TransformerConfig,
     initialise,
 )
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step, decayed_matrices
+from worldmodel.recipe import Body, Entry, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class VJEPAConfig:
         return False
 
 
-class VJEPA(nn.Module):
+class VJEPA(SelfDistilled):
     """Encoder, its moving average, and the predictor."""
 
     def __init__(self, config: VJEPAConfig, body: Body) -> None:
@@ -99,11 +100,7 @@ class VJEPA(nn.Module):
         )
         self.leave = nn.Linear(narrow.width, wide.width)
         initialise(self)
-        self.target = TargetEncoder(self.encoder)
-
-    def groups(self) -> list[ParameterGroup]:
-        """Everything but the target encoder."""
-        return decayed_matrices(each for each in self.parameters() if each.requires_grad)
+        self.target, self.momentum = TargetEncoder(self.encoder), config.momentum
 
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict_short` and `predict_long`: half of the mean error over what each mask hides."""
@@ -119,19 +116,10 @@ class VJEPA(nn.Module):
             terms[f"predict_{name}"] = mean_of_real(errors, hidden.real) / 2
         return terms
 
-    def after_step(self, step: Step) -> None:
-        """The target follows the encoder."""
-        self.target.follow(self.encoder, self.config.momentum.at(step.progress))
-
     def tokens(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b slots n d"]:
         """Served latents: the target encoder's, of a frame or of a clip."""
         _, rows, columns = self.grid
         return self._targets(pixels).unflatten(1, (-1, rows * columns))
-
-    def _targets(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b n d"]:
-        latents = self.target(pixels)
-        assert isinstance(latents, Tensor)
-        return latents
 
 
 PUBLISHED_PIXELS = PixelConfig(patch=16, mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -31,6 +31,7 @@ from worldmodel.parts.losses import ErrorKind, TargetNorm, latent_errors, mean_o
 from worldmodel.parts.masked import MaskedPredictor
 from worldmodel.parts.masks import Blocks, Equalise, Grid, TokenSet, complementary
 from worldmodel.parts.positions import RotaryPositions, coordinates
+from worldmodel.parts.self_distilled import SelfDistilled
 from worldmodel.parts.targets import Momentum, TargetEncoder
 from worldmodel.parts.tokenizers import TubeletTokenizer
 from worldmodel.parts.transformer import (
@@ -47,7 +48,7 @@ from worldmodel.parts.transformer import (
     TransformerConfig,
     initialise,
 )
-from worldmodel.recipe import Body, Entry, ParameterGroup, Step, decayed_matrices
+from worldmodel.recipe import Body, Entry, Step
 
 MODALITY_STD = 1e-6
 PICTURE, CLIP = 0, 1
@@ -135,7 +136,7 @@ class LevelEncoder(nn.Module):
         return torch.cat([norm(level) for norm, level in zip(self.norms, read, strict=True)], dim=-1)
 
 
-class VJEPA21(nn.Module):
+class VJEPA21(SelfDistilled):
     """Encoder, its moving average, and the predictor with two heads."""
 
     def __init__(self, config: VJEPA21Config, body: Body) -> None:
@@ -157,11 +158,7 @@ class VJEPA21(nn.Module):
         initialise(self)
         for vectors in (self.encoder.modalities, self.modalities):
             nn.init.normal_(vectors, std=MODALITY_STD)
-        self.target = TargetEncoder(self.encoder)
-
-    def groups(self) -> list[ParameterGroup]:
-        """Everything but the target encoder."""
-        return decayed_matrices(each for each in self.parameters() if each.requires_grad)
+        self.target, self.momentum = TargetEncoder(self.encoder), config.momentum
 
     def losses(self, batch: Clips, step: Step) -> dict[str, Float[Tensor, ""]]:
         """`predict_clips`, `predict_pictures`: half of the mean error at hidden tokens. `visible_clips`,
@@ -179,12 +176,8 @@ class VJEPA21(nn.Module):
             terms[f"visible_{name}"] = visible_weight * visible / 2
         return terms
 
-    def after_step(self, step: Step) -> None:
-        """The target follows the encoder."""
-        self.target.follow(self.encoder, self.config.momentum.at(step.progress))
-
     def tokens(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b slots n d"]:
-        """What is served: the target encoder's last level, of a picture or of a clip."""
+        """Served latents: the target encoder's last level, of a picture or of a clip."""
         _, rows, columns = self.grid
         return self._targets(pixels)[..., -self.config.encoder.width :].unflatten(1, (-1, rows * columns))
 
@@ -208,11 +201,6 @@ class VJEPA21(nn.Module):
                 errors = errors * distance_weights(visible, hidden, grid)
             at_visible.append(mean_of_real(errors, visible.real))
         return torch.stack(at_hidden).mean(), torch.stack(at_visible).mean()
-
-    def _targets(self, pixels: Float[Tensor, "b 3 t height width"]) -> Float[Tensor, "b n levels_d"]:
-        latents = self.target(pixels)
-        assert isinstance(latents, Tensor)
-        return latents
 
 
 def distance_weights(visible: TokenSet, hidden: TokenSet, grid: Grid) -> Float[Tensor, "b v"]:

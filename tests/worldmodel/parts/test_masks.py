@@ -1,4 +1,4 @@
-"""What is seen and what is predicted: the published facts, and laws of every sampler."""
+"""Mask samplers: the published facts, and laws of every sampler."""
 
 import math
 
